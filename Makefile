@@ -1,0 +1,98 @@
+# Everything a person or a machine runs here. Needs make and Python 3.11 or newer; the rest is
+# installed into .tools (uv, pinned) and .venv (what uv.lock says), once and again when that changes.
+
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench docs format lock clean
+
+UV_VERSION := 0.13.9
+TOOLS := .tools/.uv-$(UV_VERSION)
+UV := .tools/bin/uv
+BIN := .venv/bin
+CHECKED := src tests benchmarks docs
+WORKERS_MAX := 4
+
+# uv takes the Python of .tools and fetches none, and trusts whom the machine trusts.
+export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS ?= true
+unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
+# Progress is for people who watch.
+QUIET := $(shell [ -t 2 ] && [ -z "$$CI" ] || echo --quiet)
+
+help:
+	@echo 'make demo     a running instance with realistic data, and a page to look at'
+	@echo 'make test     all checks and all tests'
+	@echo 'make check    format, lint, types, imports'
+	@echo 'make bench    every performance claim, as a ratio'
+	@echo 'make docs     write the generated pages of docs/reference'
+	@echo 'make format   format the code'
+	@echo 'make lock     bring uv.lock up to pyproject.toml (ARGS=--upgrade: the newest versions)'
+	@echo 'make clean    remove what is installed and cached here (not taximeter-data)'
+
+setup: .venv/.ready
+
+demo: setup
+	@$(BIN)/taximeter demo
+
+test: check
+	@$(BIN)/pytest --numprocesses=logical --maxprocesses=$(WORKERS_MAX) $(ARGS)
+
+check: setup
+	@$(BIN)/ruff format --check --quiet $(CHECKED) || \
+		{ echo 'The files above are not formatted. Run: make format'; exit 1; }
+	@$(BIN)/ruff check --quiet $(CHECKED)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache --no-logo > .venv/imports.txt || \
+		{ cat .venv/imports.txt; exit 1; }
+	@echo 'Checks passed: format, lint, types, imports.'
+
+bench: setup
+	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+docs: setup
+	@$(BIN)/python -m docs.generate
+
+format: setup
+	@$(BIN)/ruff format --quiet $(CHECKED)
+	@$(BIN)/ruff check --quiet --fix $(CHECKED)
+
+lock: $(TOOLS)
+	@$(UV) lock $(ARGS)
+
+clean:
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.ready: $(TOOLS) pyproject.toml uv.lock
+	@echo 'Installing what uv.lock says into .venv ...' >&2
+	@$(UV) sync --locked $(QUIET) --python .tools/bin/python || { echo \
+		'Setting up failed. Without a network, connect and try again; if uv.lock does not fit' \
+		'pyproject.toml, run: make lock' >&2; exit 1; }
+	@touch $@
+
+$(TOOLS):
+	@set -eu; found=''; \
+	for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			found=$$python; break; \
+		fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo 'Taximeter needs Python 3.11 or newer. Install it, or say where it is:' \
+			'make PYTHON=/path/to/python3' >&2; \
+		exit 1; \
+	fi; \
+	if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "This Python ($$found) lacks its venv module. Install it (Debian and Ubuntu:" \
+			'apt-get install python3-venv) and run make again.' >&2; \
+		exit 1; \
+	fi; \
+	rm -rf .tools; \
+	"$$found" -m venv .tools; \
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) || { \
+		rm -rf .tools; \
+		echo 'uv could not be installed. Is there a network, and a package index that pip reaches?' >&2; \
+		exit 1; \
+	}
+	@touch $@

@@ -1,0 +1,94 @@
+"""What the commands are given by the composition root.
+
+Owns the list of it. The commands know neither the environment, the clock, a random source nor the
+database but by these; each method imports what it needs when it is called, so that `--help` is
+quick.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from taximeter.services.context import Context
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """How `serve` opens its instance."""
+
+    data: Path
+    sandbox: bool
+    now: datetime | None
+    open_metrics: bool
+
+
+class RunningInstance(Protocol):
+    """An instance that is up: an ASGI application, and what to tell the operator."""
+
+    @property
+    def app(self) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        """The application to serve."""
+        ...
+
+    @property
+    def first_secret(self) -> str | None:
+        """The first admin key where this start made it, to be shown this once."""
+        ...
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """What the operator should know, in sentences."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what waits and let go of everything."""
+        ...
+
+
+class Runtime(Protocol):
+    """The outside world as the commands see it."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment variables."""
+        ...
+
+    def random_bytes(self, count: int) -> bytes:
+        """Bytes nobody can guess."""
+        ...
+
+    async def open_instance(self, options: ServeOptions) -> RunningInstance:
+        """Bring an instance up. Raises `Unavailable`."""
+        ...
+
+    def database(self, data: Path, *, create: bool) -> AbstractContextManager[str]:
+        """The URL of the database, for as long as the context is open: the outside one, or the
+        embedded one in `data`, which is adopted where it runs and started where it does not.
+
+        Raises `Unavailable`, also where nothing is in `data` and `create` is false.
+        """
+        ...
+
+    def migrate(self, url: str) -> list[str]:
+        """Apply pending migrations; the names of those applied. Raises `Unavailable`."""
+        ...
+
+    def pending(self, url: str) -> list[str]:
+        """The names of migrations not applied yet. Raises `Unavailable`."""
+        ...
+
+    def check(self, url: str) -> str | None:
+        """The first difference from the declared schema, or None. Raises `Unavailable`."""
+        ...
+
+    def context(self, url: str) -> AbstractAsyncContextManager["Context"]:
+        """What services are given, on the database at `url`. Raises `Unavailable`."""
+        ...

@@ -1,0 +1,55 @@
+"""Speaking to the person at the terminal: results on standard output, all else on standard error.
+
+Owns the exit codes. Text from files and servers is printed as it is, never as markup, and without
+control characters.
+"""
+
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FAILED = 1
+USAGE = 2
+NOT_ALL_TAKEN = 3
+INTERRUPTED = 130
+_PIPE_WIDTH = 120
+
+
+def say(text: str) -> None:
+    """Print a line of the result, at once."""
+    print(printable(text), flush=True)
+
+
+def warn(text: str) -> None:
+    """Print a line that is not part of the result."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def fail(sentence: str, code: int = FAILED) -> NoReturn:
+    """End the command with one sentence that says what is wrong and the cure."""
+    warn(f"taximeter: {sentence}")
+    raise typer.Exit(code)
+
+
+def refuse(sentence: str) -> NoReturn:
+    """End the command because of how it was called."""
+    fail(f"{sentence} See --help.", USAGE)
+
+
+def printable(text: str) -> str:
+    """`text` without what could steer a terminal; lines and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def console() -> "Console":
+    """Where tables are printed: as wide as the terminal, or as a pipe can take."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)

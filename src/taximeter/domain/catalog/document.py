@@ -1,0 +1,388 @@
+"""Reading the documents a seller writes: the plan and the meter.
+
+Owns their grammar, defaults and checks; every error is reported with its path, a stable code and
+the cure. Whether a plan's meters exist is not known here. What is published but not built yet is
+refused by name (`not_supported`), never ignored: a field that is silently dropped misprices.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from taximeter.domain.catalog.currency import is_currency
+from taximeter.domain.catalog.fields import Fields, Findings, scalar_text, shown, shown_name
+from taximeter.domain.catalog.meter import AGGREGATIONS, Aggregation, Meter
+from taximeter.domain.catalog.model_document import (
+    MODEL_FIELDS,
+    read_seat_model,
+    read_usage_model,
+)
+from taximeter.domain.catalog.plan import (
+    Discount,
+    FlatPrice,
+    Plan,
+    Price,
+    SeatPrice,
+    Settle,
+    Timing,
+    UsagePrice,
+)
+from taximeter.kernel.quantity import ZERO
+from taximeter.kernel.times import PERIOD_UNITS, PeriodUnit, parse_duration
+
+PRICES_MAX = 500
+FILTERS_MAX = 20
+FILTER_VALUES_MAX = 1000
+METER_DIMENSIONS_MAX = 20
+PERCENT_MAX = Decimal(100)
+GRACE_DEFAULT = "PT1H"
+GRACE_S_MAX = 31 * 86400
+_GRACE_NONE = ("PT0S", "P0D")
+
+_PRICE_TYPES: tuple[Literal["flat", "seat", "usage"], ...] = ("flat", "seat", "usage")
+_TIMINGS: tuple[Timing, ...] = ("advance", "arrears")
+_SETTLES: tuple[Settle, ...] = ("invoice", "wallet")
+_PLAN_NOT_BUILT = (
+    "credits",
+    "assets",
+    "entitlements",
+    "invoice_threshold",
+    "trial_days",
+    "discount",
+)
+_PRICE_NOT_BUILT = ("multipliers", "pool", "outcome", "tax_category")
+_PRICE_FIELDS = MODEL_FIELDS | {
+    "timing": "flat and seat prices (usage is billed in arrears)",
+    "meter": "usage prices",
+    "settle": "usage prices",
+    "included": "usage prices (free seats are a graduated tier at unit 0)",
+    "maximum": "usage prices",
+    "minimum": "usage prices and to the plan",
+    "model": "seat and usage prices",
+}
+_METER_NOT_BUILT = ("percentile", "bucket", "signed", "over")
+_AGGREGATIONS_NOT_BUILT = ("weighted_sum", "percentile")
+
+_is_plain_property = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", re.ASCII).fullmatch
+_is_expression = re.compile(r"[A-Za-z0-9_.,()+*/ -]+", re.ASCII).fullmatch
+
+
+def parse_plan(document: Mapping[str, object], *, version: int = 1) -> Plan:
+    """The plan that `document` describes, as its version `version`.
+
+    Raises `Invalid` with every error found (at most the first 50).
+    """
+    findings = Findings()
+    plan = _read_plan(document, version, findings)
+    findings.raise_any()
+    assert plan is not None, "a plan that cannot be made has an error"
+    return plan
+
+
+def parse_meter(key: str, body: Mapping[str, object], *, version: int) -> Meter:
+    """The meter `key` that `body` describes, as its version `version`.
+
+    Raises `Invalid` with every error found (at most the first 50).
+    """
+    findings = Findings()
+    meter = _read_meter(body, key, version, findings)
+    findings.raise_any()
+    assert meter is not None, "a meter that cannot be made has an error"
+    return meter
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What a price needs to know of its plan; None where the plan itself is in error."""
+
+    currency: str | None
+    period: PeriodUnit | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What every kind of price has."""
+
+    key: str
+    name: str
+    asset: str
+    period: PeriodUnit | None
+    discount: Discount | None
+
+
+def _read_plan(document: object, version: int, findings: Findings) -> Plan | None:
+    fields = Fields.of(document, "", findings)
+    if fields is None:
+        return None
+    key = fields.key("key")
+    name = fields.text("name", default=key or "")
+    currency = _read_currency(fields)
+    period = fields.choice("period", PERIOD_UNITS)
+    minimum = fields.number("minimum", optional=True)
+    grace_s = _read_grace_s(fields)
+    prices = _read_prices(fields, _Frame(currency, period))
+    fields.done(not_built=_PLAN_NOT_BUILT)
+    if key is None or name is None or currency is None or period is None:
+        return None
+    return Plan(
+        key=key,
+        version=version,
+        name=name or key,
+        currency=currency,
+        period=period,
+        prices=prices,
+        minimum=minimum,
+        grace_s=grace_s,
+    )
+
+
+def _read_currency(fields: Fields) -> str | None:
+    code = fields.text("currency")
+    if code is None or is_currency(code):
+        return code
+    meant = f" Say {code.upper()}." if is_currency(code.upper()) else " Say one such as USD."
+    fields.fail("currency", "unknown_currency", f"{shown(code)} is no ISO 4217 currency.{meant}")
+    return None
+
+
+def _read_grace_s(fields: Fields) -> int:
+    """Seconds a draft waits for late usage; months have no fixed length, so they are refused."""
+    text = fields.text("grace", default=GRACE_DEFAULT)
+    if text is None or text in _GRACE_NONE:
+        return 0
+    duration = parse_duration(text)
+    if duration is None or duration.months:
+        detail = f"{shown(text)} is no duration of days or less. Say PT1H, P1D, or PT0S for none."
+        fields.fail("grace", "invalid_duration", detail)
+        return 0
+    grace_s = duration.days * 86400 + duration.seconds
+    if grace_s > GRACE_S_MAX:
+        fields.fail("grace", "out_of_range", "This is too long. Say at most P31D.")
+    return grace_s
+
+
+def _read_prices(fields: Fields, frame: _Frame) -> tuple[Price, ...]:
+    prices: list[Price] = []
+    first_with: dict[str, str] = {}
+    for at, price_fields in fields.nested_list("prices", count_max=PRICES_MAX):
+        key = price_fields.key("key")
+        if key is not None and key in first_with:
+            detail = f"{first_with[key]} has this key already. Say another."
+            fields.fail(f"{at}.key", "duplicate", detail)
+        elif key is not None:
+            first_with[key] = at
+        price = _read_price(price_fields, key, frame)
+        if price is not None:
+            prices.append(price)
+    return tuple(prices)
+
+
+def _read_price(fields: Fields, key: str | None, frame: _Frame) -> Price | None:
+    kind = fields.choice("type", _PRICE_TYPES)
+    settle: Settle | None = "invoice"
+    if kind == "usage":
+        settle = fields.choice("settle", _SETTLES, default="invoice")
+    common = _read_common(fields, key, frame, settle)
+    price: Price | None = None
+    if kind == "flat":
+        price = _read_flat(fields, common)
+    elif kind == "seat":
+        price = _read_seat(fields, common)
+    elif kind == "usage":
+        price = _read_usage(fields, common, settle)
+    else:
+        fields.ignore(_PRICE_FIELDS)
+    fields.done(not_built=_PRICE_NOT_BUILT, belongs=_PRICE_FIELDS)
+    return price
+
+
+def _read_common(
+    fields: Fields, key: str | None, frame: _Frame, settle: Settle | None
+) -> _Common | None:
+    name = fields.text("name", default=key or "")
+    asset = _read_asset(fields, frame.currency, settle)
+    period = fields.choice("period", PERIOD_UNITS, default=frame.period or "month")
+    discount = _read_discount(fields)
+    if key is None or name is None or asset is None:
+        return None
+    own_period = period if period != frame.period else None
+    return _Common(key, name or key, asset, own_period, discount)
+
+
+def _read_asset(fields: Fields, currency: str | None, settle: Settle | None) -> str | None:
+    """What the price is counted in: the plan's currency, or a credit unit drawn from a wallet."""
+    asset = fields.key("asset", default=currency or "")
+    if not asset or currency is None or asset == currency:
+        return asset
+    if is_currency(asset):
+        detail = f"An invoice has one currency. Say {currency}, or a credit unit of your own."
+        fields.fail("asset", "other_currency", detail)
+    elif asset.upper() == currency:
+        fields.fail("asset", "unknown_currency", f"Currencies are in capitals. Say {currency}.")
+    elif settle == "invoice":
+        detail = (
+            f"{shown(asset)} is a credit unit, which is drawn from a wallet. Say settle: wallet "
+            f"(usage prices), or asset: {currency}."
+        )
+        fields.fail("asset", "credit_unit_on_invoice", detail)
+    return asset
+
+
+def _read_discount(fields: Fields) -> Discount | None:
+    nested = fields.nested("discount")
+    if nested is None:
+        return None
+    percent = nested.number("percent", optional=True)
+    amount = nested.number("amount", optional=True)
+    if nested.has("percent") == nested.has("amount"):
+        fields.fail("discount", "required", "Say either percent or amount.")
+        percent = amount = None
+    if percent is not None and percent > PERCENT_MAX:
+        nested.fail("percent", "out_of_range", "Say a percentage from 0 to 100.")
+    nested.done()
+    return None if percent is None and amount is None else Discount(percent, amount)
+
+
+def _read_flat(fields: Fields, common: _Common | None) -> FlatPrice | None:
+    amount = fields.number("amount")
+    timing = fields.choice("timing", _TIMINGS, default="advance")
+    if common is None or amount is None or timing is None:
+        return None
+    return FlatPrice(
+        key=common.key,
+        name=common.name,
+        asset=common.asset,
+        amount=amount,
+        timing=timing,
+        period=common.period,
+        discount=common.discount,
+    )
+
+
+def _read_seat(fields: Fields, common: _Common | None) -> SeatPrice | None:
+    model = read_seat_model(fields)
+    timing = fields.choice("timing", _TIMINGS, default="advance")
+    if common is None or model is None or timing is None:
+        return None
+    return SeatPrice(
+        key=common.key,
+        name=common.name,
+        asset=common.asset,
+        model=model,
+        timing=timing,
+        period=common.period,
+        discount=common.discount,
+    )
+
+
+def _read_usage(fields: Fields, common: _Common | None, settle: Settle | None) -> UsagePrice | None:
+    meter = fields.key("meter", cure="the key of a meter")
+    model = read_usage_model(fields)
+    included = fields.number("included", default=ZERO)
+    maximum = fields.number("maximum", optional=True)
+    minimum = fields.number("minimum", optional=True)
+    if maximum is not None and minimum is not None and maximum < minimum:
+        fields.fail("maximum", "out_of_range", "This is below minimum. Say at least as much.")
+    if fields.has("minimum") and settle == "wallet":
+        detail = "A wallet is drawn as usage happens, so no period is topped up. Leave it out."
+        fields.fail("minimum", "minimum_on_wallet", detail)
+    if fields.take("timing") not in (None, "arrears"):
+        fields.fail("timing", "invalid_choice", "Usage is billed in arrears. Leave it out.")
+    if common is None or meter is None or model is None or settle is None or included is None:
+        return None
+    return UsagePrice(
+        key=common.key,
+        name=common.name,
+        asset=common.asset,
+        meter=meter,
+        model=model,
+        settle=settle,
+        period=common.period,
+        included=included,
+        discount=common.discount,
+        maximum=maximum,
+        minimum=minimum,
+    )
+
+
+def _read_meter(body: object, key: str, version: int, findings: Findings) -> Meter | None:
+    fields = Fields.of(body, "", findings)
+    if fields is None:
+        return None
+    if fields.key("key", default=key) not in (key, None):
+        fields.fail("key", "invalid_key", f"The address says {shown(key)}. Say the same.")
+    event_type = fields.text("event_type")
+    aggregation = fields.choice("aggregation", AGGREGATIONS, not_built=_AGGREGATIONS_NOT_BUILT)
+    value = _read_value(fields, aggregation)
+    dimensions = fields.event_properties(
+        "dimensions", count_max=METER_DIMENSIONS_MAX, required=False
+    )
+    filters = _read_filter(fields)
+    unit = fields.text("unit", default="")
+    name = fields.text("name", default=key)
+    description = fields.text("description", default="")
+    allow_negative = fields.flag("allow_negative", default=False)
+    fields.done(not_built=_METER_NOT_BUILT)
+    if event_type is None or aggregation is None or (value is None and aggregation != "count"):
+        return None
+    if unit is None or name is None or description is None:
+        return None
+    return Meter(
+        key=key,
+        version=version,
+        event_type=event_type,
+        aggregation=aggregation,
+        value=value,
+        dimensions=dimensions,
+        filter=filters,
+        unit=unit,
+        name=name or key,
+        description=description,
+        allow_negative=allow_negative,
+    )
+
+
+def _read_value(fields: Fields, aggregation: Aggregation | None) -> str | None:
+    """The property that is metered. A hyphen in it is a minus sign, so only plain names do."""
+    value = fields.take("value")
+    if aggregation is None:
+        return None
+    if aggregation == "count":
+        if value is not None:
+            detail = "count counts events, not a value. Leave it out, or say aggregation: sum."
+            fields.fail("value", "value_on_count", detail)
+        return None
+    if isinstance(value, str) and not _is_plain_property(value) and _is_expression(value):
+        detail = "Expressions are not built yet. Say the name of one property of data."
+        fields.fail("value", "not_supported", detail)
+        return None
+    return fields.event_property("value")
+
+
+def _read_filter(fields: Fields) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Which events count: properties and values sorted, since their order means nothing."""
+    members = fields.entries("filter", required=False)
+    if len(members) > FILTERS_MAX:
+        fields.fail("filter", "too_many", f"Say at most {FILTERS_MAX} properties.")
+        return ()
+    found = []
+    for name, raw in members.items():
+        at = f"filter.{shown_name(name)}"
+        if not isinstance(raw, list | tuple) or not raw:
+            fields.fail(at, "invalid_type", 'Say a list of the values that count: ["eu"].')
+            continue
+        if len(raw) > FILTER_VALUES_MAX:
+            fields.fail(at, "too_many", f"Say at most {FILTER_VALUES_MAX} values.")
+            continue
+        values = []
+        for index, item in enumerate(raw):
+            text = scalar_text(item)
+            if text is None:
+                detail = "Say a text, whole number, true or false; other numbers in quotes."
+                fields.fail(f"{at}[{index}]", "invalid_text", detail)
+            else:
+                values.append(text)
+        found.append((name, tuple(sorted(set(values)))))
+    return tuple(sorted(found))

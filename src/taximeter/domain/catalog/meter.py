@@ -1,0 +1,38 @@
+"""A meter: which events count, and how their values become one quantity.
+
+Owns the definition only; folding events is domain/metering. A meter changes by a new version;
+usage already counted keeps the version it was counted under.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Aggregation = Literal["count", "sum", "max", "min", "latest", "unique"]
+AGGREGATIONS: tuple[Aggregation, ...] = ("count", "sum", "max", "min", "latest", "unique")
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """`value` is the dotted path of a property of an event's `data` (None for `count`).
+
+    `filter` keeps events whose property (as text) is one of the values listed; all its members
+    must hold. `dimensions` are properties by which usage is kept apart.
+    """
+
+    key: str
+    version: int
+    event_type: str
+    aggregation: Aggregation
+    value: str | None
+    dimensions: tuple[str, ...]
+    filter: tuple[tuple[str, tuple[str, ...]], ...]
+    unit: str
+    name: str
+    description: str
+    allow_negative: bool
+
+    def __post_init__(self) -> None:
+        assert self.aggregation in AGGREGATIONS, self.aggregation
+        assert (self.value is None) == (self.aggregation == "count"), (
+            "every meter but count has a value"
+        )

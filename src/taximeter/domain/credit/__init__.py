@@ -1,0 +1,1 @@
+"""Credit: wallets, grants and the order in which they burn."""

@@ -1,0 +1,94 @@
+"""The order in which grants burn, drawing from them, and giving back.
+
+Owns the one total order: priority (low first), expiry (soonest first, never last), kind
+(promotional before paid), creation, id. Must not write: `draw` says what to take from where.
+
+Giving back (a negative amount: a volume tier fell, usage was voided) undoes in the reverse order
+of drawing: first the debt, which was drawn last; then the usable grants, last in burn order
+first, each up to what has been drawn from it; what is left raises the balance as a surplus (debt
+below zero), which is drawn before any grant. So nothing is clamped and no grant outgrows itself.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from taximeter.domain.credit.wallet import Grant
+from taximeter.kernel.quantity import ZERO
+
+Parts = tuple[tuple[str, Decimal], ...]
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What a draw takes from each grant (negative: gives back to it), in order, none of it zero;
+    and `uncovered`, what it adds to the debt (negative: takes from it).
+    """
+
+    parts: Parts
+    uncovered: Decimal
+
+    @property
+    def amount(self) -> Decimal:
+        """The whole amount drawn."""
+        return sum((part for _, part in self.parts), self.uncovered)
+
+
+def burn_key(grant: Grant) -> tuple[int, datetime, bool, datetime, str]:
+    """Sorts grants into burn order; no two grants are equal under it."""
+    expires_at = grant.expires_at or _NEVER
+    return grant.priority, expires_at, grant.kind == "paid", grant.created_at, grant.id
+
+
+def burn_order(grants: Iterable[Grant]) -> list[Grant]:
+    """The grants, the one that burns first first."""
+    return sorted(grants, key=burn_key)
+
+
+def draw(
+    grants: Iterable[Grant],
+    amount: Decimal,
+    at: datetime,
+    meter: str | None = None,
+    *,
+    debt: Decimal = ZERO,
+) -> Draw:
+    """How `amount` for usage of `meter` is taken from a wallet's `grants` at the instant `at`.
+
+    `debt` is the wallet's so far; after the draw it is `debt + uncovered`. A negative `amount` is
+    given back. Order of the arguments does not matter: the parts always sum to `amount`.
+    """
+    usable = burn_order(grant for grant in grants if grant.usable_at(at) and grant.covers(meter))
+    if amount >= ZERO:
+        surplus = min(max(-debt, ZERO), amount)
+        parts, rest = _take(usable, amount - surplus)
+        drawn = Draw(parts, surplus + rest)
+    else:
+        repaid = min(max(debt, ZERO), -amount)
+        parts, rest = _give_back(usable, -amount - repaid)
+        drawn = Draw(parts, -repaid - rest)
+    assert drawn.amount == amount, "a draw neither makes nor loses money"
+    return drawn
+
+
+def _take(usable: Sequence[Grant], amount: Decimal) -> tuple[Parts, Decimal]:
+    parts = []
+    for grant in usable:
+        part = min(grant.remaining, amount)
+        if part > ZERO:
+            parts.append((grant.id, part))
+            amount -= part
+    return tuple(parts), amount
+
+
+def _give_back(usable: Sequence[Grant], amount: Decimal) -> tuple[Parts, Decimal]:
+    parts = []
+    for grant in reversed(usable):
+        part = min(grant.amount - grant.remaining, amount)
+        if part > ZERO:
+            parts.append((grant.id, -part))
+            amount -= part
+    return tuple(parts), amount

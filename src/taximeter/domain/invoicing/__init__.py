@@ -1,0 +1,1 @@
+"""Invoicing: lines, totals and the states of an invoice."""

@@ -1,0 +1,203 @@
+"""What a plan would charge for one full period: its lines, rounded as an invoice rounds them.
+
+Owns the reading of sample events into usage and the sums of a preview. Must not prorate: every
+price is shown for one full period of its own.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from taximeter.domain.catalog.currency import minor_digits
+from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.plan import Dimensional, Plan, Price, UsagePrice
+from taximeter.domain.metering.fold import (
+    Unreadable,
+    Value,
+    counts,
+    dimension_values,
+    metered_value,
+)
+from taximeter.domain.rating.dimensional import match_rate
+from taximeter.domain.rating.plan import rate_plan
+from taximeter.domain.rating.rate import Usage
+from taximeter.domain.rating.step import Rated, Step
+from taximeter.domain.subscription.routing import NO_METER, UNMATCHED_DIMENSION
+from taximeter.kernel.money import Money, round_to_minor
+from taximeter.kernel.quantity import ONE, ZERO, format_decimal
+
+
+class SampleEvent(NamedTuple):
+    """`count` equal events of this type and data."""
+
+    type: str
+    data: Mapping[str, Any]
+    count: int
+
+
+class Fault(NamedTuple):
+    """Why the sample event at `index` would be quarantined."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewLine:
+    """One line; `price` is None for the plan's minimum. `amount` is rounded to the minor unit, but
+    exact where it is drawn from a wallet (`settled`); `exact` is the sum of its steps.
+    """
+
+    price: str | None
+    description: str
+    asset: str
+    settled: bool
+    rate: Mapping[str, str] | None
+    quantity: Decimal
+    amount: Decimal
+    exact: Decimal
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """`subtotal` and `total` are what is invoiced, in the plan's currency; `credits` what is drawn
+    from wallets, by asset.
+    """
+
+    currency: str
+    lines: tuple[PreviewLine, ...]
+    credits: tuple[Money, ...]
+    subtotal: Decimal
+    total: Decimal
+
+    def __post_init__(self) -> None:
+        invoiced = sum((line.amount for line in self.lines if not line.settled), ZERO)
+        assert invoiced == self.subtotal, "lines sum to the subtotal"
+
+
+def preview(plan: Plan, quantities: Mapping[str, Decimal], usage: Mapping[str, Usage]) -> Preview:
+    """What one full period costs with these seats and this usage, both by price key; what they
+    leave out is 0. Raises `Invalid` as `rate_plan` does.
+    """
+    lines = [_line(price, rated) for price, rated in rate_plan(plan, quantities, usage)]
+    credits: dict[str, Money] = {}
+    for line in lines:
+        if line.settled:
+            drawn = Money(line.amount, line.asset)
+            credits[line.asset] = credits.get(line.asset, Money(ZERO, line.asset)) + drawn
+    subtotal = sum((line.amount for line in lines if not line.settled), ZERO)
+    true_up = _minimum_line(plan, subtotal)
+    if true_up is not None:
+        lines.append(true_up)
+        subtotal += true_up.amount
+    return Preview(plan.currency, tuple(lines), tuple(credits.values()), subtotal, subtotal)
+
+
+def _line(price: Price, rated: Rated) -> PreviewLine:
+    settled = isinstance(price, UsagePrice) and price.settle == "wallet"
+    amount = rated.amount
+    if not settled:
+        amount = round_to_minor(Money(amount, price.asset), minor_digits(price.asset))[0].amount
+    rate = dict(rated.rate) if rated.rate is not None else None
+    return PreviewLine(
+        price.key, rated.description, price.asset, settled, rate, rated.quantity, amount,
+        rated.amount, rated.steps,
+    )  # fmt: skip
+
+
+def _minimum_line(plan: Plan, covered: Decimal) -> PreviewLine | None:
+    """The true-up to the plan's minimum; None where nothing is missing."""
+    if plan.minimum is None or covered >= plan.minimum:
+        return None
+    exact = plan.minimum - covered
+    amount = round_to_minor(Money(exact, plan.currency), minor_digits(plan.currency))[0].amount
+    if amount == ZERO:
+        return None
+    steps = (
+        Step(f"minimum of {format_decimal(plan.minimum)}", None, None, plan.minimum),
+        Step("fees and usage of the period", None, None, -covered),
+    )
+    name = f"{plan.name}: minimum"
+    return PreviewLine(None, name, plan.currency, False, None, ONE, amount, exact, steps)
+
+
+def usage_of(
+    plan: Plan, meters: Sequence[Meter], events: Sequence[SampleEvent]
+) -> tuple[dict[str, Usage], list[Fault]]:
+    """What the plan's usage prices are given by these events, by price key, and which events
+    would be quarantined instead. Of a `latest` meter the last event in the list counts.
+    """
+    prices = [price for price in plan.prices if isinstance(price, UsagePrice)]
+    folded: dict[str, dict[tuple[str, ...], _Fold]] = {}
+    faults = []
+    for index, event in enumerate(events):
+        of_type = [meter for meter in meters if meter.event_type == event.type]
+        try:
+            readings = _read(of_type, prices, event)
+        except Unreadable as unreadable:
+            faults.append(Fault(index, str(unreadable)))
+            continue
+        for meter, values, value in readings:
+            fold = folded.setdefault(meter.key, {}).setdefault(values, _Fold())
+            fold.add(meter, value, event.count)
+    dimensions = {meter.key: meter.dimensions for meter in meters}
+    usage: dict[str, Usage] = {}
+    for price in prices:
+        names = dimensions.get(price.meter, ())
+        usage[price.key] = [
+            (dict(zip(names, values, strict=True)), fold.quantity)
+            for values, fold in folded.get(price.meter, {}).items()
+        ]
+    return usage, faults
+
+
+def _read(
+    meters: Sequence[Meter], prices: Iterable[UsagePrice], event: SampleEvent
+) -> list[tuple[Meter, tuple[str, ...], Value]]:
+    """What each meter reads in the event. Raises `Unreadable` where it would be quarantined."""
+    if not meters:
+        raise Unreadable(NO_METER)
+    readings = []
+    for meter in meters:
+        if not counts(meter, event.data):
+            continue
+        values = dimension_values(meter, event.data)
+        readings.append((meter, values, metered_value(meter, event.data)))
+        dimensions = dict(zip(meter.dimensions, values, strict=True))
+        for price in prices:
+            if price.meter == meter.key and isinstance(price.model, Dimensional):
+                if match_rate(price.model, dimensions) is None:
+                    raise Unreadable(UNMATCHED_DIMENSION)
+    return readings
+
+
+class _Fold:
+    """The quantity of sample events, as `Tally` folds single ones."""
+
+    __slots__ = ("_members", "_seen", "quantity")
+
+    def __init__(self) -> None:
+        self.quantity = ZERO
+        self._seen = False
+        self._members: set[str] = set()
+
+    def add(self, meter: Meter, value: Value, count: int) -> None:
+        """Fold `count` equal values in."""
+        if meter.aggregation == "unique":
+            self._members.add(str(value))
+            self.quantity = Decimal(len(self._members))
+            return
+        assert not isinstance(value, str)
+        number = Decimal(value)
+        match meter.aggregation:
+            case "count" | "sum":
+                self.quantity += number * count
+            case "max" if self._seen:
+                self.quantity = max(self.quantity, number)
+            case "min" if self._seen:
+                self.quantity = min(self.quantity, number)
+            case _:
+                self.quantity = number
+        self._seen = True

@@ -1,0 +1,1 @@
+"""Metering: what an event is, when two are the same, and how events become quantities."""

@@ -1,0 +1,201 @@
+"""How one event's value is read and how values become a quantity.
+
+Owns the rules of each aggregation. Folding is the same for a batch that arrives now and for a
+query over raw events; storage adds two folded parts by the same rules.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from taximeter.domain.catalog.meter import Aggregation, Meter
+from taximeter.domain.metering.event import Event
+from taximeter.kernel.quantity import ZERO, format_decimal, parse_decimal
+
+DIMENSIONS_BYTES_MAX = 1500
+MISSING_VALUE = "missing_value"
+NON_NUMERIC_VALUE = "non_numeric_value"
+NEGATIVE_VALUE = "negative_value"
+INVALID_DIMENSION = "invalid_dimension"
+
+Value = Decimal | int | str
+
+
+class Unreadable(Exception):
+    """An event that a meter cannot read. `args[0]` is the stable reason it is quarantined for."""
+
+
+def property_at(data: Mapping[str, Any], path: str) -> Any:
+    """The property of `data` at a dotted path, None where it is missing. A key that itself
+    contains the dots wins.
+    """
+    if path in data:
+        return data[path]
+    value: Any = data
+    for part in path.split("."):
+        if type(value) is not dict or part not in value:
+            return None
+        value = value[part]
+    return value
+
+
+def text_of(value: object) -> str | None:
+    """A property as the text that dimensions, filters and distinct values compare: `true`, `12`,
+    `0.5`; so 1 and "1" are the same value. None for objects and arrays, "" for a missing one.
+    """
+    if type(value) is str:
+        return value
+    if value is None:
+        return ""
+    if type(value) is bool:
+        return "true" if value else "false"
+    if type(value) is int:
+        return str(value)
+    if type(value) is Decimal:
+        return format_decimal(value)
+    return None
+
+
+def counts(meter: Meter, data: Mapping[str, Any]) -> bool:
+    """Whether the meter's filter lets this event count."""
+    return all(
+        (value := property_at(data, path)) is not None and text_of(value) in wanted
+        for path, wanted in meter.filter
+    )
+
+
+def metered_value(meter: Meter, data: Mapping[str, Any]) -> Value:
+    """What the event adds: 1 for `count`, a text for `unique`, else a number.
+
+    Raises `Unreadable` where the property is missing, not a number, or negative on a meter that
+    does not allow that.
+    """
+    if meter.value is None:
+        return 1
+    value = data.get(meter.value)
+    if type(value) is int and value >= 0 and meter.aggregation != "unique":
+        return value
+    value = property_at(data, meter.value)
+    if value is None:
+        raise Unreadable(MISSING_VALUE)
+    if meter.aggregation == "unique":
+        text = text_of(value)
+        if text is None:
+            raise Unreadable(NON_NUMERIC_VALUE)
+        return text
+    number: Decimal | int | None
+    if type(value) is int or type(value) is Decimal:
+        number = value
+    else:
+        number = parse_decimal(value) if type(value) is str else None
+    if number is None:
+        raise Unreadable(NON_NUMERIC_VALUE)
+    if number < 0 and not meter.allow_negative:
+        raise Unreadable(NEGATIVE_VALUE)
+    return number
+
+
+def dimension_values(meter: Meter, data: Mapping[str, Any]) -> tuple[str, ...]:
+    """The event's values of the meter's dimensions, in the meter's order ("" where missing).
+
+    Raises `Unreadable` for an object or array, or where they are together over 1,500 bytes.
+    """
+    values = []
+    size = 0
+    for path in meter.dimensions:
+        text = text_of(property_at(data, path))
+        if text is None:
+            raise Unreadable(INVALID_DIMENSION)
+        size += len(text.encode()) + len(path) + 6
+        values.append(text)
+    if size > DIMENSIONS_BYTES_MAX:
+        raise Unreadable(INVALID_DIMENSION)
+    return tuple(values)
+
+
+def latest_order(event: Event) -> str:
+    """By what `latest` decides: event time, then receipt, then identity. Compares as text."""
+    return "|".join(
+        (
+            event.time.replace(tzinfo=None).isoformat(timespec="microseconds"),
+            event.received_at.replace(tzinfo=None).isoformat(timespec="microseconds"),
+            event.source,
+            event.id,
+        )
+    )
+
+
+def member_digest(dimensions: str, value: str) -> bytes:
+    """The 16-byte identity of one distinct value within one set of dimensions."""
+    return hashlib.blake2b(f"{dimensions}\0{value}".encode(), digest_size=16).digest()
+
+
+class Tally:
+    """The folded part of some events of one meter. `latest` orders the last value of a `latest`
+    meter; `members` holds the distinct values of a `unique` one.
+    """
+
+    __slots__ = ("events", "latest", "members", "quantity")
+
+    def __init__(self) -> None:
+        self.quantity: Decimal | int = 0
+        self.events = 0
+        self.latest: str | None = None
+        self.members: set[str] | None = None
+
+    def add(self, aggregation: Aggregation, value: Value, event: Event) -> None:
+        """Fold one event's `metered_value` in."""
+        self.events += 1
+        if aggregation == "sum" or aggregation == "count":
+            self.quantity += value  # type: ignore[operator]
+        elif aggregation == "unique":
+            if self.members is None:
+                self.members = set()
+            self.members.add(str(value))
+            self.quantity = len(self.members)
+        else:
+            assert not isinstance(value, str)
+            self._replace(aggregation, value, event)
+
+    def merge(self, aggregation: Aggregation, other: "Tally") -> None:
+        """Fold another part of the same meter in."""
+        self.events += other.events
+        if aggregation == "sum" or aggregation == "count":
+            self.quantity += other.quantity
+        elif aggregation == "unique":
+            self.members = (self.members or set()) | (other.members or set())
+            self.quantity = len(self.members)
+        elif aggregation == "latest":
+            if self.latest is None or (other.latest or "") > self.latest:
+                self.latest, self.quantity = other.latest, other.quantity
+        elif self.events == other.events or (other.quantity > self.quantity) == (
+            aggregation == "max"
+        ):
+            self.quantity = other.quantity
+
+    def _replace(self, aggregation: Aggregation, value: Decimal | int, event: Event) -> None:
+        if aggregation == "latest":
+            order = latest_order(event)
+            if self.latest is None or order > self.latest:
+                self.latest, self.quantity = order, value
+        elif self.events == 1 or (value > self.quantity) == (aggregation == "max"):
+            self.quantity = value
+
+
+def combine(aggregation: Aggregation, parts: list[tuple[Decimal, str | None]]) -> Decimal:
+    """The quantity of parts that were folded apart: (quantity, latest order) each.
+
+    Raises `AssertionError` for `unique`, whose parts do not add up.
+    """
+    assert aggregation != "unique", "distinct values are counted from their members"
+    if not parts:
+        return ZERO
+    quantities = [quantity for quantity, _ in parts]
+    if aggregation == "max":
+        return max(quantities)
+    if aggregation == "min":
+        return min(quantities)
+    if aggregation == "latest":
+        return max(parts, key=lambda part: part[1] or "")[0]
+    return sum(quantities, ZERO)

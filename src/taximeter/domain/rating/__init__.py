@@ -1,0 +1,1 @@
+"""Rating: a price and a quantity give an amount, with the steps that explain it."""

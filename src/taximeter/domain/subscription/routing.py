@@ -1,0 +1,165 @@
+"""Where an event counts: which meters read it and which prices of which subscription it feeds.
+
+Owns the rule that one event lands in one subscription, and every reason to quarantine. Must not
+fold or rate.
+
+An event without `subscription` is priced, meter by meter, by the customer's oldest subscription
+that has a price on that meter at the event's own time; with none it is recorded at no price.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.plan import Dimensional, UsagePrice
+from taximeter.domain.metering.event import Event
+from taximeter.domain.metering.fold import (
+    Unreadable,
+    Value,
+    counts,
+    dimension_values,
+    metered_value,
+)
+from taximeter.domain.rating.dimensional import match_rate
+from taximeter.domain.subscription.customer import CustomerTerms
+from taximeter.domain.subscription.subscription import Segment, Subscription, segment_at
+from taximeter.kernel.times import Period
+
+UNKNOWN_CUSTOMER = "unknown_customer"
+UNKNOWN_SUBSCRIPTION = "unknown_subscription"
+NO_METER = "no_meter"
+UNMATCHED_DIMENSION = "unmatched_dimension"
+
+ALWAYS = Period(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One price's segment that an event adds to."""
+
+    subscription: str
+    segment: Segment
+    price: UsagePrice
+
+
+@dataclass(frozen=True, slots=True)
+class MeterRoute:
+    """One meter that reads the event, and the segments its value adds to."""
+
+    meter: Meter
+    targets: tuple[Target, ...]
+    matched: dict[tuple[str, ...], bool] = field(default_factory=dict, compare=False)
+
+    def priced(self, values: tuple[str, ...]) -> bool:
+        """Whether every price has a rate (or an `otherwise`) for these dimension values."""
+        known = self.matched.get(values)
+        if known is None:
+            known = self._match(values)
+            if len(self.matched) < 10_000:
+                self.matched[values] = known
+        return known
+
+    def _match(self, values: tuple[str, ...]) -> bool:
+        dimensions = dict(zip(self.meter.dimensions, values, strict=True))
+        return all(
+            match_rate(target.price.model, dimensions) is not None
+            for target in self.targets
+            if isinstance(target.price.model, Dimensional)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The routes of one event type for one customer, the same at every instant within `valid`."""
+
+    valid: Period
+    meters: tuple[MeterRoute, ...]
+    reason: str | None
+
+
+class Reading(NamedTuple):
+    """What one meter reads in one event."""
+
+    route: MeterRoute
+    values: tuple[str, ...]
+    value: Value
+
+
+def routing_at(
+    terms: CustomerTerms, meters: Sequence[Meter], subscription: str | None, at: datetime
+) -> Routing:
+    """Where events of the type that `meters` read go, at the instant `at`; `subscription` is the
+    id or key that the event names, if any.
+    """
+    if not meters:
+        return Routing(ALWAYS, (), NO_METER)
+    candidates = terms.subscriptions
+    if subscription is not None:
+        candidates = tuple(s for s in candidates if subscription in (s.id, s.key))
+        if not candidates:
+            return Routing(ALWAYS, (), UNKNOWN_SUBSCRIPTION)
+    start, end = _validity(candidates, at)
+    routes = []
+    for meter in meters:
+        targets = _targets(candidates, meter.key, at)
+        for target in targets:
+            start = max(start, target.segment.span.start)
+            end = min(end, target.segment.span.end)
+        routes.append(MeterRoute(meter, targets))
+    return Routing(Period(start, end), tuple(routes), None)
+
+
+def _validity(subscriptions: Sequence[Subscription], at: datetime) -> tuple[datetime, datetime]:
+    """Between which two changes of any phase `at` lies."""
+    instants = {
+        instant
+        for subscription in subscriptions
+        for phase in subscription.phases
+        for instant in (phase.starts_at, phase.ends_at)
+        if instant is not None
+    }
+    start = max((i for i in instants if i <= at), default=ALWAYS.start)
+    return start, min((i for i in instants if i > at), default=ALWAYS.end)
+
+
+def _targets(
+    subscriptions: Sequence[Subscription], meter: str, at: datetime
+) -> tuple[Target, ...]:
+    for subscription in subscriptions:
+        phase = subscription.phase_at(at)
+        if phase is None:
+            continue
+        targets = []
+        for price in phase.plan.prices:
+            if isinstance(price, UsagePrice) and price.meter == meter:
+                segment = segment_at(subscription, price.key, at)
+                assert segment is not None, "the phase that has the price applies at this instant"
+                targets.append(Target(subscription.id, segment, price))
+        if targets:
+            return tuple(targets)
+    return ()
+
+
+def read(routing: Routing, event: Event) -> tuple[Reading, ...] | str:
+    """What each meter reads in the event, or the reason why it is quarantined: wholly, so that no
+    part of an event is ever billed twice or forgotten.
+    """
+    if routing.reason is not None:
+        return routing.reason
+    readings = []
+    data = event.data
+    try:
+        for route in routing.meters:
+            meter = route.meter
+            if meter.filter and not counts(meter, data):
+                continue
+            values = dimension_values(meter, data) if meter.dimensions else ()
+            value = metered_value(meter, data)
+            if not route.priced(values):
+                return UNMATCHED_DIMENSION
+            readings.append(Reading(route, values, value))
+    except Unreadable as unreadable:
+        return str(unreadable)
+    return tuple(readings)

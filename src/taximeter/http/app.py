@@ -1,0 +1,124 @@
+"""The HTTP application: hot routes first, then the documented API.
+
+Events are dispatched by an outer ASGI function before FastAPI's router and middleware, with which
+they share authentication, limits and the error writer.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import structlog
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from taximeter import __version__
+from taximeter.http import clock, customers, events, grants, invoices, subscriptions
+from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
+from taximeter.http.server import Server
+from taximeter.kernel.errors import FieldError, TaximeterError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+ROUTERS: tuple[APIRouter, ...] = (
+    customers.router, subscriptions.router, invoices.router, grants.router, clock.router,
+)
+PYDANTIC_CODES = {
+    "extra_forbidden": "unknown_field",
+    "missing": "missing",
+    "too_long": "too_many",
+    "string_too_long": "too_long",
+}
+
+log = structlog.get_logger("http")
+
+
+class Application:
+    """The whole edge as one ASGI application."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.api = make_api(server)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == "/v1/events":
+            await events.post_events(self.server, scope, receive, send)
+        else:
+            await self.api(scope, receive, send)
+
+
+def make_api(server: Server) -> FastAPI:
+    """The documented API over these routers."""
+    api = FastAPI(
+        title="Taximeter", version=__version__, docs_url=None, redoc_url=None,
+        description="Usage-based billing for AI products: the fare, as it runs.",
+    )  # fmt: skip
+    api.state.server = server
+    api.add_exception_handler(TaximeterError, _taximeter_error)
+    api.add_exception_handler(RequestValidationError, _validation_error)
+    api.add_exception_handler(HTTPException, _http_error)
+    api.add_exception_handler(Exception, _unexpected_error)
+    for router in ROUTERS:
+        api.include_router(router)
+    return api
+
+
+def request_id_of(server: Server) -> str:
+    """A fresh id by which a request is found in the log."""
+    return server.context.new_id("req")
+
+
+def _respond(status: int, body: bytes, headers: dict[str, str]) -> Response:
+    return Response(body, status, headers, CONTENT_TYPE)
+
+
+async def _taximeter_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TaximeterError)
+    return _respond(*problem_of(error, request_id_of(request.app.state.server)))
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    request_id = request_id_of(request.app.state.server)
+    found = error.errors()
+    if any(item["type"] == "json_invalid" for item in found):
+        detail = "The body is not valid JSON."
+        return _respond(400, problem(400, "malformed", detail, request_id), {})
+    fields = [_field_error(item) for item in found]
+    codes = {field.code for field in fields}
+    code = codes.pop() if len(codes) == 1 else "invalid"
+    first = fields[0]
+    detail = f"{first.path}: {first.detail}" if first.path else first.detail
+    return _respond(422, problem(422, code, detail, request_id, fields), {})
+
+
+def _field_error(item: Any) -> FieldError:
+    where = [part for part in item["loc"] if part not in ("body", "query", "path")]
+    path = ""
+    for part in where:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    if item["type"] == "extra_forbidden":
+        return FieldError(path, "unknown_field", "There is no such field here. Leave it out.")
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return FieldError(path, PYDANTIC_CODES.get(item["type"], "invalid"), f"{message}.")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    codes = {404: "not_found", 405: "method_not_allowed", 400: "malformed"}
+    request_id = request_id_of(request.app.state.server)
+    code = codes.get(error.status_code, "error")
+    details = {404: "There is nothing at this address."}
+    detail = details.get(error.status_code, str(error.detail))
+    body = problem(error.status_code, code, detail, request_id)
+    return _respond(error.status_code, body, dict(error.headers or {}))
+
+
+async def _unexpected_error(request: Request, error: Exception) -> Response:
+    request_id = request_id_of(request.app.state.server)
+    log.error("unexpected_error", request_id=request_id, exc_info=error)
+    detail = "Something went wrong on the server; the request id finds it in the log."
+    return _respond(500, problem(500, "internal", detail, request_id), {})
+

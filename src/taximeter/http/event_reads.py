@@ -1,0 +1,105 @@
+"""Routes of events but for taking them in, which is events.py."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import Field
+
+from taximeter.http.fields import LIMIT, Body, Cursor, CustomerKey, Instant, Limit, Name, instant
+from taximeter.http.server import Admin, Reader, ok, page_json
+from taximeter.services import events, release
+from taximeter.services.ingest import REASONS
+from taximeter.services.release import RELEASED_MAX, Released
+from taximeter.storage.events import EventFilter, StoredEvent
+
+router = APIRouter(prefix="/v1", tags=["Events"])
+EventPath = Annotated[Name, Path(description="The event's id, as its sender gave it")]
+Source = Annotated[str, Query(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+_attributes = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class ReleaseBody(Body):
+    """Which quarantined events to look at; what is left out stands for any."""
+
+    customer: CustomerKey | None = None
+    type: Name | None = None
+    limit: Annotated[int, Field(ge=1, le=RELEASED_MAX)] = RELEASED_MAX
+
+
+def event_json(stored: StoredEvent) -> dict[str, Any]:
+    """An event as answered: what was sent, every number with all its digits, and what became of
+    it. Should an extension attribute be called like a field of ours, ours is shown.
+    """
+    event = stored.event
+    shown: dict[str, Any] = {
+        **(_attributes(event.attributes) if event.attributes else {}),
+        "specversion": "1.0",
+        "id": event.id,
+        "source": event.source,
+        "type": event.type,
+        "subject": event.customer,
+        "time": instant(event.time),
+        "path": event.path,
+        "subscription": event.subscription,
+        "data": msgspec.Raw(event.content),
+        "status": stored.status,
+        "reason": None,
+        "reason_detail": None,
+        "received_at": instant(event.received_at),
+    }
+    if stored.status == "quarantined" and stored.reason is not None:
+        shown["reason"] = stored.reason
+        shown["reason_detail"] = REASONS.get(stored.reason)
+    return shown
+
+
+@router.get("/events")
+async def list_events(
+    call: Reader,
+    customer: Annotated[CustomerKey | None, Query()] = None,
+    type: Annotated[Name | None, Query()] = None,
+    status: Literal["accepted", "quarantined"] | None = None,
+    from_: Annotated[Instant | None, Query(alias="from")] = None,
+    to: Instant | None = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """Events by customer, then by their own time; `from` is included, `to` is not."""
+    if call.caller.customer is not None:
+        customer = customer or call.caller.customer
+        call.see(customer)
+    wanted = EventFilter(customer=customer, type=type, status=status, start=from_, end=to)
+    page = await events.list_events(call.context, wanted, limit=limit, cursor=cursor)
+    return ok(page_json(page, event_json))
+
+
+@router.get("/events/{id:path}")
+async def get_event(
+    id: EventPath, call: Reader, customer: Annotated[CustomerKey, Query()], source: Source = ""
+) -> Response:
+    """One event; its identity is its customer, source and id."""
+    call.see(customer)
+    stored = await events.get_event(
+        call.context, customer=customer, source=source, event_id=id
+    )
+    return ok(event_json(stored))
+
+
+def _released_json(released: Released) -> dict[str, object]:
+    return {"released": released.released, "still_quarantined": released.still_quarantined}
+
+
+@router.post("/events/release")
+async def release_events(call: Admin, body: ReleaseBody | None = None) -> Response:
+    """Try quarantined events again, oldest first for each customer, and count those that can be
+    read now. Up to 50,000 are looked at; the answer says how many still wait.
+    """
+    asked = body or ReleaseBody()
+    return await call.write(
+        lambda transaction: release.release(
+            transaction, customer=asked.customer, event_type=asked.type, limit=asked.limit
+        ),
+        _released_json,
+    )

@@ -1,0 +1,151 @@
+"""`POST /v1/events`: the hot route of ingestion.
+
+Owns its parsing and its answer. A plain ASGI function: authentication, limits and errors are the
+ones that every route shares.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+import structlog
+
+from taximeter.domain.metering.event import Event, InvalidEvent
+from taximeter.http.body import ClientGone, Receive, read_body
+from taximeter.http.cloudevents import CONTENT_TYPES, read_events
+from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
+from taximeter.http.server import Server, authenticate, idempotency_key
+from taximeter.kernel.errors import FieldError, IdempotencyConflict, Invalid, Malformed, TaximeterError
+from taximeter.services.ingest import IngestAnswer, IngestRequest, Outcome
+from taximeter.services.keys import Caller
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+BODY_BYTES_MAX = 16 * 1024 * 1024
+PARAMETERS = {"atomic": ("true", "false"), "results": ("all", "problems")}
+NOT_YOURS = FieldError("subject", "not_found", "This API key is confined to another customer.")
+
+log = structlog.get_logger("http")
+_encode = msgspec.json.Encoder().encode
+
+
+async def post_events(
+    server: Server, scope: MutableMapping[str, Any], receive: Receive, send: Send
+) -> None:
+    """Answer one `POST /v1/events`."""
+    try:
+        status, body, headers = await _answer(server, scope, receive)
+    except ClientGone:
+        return
+    except TaximeterError as error:
+        status, body, headers = problem_of(error, server.context.new_id("req"))
+    except Exception:
+        request_id = server.context.new_id("req")
+        log.exception("unexpected_error", request_id=request_id)
+        detail = "Something went wrong on the server; the request id finds it in the log."
+        status, body, headers = 500, problem(500, "internal", detail, request_id), {}
+    content_type = "application/json" if status < 400 else CONTENT_TYPE
+    head = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
+    head += [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _answer(
+    server: Server, scope: MutableMapping[str, Any], receive: Receive
+) -> tuple[int, bytes, dict[str, str]]:
+    headers = dict(scope["headers"])
+    authorization = headers.get(b"authorization")
+    caller = await authenticate(server, authorization.decode("latin-1") if authorization else None)
+    caller.require("ingest")
+    query = scope.get("query_string", b"")
+    parameters = _parameters(query) if query else {}
+    shape = _shape(headers.get(b"content-type", b""))
+    body = await read_body(receive, headers, bytes_max=BODY_BYTES_MAX)
+    events = read_events(body, shape, server.context.clock.now())
+    if caller.customer is not None:
+        events = [_confine(caller, event) for event in events]
+    key = headers.get(b"idempotency-key")
+    request = IngestRequest(
+        events, atomic=parameters.get("atomic") == "true",
+        idempotency=idempotency_key(
+            caller, key.decode("latin-1"), f"/v1/events?{query.decode('latin-1')}", body
+        ) if key is not None else None,
+    )  # fmt: skip
+    answer = await server.ingest.submit(request)
+    if answer.reused_key:
+        assert request.idempotency is not None
+        raise IdempotencyConflict(key=request.idempotency.key)
+    if answer.refused:
+        return 422, _refusal(server, answer, len(events)), {}
+    show_all = parameters.get("results") == "all"
+    replay = {"idempotent-replay": "true"} if answer.replay else {}
+    return 200, render(answer, events if show_all else ()), replay
+
+
+def _parameters(query: bytes) -> dict[str, str]:
+    parameters = {}
+    for name, values in parse_qs(query.decode("latin-1"), keep_blank_values=True).items():
+        allowed = PARAMETERS.get(name)
+        if allowed is None:
+            raise Invalid([FieldError(name, "unknown_field", "There is no such parameter here.")])
+        if values[-1] not in allowed:
+            raise Invalid([FieldError(name, "invalid", f"Send one of {', '.join(allowed)}.")])
+        parameters[name] = values[-1]
+    return parameters
+
+
+def _shape(content_type: bytes) -> str:
+    shape = CONTENT_TYPES.get(content_type.partition(b";")[0].strip().lower())
+    if shape is None:
+        known = ", ".join(kind.decode() for kind in CONTENT_TYPES)
+        raise Malformed(reason=f"the Content-Type must be one of {known}.")
+    return shape
+
+
+def _confine(caller: Caller, event: Event | InvalidEvent) -> Event | InvalidEvent:
+    if type(event) is Event and not caller.may_see(event.customer):
+        return InvalidEvent(event.id, NOT_YOURS)
+    return event
+
+
+def _refusal(server: Server, answer: IngestAnswer, count: int) -> bytes:
+    fields = [
+        FieldError(f"[{other.index}].{other.error.path}".rstrip("."), other.error.code,
+                   other.error.detail)
+        for other in answer.others
+        if other.error is not None
+    ]  # fmt: skip
+    detail = f"{len(fields)} of {count} events cannot be taken, so none was."
+    return problem(422, "atomic_refused", detail, server.context.new_id("req"), fields)
+
+
+def render(answer: IngestAnswer, show: Sequence[Event | InvalidEvent]) -> bytes:
+    """The answer's body: the counts, and each event that was not plainly accepted; those that
+    were as well where `show` holds the request's events.
+    """
+    counts = {"duplicate": 0, "quarantined": 0, "conflict": 0, "invalid": 0}
+    for other in answer.others:
+        counts[other.status] += 1
+    results = {other.index: _result(other) for other in answer.others}
+    for index, event in enumerate(show):
+        results.setdefault(index, {"index": index, "id": event.id, "status": "accepted"})
+    return _encode(
+        {
+            "accepted": answer.accepted,
+            "duplicates": counts["duplicate"],
+            "quarantined": counts["quarantined"],
+            "rejected": counts["conflict"] + counts["invalid"],
+            "results": [results[index] for index in sorted(results)],
+        }
+    )
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "index": outcome.index, "id": outcome.id, "status": outcome.status
+    }  # fmt: skip
+    if outcome.error is not None:
+        path, code, detail = outcome.error.path, outcome.error.code, outcome.error.detail
+        result["error"] = {"path": path, "code": code, "detail": detail}
+    return result

@@ -1,0 +1,238 @@
+"""Routes of grants, and of the balances and movements of a customer's wallets."""
+
+import re
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Response
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from taximeter.domain.credit.wallet import Grant
+from taximeter.http.fields import (
+    LIMIT,
+    Body,
+    Cursor,
+    CustomerKey,
+    DecimalText,
+    Instant,
+    Key,
+    Limit,
+    Text,
+    instant,
+)
+from taximeter.http.server import Admin, Reader, ok, page_json
+from taximeter.kernel.errors import FieldError, Invalid
+from taximeter.kernel.money import Money
+from taximeter.kernel.quantity import ZERO, format_decimal
+from taximeter.services import balance, grants
+from taximeter.services.balance import GrantBalance, WalletBalance
+from taximeter.storage.wallets import Entry, StoredGrant
+
+router = APIRouter(prefix="/v1", tags=["Credits"])
+ASSET_PATTERN = "^[A-Za-z][A-Za-z0-9_]{0,63}$"
+PRIORITY_DEFAULT = 50
+PRIORITY_MAX = 1000
+METERS_MAX = 100
+
+_is_asset = re.compile(ASSET_PATTERN[:-1] + r"\Z").match
+
+
+def _asset(value: str) -> str:
+    if not _is_asset(value):
+        raise ValueError("send a currency such as USD or a credit unit such as credits (a letter, "
+                         "then at most 63 letters, digits or _)")  # fmt: skip
+    return value
+
+
+def _positive(value: Decimal) -> Decimal:
+    if value <= ZERO:
+        raise ValueError("send an amount above zero")
+    return value
+
+
+def _not_negative(value: Decimal) -> Decimal:
+    if value < ZERO:
+        raise ValueError("send an amount of zero or more")
+    return value
+
+
+Asset = Annotated[
+    str,
+    AfterValidator(_asset),
+    WithJsonSchema({"type": "string", "pattern": ASSET_PATTERN, "examples": ["USD"]}),
+]
+CustomerPath = Annotated[CustomerKey, Path(description="The customer's key")]
+GrantPath = Annotated[str, Path(description="The grant's id")]
+
+
+class CostBasisBody(Body):
+    """What was paid for the whole grant."""
+
+    amount: Annotated[DecimalText, AfterValidator(_not_negative)]
+    asset: Asset
+
+
+class ScopeBody(Body):
+    """What the grant may be used for; without meters, anything."""
+
+    meters: Annotated[list[Key], Field(min_length=1, max_length=METERS_MAX)] | None = None
+    path: Text | None = None
+
+
+class GrantBody(Body):
+    """Credit given to a customer. A low priority burns first."""
+
+    customer: CustomerKey
+    asset: Asset
+    amount: Annotated[DecimalText, AfterValidator(_positive)]
+    kind: Literal["paid", "promotional"]
+    cost_basis: CostBasisBody | None = None
+    priority: Annotated[int, Field(ge=0, le=PRIORITY_MAX, strict=True)] = PRIORITY_DEFAULT
+    effective_at: Instant | None = None
+    expires_at: Instant | None = None
+    scope: ScopeBody | None = None
+
+    def new_grant(self) -> grants.NewGrant:
+        """The grant that is asked for. Raises `Invalid` for a scope that cannot be kept yet."""
+        scope = self.scope or ScopeBody()
+        if scope.path is not None:
+            detail = "A grant cannot be limited to a path yet. Leave it out."
+            raise Invalid([FieldError("scope.path", "not_supported", detail)])
+        cost = self.cost_basis
+        return grants.NewGrant(
+            customer=self.customer, asset=self.asset, amount=self.amount, kind=self.kind,
+            cost_basis=Money(cost.amount, cost.asset) if cost else None, priority=self.priority,
+            effective_at=self.effective_at, expires_at=self.expires_at,
+            scope_meters=tuple(dict.fromkeys(scope.meters)) if scope.meters is not None else None,
+        )  # fmt: skip
+
+
+def _scope(grant: Grant) -> dict[str, object] | None:
+    return None if grant.scope_meters is None else {"meters": list(grant.scope_meters)}
+
+
+def _money_json(money: Money | None) -> dict[str, object] | None:
+    if money is None:
+        return None
+    return {"amount": format_decimal(money.amount), "asset": money.asset}
+
+
+def grant_json(stored: StoredGrant) -> dict[str, object]:
+    """A grant as answered."""
+    grant = stored.grant
+    return {
+        "id": grant.id,
+        "customer": grant.customer,
+        "asset": grant.asset,
+        "amount": format_decimal(grant.amount),
+        "remaining": format_decimal(grant.remaining),
+        "kind": grant.kind,
+        "cost_basis": _money_json(stored.cost_basis),
+        "priority": grant.priority,
+        "effective_at": instant(grant.effective_at),
+        "expires_at": instant(grant.expires_at),
+        "scope": _scope(grant),
+        "created_at": instant(grant.created_at),
+        "voided_at": instant(stored.voided_at),
+    }
+
+
+def _wallet_json(wallet: WalletBalance) -> dict[str, object]:
+    return {
+        "asset": wallet.asset,
+        "posted": format_decimal(wallet.posted),
+        "held": format_decimal(wallet.held),
+        "available": format_decimal(wallet.available),
+        "grants": [_grant_balance_json(one) for one in wallet.grants],
+    }
+
+
+def _grant_balance_json(one: GrantBalance) -> dict[str, object]:
+    grant = one.grant
+    return {
+        "id": grant.id,
+        "kind": grant.kind,
+        "amount": format_decimal(grant.amount),
+        "remaining": format_decimal(one.remaining),
+        "priority": grant.priority,
+        "effective_at": instant(grant.effective_at),
+        "expires_at": instant(grant.expires_at),
+        "scope": _scope(grant),
+        "usable": one.usable,
+    }
+
+
+def _entry_json(entry: Entry) -> dict[str, object]:
+    return {
+        "id": entry.id,
+        "at": instant(entry.at),
+        "asset": entry.asset,
+        "kind": entry.kind,
+        "amount": format_decimal(entry.amount),
+        "grant": entry.grant_id,
+        "ref": entry.ref,
+    }
+
+
+@router.post("/grants", status_code=201)
+async def create_grant(body: GrantBody, call: Admin) -> Response:
+    """Give a customer credit. Where it is in force now, it repays a negative balance first."""
+    call.see(body.customer)
+    new = body.new_grant()
+    return await call.write(
+        lambda transaction: grants.create_grant(transaction, new), grant_json, 201
+    )
+
+
+@router.post("/grants/{id}/void")
+async def void_grant(id: GrantPath, call: Admin) -> Response:
+    """Take back what is left of a grant. What was used of it stays used."""
+    return await call.write(
+        lambda transaction: grants.void_grant(transaction, id, call.caller.customer), grant_json
+    )
+
+
+@router.get("/grants/{id}")
+async def get_grant(id: GrantPath, call: Reader) -> Response:
+    """One grant."""
+    return ok(grant_json(await grants.get_grant(call.context, id, call.caller.customer)))
+
+
+@router.get("/grants")
+async def list_grants(
+    call: Reader, customer: CustomerKey | None = None, limit: Limit = LIMIT, cursor: Cursor = None
+) -> Response:
+    """Grants by customer and age, voided and used ones too."""
+    if customer is not None:
+        call.see(customer)
+    page = await grants.list_grants(
+        call.context, customer=customer or call.caller.customer, limit=limit, cursor=cursor
+    )
+    return ok(page_json(page, grant_json))
+
+
+@router.get("/customers/{key}/balance")
+async def get_balance(key: CustomerPath, call: Reader, at: Instant | None = None) -> Response:
+    """What the customer's wallets hold, now or as of `at`. Grants are in the order in which they
+    burn; those not yet in force are listed, but not counted.
+    """
+    call.see(key)
+    wallets = await balance.get_balance(call.context, key, at)
+    return ok({"wallets": [_wallet_json(wallet) for wallet in wallets]})
+
+
+@router.get("/customers/{key}/wallet_entries")
+async def list_wallet_entries(
+    key: CustomerPath,
+    call: Reader,
+    asset: Asset | None = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """Each movement of the customer's credit, newest first. An entry that names a grant moves what
+    is left of it; one that names none moves the debt. Their sum is the posted balance, but for
+    grants that have expired or are yet to come.
+    """
+    call.see(key)
+    page = await balance.list_entries(call.context, key, asset=asset, limit=limit, cursor=cursor)
+    return ok(page_json(page, _entry_json))

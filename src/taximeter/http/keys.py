@@ -1,0 +1,76 @@
+"""Routes of API keys."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from fastapi import APIRouter, Path, Response
+from pydantic import Field
+
+from taximeter.http.fields import LIMIT, Body, Cursor, CustomerKey, Instant, Limit, Name, instant
+from taximeter.http.server import Admin, encode, ok, page_json
+from taximeter.services import keys
+from taximeter.services.command import Transaction
+from taximeter.storage.keys import ApiKey
+
+router = APIRouter(prefix="/v1", tags=["Administration"])
+KeyIdPath = Annotated[Name, Path(description="The key's id, not its secret")]
+
+
+class KeyBody(Body):
+    """A new API key."""
+
+    name: Name
+    scopes: Annotated[
+        list[Literal["admin", "ingest", "authorize", "read"]], Field(min_length=1, max_length=4)
+    ]
+    expires_at: Instant | None = None
+    customer: CustomerKey | None = None
+
+
+def key_json(key: ApiKey) -> dict[str, object]:
+    """A key as answered; its secret is not known any more."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "scopes": list(key.scopes),
+        "customer": key.customer,
+        "created_at": instant(key.created_at),
+        "expires_at": instant(key.expires_at),
+        "revoked_at": instant(key.revoked_at),
+    }
+
+
+@router.post("/api_keys", status_code=201)
+async def create_key(body: KeyBody, call: Admin) -> Response:
+    """Make a key. Its `secret` is in this answer and nowhere else: an answer given again to the
+    same Idempotency-Key leaves it out, because secrets are not stored.
+    """
+    secrets: list[str] = []  # one for each attempt at the transaction; the last one counts
+
+    async def work(transaction: Transaction) -> ApiKey:
+        key, secret = await keys.create_key(
+            transaction, random_bytes=call.server.random_bytes(32), name=body.name,
+            scopes=list(dict.fromkeys(body.scopes)), expires_at=body.expires_at,
+            customer=body.customer,
+        )  # fmt: skip
+        secrets.append(secret)
+        return key
+
+    answer = await call.write(work, key_json, 201)
+    if "idempotent-replay" in answer.headers:
+        return answer
+    shown = {**msgspec.json.decode(answer.body), "secret": secrets[-1]}
+    return Response(encode(shown), 201, media_type="application/json")
+
+
+@router.get("/api_keys")
+async def list_keys(call: Admin, limit: Limit = LIMIT, cursor: Cursor = None) -> Response:
+    """Keys by age, revoked and expired ones too; without their secrets."""
+    page = await keys.list_keys(call.context, limit=limit, cursor=cursor)
+    return ok(page_json(page, key_json))
+
+
+@router.delete("/api_keys/{id}")
+async def revoke_key(id: KeyIdPath, call: Admin) -> Response:
+    """End a key. It stops working within 5 seconds; ending it again changes nothing."""
+    return await call.write(lambda transaction: keys.revoke_key(transaction, id), key_json)

@@ -1,0 +1,81 @@
+"""Routes of meters."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+
+from taximeter.domain.catalog.meter import AGGREGATIONS
+from taximeter.http.document import Document, document_body
+from taximeter.http.fields import LIMIT, Cursor, Key, Limit, instant
+from taximeter.http.server import Admin, Reader, ok, page_json
+from taximeter.services import meters
+from taximeter.storage.meters import MeterVersion
+
+router = APIRouter(prefix="/v1", tags=["Meters"])
+MeterPath = Annotated[Key, Path(description="The meter's key")]
+
+_TEXT = {"type": "string", "maxLength": 500}
+METER_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["event_type", "aggregation"],
+    "additionalProperties": False,
+    "properties": {
+        "key": {"type": "string", "description": "As in the address, or left out"},
+        "event_type": {**_TEXT, "minLength": 1, "description": "Cannot change later"},
+        "aggregation": {"enum": list(AGGREGATIONS)},
+        "value": {
+            "type": "string",
+            "description": "The property of `data` that is metered; left out for `count`",
+        },
+        "dimensions": {"type": "array", "maxItems": 20, "items": {"type": "string"}},
+        "filter": {
+            "type": "object",
+            "description": "Which events count: for each property the values that do",
+            "additionalProperties": {"type": "array", "items": {"type": "string"}},
+        },
+        "unit": _TEXT,
+        "name": _TEXT,
+        "description": _TEXT,
+        "allow_negative": {"type": "boolean", "default": False},
+    },
+    "examples": [
+        {"event_type": "llm.completion", "aggregation": "sum", "value": "input_tokens",
+         "dimensions": ["model"], "unit": "token"},
+    ],
+}  # fmt: skip
+
+
+def meter_json(meter: MeterVersion) -> dict[str, object]:
+    """A meter as answered: its document, with its version."""
+    return {
+        "key": meter.key,
+        "version": meter.version,
+        **{name: value for name, value in meter.document.items() if name != "key"},
+        "created_at": instant(meter.created_at),
+    }
+
+
+@router.put(
+    "/meters/{key}", status_code=201, responses={200: {"description": "Changed, or as it was"}},
+    openapi_extra=document_body(METER_SCHEMA),
+)  # fmt: skip
+async def put_meter(key: MeterPath, call: Admin, document: Document) -> Response:
+    """Create a meter, or change it by a new version. Events that waited for it are released."""
+    return await call.write(
+        lambda transaction: meters.put_meter(transaction, key, document),
+        lambda result: meter_json(result[0]),
+        lambda result: 201 if result[1] else 200,
+    )
+
+
+@router.get("/meters/{key}")
+async def get_meter(key: MeterPath, call: Reader) -> Response:
+    """One meter, in its newest version."""
+    return ok(meter_json(await meters.get_meter(call.context, key)))
+
+
+@router.get("/meters")
+async def list_meters(call: Reader, limit: Limit = LIMIT, cursor: Cursor = None) -> Response:
+    """Meters by key, each in its newest version."""
+    page = await meters.list_meters(call.context, limit=limit, cursor=cursor)
+    return ok(page_json(page, meter_json))

@@ -1,0 +1,65 @@
+"""What an instance counts about itself, for Prometheus.
+
+Owns names and labels. Labels take few values: no customer, no id, no path as it was sent.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """The counters of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._events = Counter(
+            "taximeter_events", "Events taken in, by what became of them.",
+            ["status"], registry=self._registry,
+        )  # fmt: skip
+        self._requests = Histogram(
+            "taximeter_request_seconds", "Time from a request to the end of its answer.",
+            ["method", "route", "status"], registry=self._registry,
+        )  # fmt: skip
+        self._watched = False
+
+    def watch_ingest(self, waiting: Callable[[], int], commits: Callable[[], int]) -> None:
+        """Show how many events wait to be committed, and how often was committed."""
+        if not self._watched:
+            self._registry.register(_Ingest(waiting, commits))
+            self._watched = True
+
+    def count_events(self, statuses: Iterable[str]) -> None:
+        """Count the events of one request by their status."""
+        for status, number in Tally(statuses).items():
+            self._events.labels(status).inc(number)
+
+    def count_request(self, method: str, route: str | None, status: int, seconds: float) -> None:
+        """Count a request; `route` is the template that it matched, if any."""
+        known = method if method in METHODS else "other"
+        self._requests.labels(known, route or "none", str(status)).observe(seconds)
+
+    def render(self) -> bytes:
+        """All of it in Prometheus's text format."""
+        return generate_latest(self._registry)
+
+
+class _Ingest(Collector):
+    def __init__(self, waiting: Callable[[], int], commits: Callable[[], int]) -> None:
+        self._waiting = waiting
+        self._commits = commits
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures of this moment."""
+        yield GaugeMetricFamily(
+            "taximeter_events_waiting", "Events that wait to be committed.", self._waiting()
+        )
+        yield CounterMetricFamily(
+            "taximeter_commits", "Group commits of events since the start.", self._commits()
+        )

@@ -1,0 +1,130 @@
+"""What OpenAPI says of a plan document and of a preview's body.
+
+For readers and generators; the checks that decide are domain/catalog/document.py's.
+"""
+
+from typing import Any
+
+from taximeter.domain.catalog.document import PRICES_MAX
+from taximeter.domain.catalog.model_document import USAGE_MODELS
+from taximeter.http.fields import KEY_PATTERN
+from taximeter.kernel.quantity import DECIMAL_PATTERN
+from taximeter.kernel.times import PERIOD_UNITS
+
+Schema = dict[str, Any]
+
+_KEY: Schema = {"type": "string", "pattern": KEY_PATTERN}
+_DECIMAL: Schema = {"type": "string", "pattern": DECIMAL_PATTERN, "examples": ["0.05"]}
+_TEXT: Schema = {"type": "string", "maxLength": 500}
+_PERIOD: Schema = {"enum": list(PERIOD_UNITS)}
+_TIER: Schema = {
+    "type": "object",
+    "properties": {"up_to": _DECIMAL, "unit": _DECIMAL, "per": _DECIMAL, "flat": _DECIMAL},
+}
+_MODEL: Schema = {
+    "unit": _DECIMAL,
+    "per": _DECIMAL,
+    "amount": _DECIMAL,
+    "size": _DECIMAL,
+    "free": _DECIMAL,
+    "tiers": {"type": "array", "items": _TIER},
+}
+_RATE: Schema = {
+    "type": "object",
+    "required": ["match"],
+    "properties": {
+        "match": {"type": "object", "additionalProperties": {"type": "string"}},
+        "model": {"enum": [model for model in USAGE_MODELS if model != "dimensional"]},
+        **_MODEL,
+    },
+}
+_PRICE: Schema = {
+    "type": "object",
+    "required": ["key", "type"],
+    "properties": {
+        "key": _KEY,
+        "type": {"enum": ["flat", "seat", "usage"]},
+        "name": _TEXT,
+        "meter": _KEY,
+        "model": {"enum": list(USAGE_MODELS)},
+        **_MODEL,
+        "dimensions": {"type": "array", "items": {"type": "string"}},
+        "rates": {"type": "array", "items": _RATE},
+        "otherwise": {"description": "`quarantine`, `zero`, or a model"},
+        "timing": {"enum": ["advance", "arrears"]},
+        "settle": {"enum": ["invoice", "wallet"]},
+        "asset": _KEY,
+        "period": _PERIOD,
+        "included": _DECIMAL,
+        "discount": {
+            "type": "object",
+            "properties": {"percent": _DECIMAL, "amount": _DECIMAL},
+        },
+        "maximum": _DECIMAL,
+        "minimum": _DECIMAL,
+    },
+}
+PLAN_SCHEMA: Schema = {
+    "type": "object",
+    "required": ["currency", "period", "prices"],
+    "properties": {
+        "key": {**_KEY, "description": "As in the address, or left out"},
+        "name": _TEXT,
+        "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+        "period": _PERIOD,
+        "prices": {"type": "array", "minItems": 1, "maxItems": PRICES_MAX, "items": _PRICE},
+        "minimum": _DECIMAL,
+        "grace": {"type": "string", "examples": ["PT1H"]},
+    },
+    "examples": [
+        {"name": "Scale", "currency": "USD", "period": "month", "prices": [
+            {"key": "platform", "type": "flat", "amount": "499.00"}]},
+    ],
+}  # fmt: skip
+PREVIEW_SCHEMA: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "quantities": {
+            "type": "object",
+            "description": "Seats by price key",
+            "additionalProperties": _DECIMAL,
+        },
+        "usage": {
+            "type": "object",
+            "description": "Usage by price key: a quantity, or one for each set of dimensions",
+            "additionalProperties": {
+                "oneOf": [
+                    _DECIMAL,
+                    {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["quantity"],
+                            "additionalProperties": False,
+                            "properties": {"dimensions": {"type": "object"}, "quantity": _DECIMAL},
+                        },
+                    },
+                ]
+            },
+        },
+        "events": {
+            "type": "array",
+            "description": "Single events in place of usage",
+            "maxItems": 1000,
+            "items": {
+                "type": "object",
+                "required": ["type"],
+                "additionalProperties": False,
+                "properties": {
+                    "type": _TEXT,
+                    "data": {"type": "object"},
+                    "count": {"type": "string", "pattern": "^[0-9]{1,12}$"},
+                },
+            },
+        },
+        "version": {"type": "integer", "minimum": 1, "description": "The newest if left out"},
+        "document": {**PLAN_SCHEMA, "description": "A plan that is not published yet"},
+    },
+    "examples": [{"quantities": {"seats": "5"}, "usage": {"input": "1000000"}}],
+}

@@ -1,0 +1,229 @@
+"""Routes of plans: pricing as code."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+
+from taximeter.domain.catalog.currency import minor_digits
+from taximeter.domain.catalog.fields import scalar_text
+from taximeter.domain.invoicing.preview import Preview, PreviewLine, SampleEvent
+from taximeter.domain.metering.event import check_data
+from taximeter.domain.rating.step import Step
+from taximeter.http.document import Document, document_body
+from taximeter.http.fields import LIMIT, Body, Cursor, DecimalText, Key, Limit, Name, instant
+from taximeter.http.plan_schema import PLAN_SCHEMA, PREVIEW_SCHEMA
+from taximeter.http.server import Admin, Reader, ok, page_json
+from taximeter.kernel.errors import Invalid
+from taximeter.kernel.money import format_minor
+from taximeter.kernel.quantity import ONE, ZERO, format_decimal
+from taximeter.services import plans
+from taximeter.services.command import run
+from taximeter.services.plans import VERSION_MAX, PlanPut, Sample
+from taximeter.storage.plans import PlanVersion
+
+router = APIRouter(prefix="/v1", tags=["Plans"])
+PlanPath = Annotated[Key, Path(description="The plan's key")]
+EVENTS_MAX = 1_000
+COUNT_MAX = Decimal(10) ** 12
+
+
+def _parts(value: Any) -> Any:
+    """Usage as a list of parts; a plain quantity is one part without dimensions."""
+    return value if isinstance(value, list) else [{"quantity": value}]
+
+
+def _text(value: Any) -> str:
+    text = scalar_text(value)
+    if text is None:
+        raise ValueError("send a text, whole number, true or false; other numbers in quotes")
+    return text
+
+
+def _whole(value: Decimal) -> Decimal:
+    if value != value.to_integral_value() or not ZERO < value <= COUNT_MAX:
+        raise ValueError('send a whole number from 1 to a trillion, such as "1000"')
+    return value
+
+
+class UsagePart(Body):
+    """What was used of one combination of dimension values."""
+
+    dimensions: dict[str, Annotated[str, BeforeValidator(_text)]] = {}
+    quantity: DecimalText
+
+
+class EventsPart(Body):
+    """A number of equal events."""
+
+    type: Name
+    data: dict[str, Any] = {}
+    count: Annotated[DecimalText, AfterValidator(_whole)] = ONE
+
+
+class PreviewBody(Body):
+    """What a period might hold."""
+
+    quantities: dict[str, DecimalText] = {}
+    usage: dict[str, Annotated[list[UsagePart], BeforeValidator(_parts)]] = {}
+    events: Annotated[list[EventsPart], Field(max_length=EVENTS_MAX)] = []
+    version: Annotated[int, Field(ge=1, le=VERSION_MAX)] | None = None
+    document: dict[str, Any] | None = None
+
+    def sample(self) -> Sample:
+        """The sample that is priced. Raises `Invalid` for data over the limits of an event."""
+        for index, event in enumerate(self.events):
+            if problem := check_data(event.data, f"events[{index}].data"):
+                raise Invalid([problem])
+        return Sample(
+            quantities=self.quantities,
+            usage={
+                key: [(part.dimensions, part.quantity) for part in parts]
+                for key, parts in self.usage.items()
+            },
+            events=[SampleEvent(e.type, e.data, int(e.count)) for e in self.events],
+        )
+
+
+def _preview_body(document: Mapping[str, Any]) -> PreviewBody:
+    try:
+        return PreviewBody.model_validate(document)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None
+
+
+def plan_json(plan: PlanVersion) -> dict[str, object]:
+    """A plan as answered: its document, with its version."""
+    return {
+        "key": plan.key,
+        "version": plan.version,
+        **{name: value for name, value in plan.document.items() if name != "key"},
+        "created_at": instant(plan.created_at),
+    }
+
+
+def preview_json(shown: Preview) -> dict[str, object]:
+    """A preview as answered."""
+    digits = minor_digits(shown.currency)
+    return {
+        "currency": shown.currency,
+        "lines": [_line_json(line) for line in shown.lines],
+        "credits": [
+            {"asset": drawn.asset, "amount": format_decimal(drawn.amount)}
+            for drawn in shown.credits
+        ],
+        "subtotal": format_minor(shown.subtotal, digits),
+        "total": format_minor(shown.total, digits),
+    }
+
+
+def _line_json(line: PreviewLine) -> dict[str, object]:
+    amount = format_decimal(line.amount)
+    if not line.settled:
+        amount = format_minor(line.amount, minor_digits(line.asset))
+    return {
+        "price": line.price,
+        "description": line.description,
+        "asset": line.asset,
+        "settle": "wallet" if line.settled else "invoice",
+        "rate": line.rate,
+        "quantity": format_decimal(line.quantity),
+        "amount": amount,
+        "steps": [_step_json(step) for step in line.steps],
+    }
+
+
+def _step_json(step: Step) -> dict[str, object]:
+    return {
+        "text": step.text,
+        "quantity": None if step.quantity is None else format_decimal(step.quantity),
+        "unit": None if step.unit is None else format_decimal(step.unit),
+        "amount": format_decimal(step.amount),
+    }
+
+
+@router.put(
+    "/plans/{key}", status_code=201,
+    responses={200: {"description": "A new version, or as it was"}},
+    openapi_extra=document_body(PLAN_SCHEMA),
+)  # fmt: skip
+async def put_plan(
+    key: PlanPath,
+    call: Admin,
+    document: Document,
+    dry_run: Annotated[
+        bool, Query(description="Check only: answer what would happen, change nothing")
+    ] = False,
+) -> Response:
+    """Publish a plan: 201 if it is new, 200 with the next version if it differs from the newest.
+
+    A dry run answers 200 with `outcome`: `created`, `new_version` or `unchanged`.
+    """
+    if dry_run:
+        put = await run(
+            call.context, call.caller.key_id,
+            lambda transaction: plans.put_plan(transaction, key, document), dry_run=True,
+        )  # fmt: skip
+        return ok({**plan_json(put.plan), "dry_run": True, "outcome": put.outcome})
+    return await call.write(
+        lambda transaction: plans.put_plan(transaction, key, document),
+        lambda result: plan_json(result.plan),
+        _status,
+    )
+
+
+def _status(result: PlanPut) -> int:
+    return 201 if result.outcome == "created" else 200
+
+
+@router.get("/plans/{key}")
+async def get_plan(
+    key: PlanPath,
+    call: Reader,
+    version: Annotated[
+        int | None, Query(ge=1, le=VERSION_MAX, description="The newest if left out")
+    ] = None,
+) -> Response:
+    """One version of a plan."""
+    return ok(plan_json(await plans.get_plan(call.context, key, version)))
+
+
+@router.get("/plans")
+async def list_plans(call: Reader, limit: Limit = LIMIT, cursor: Cursor = None) -> Response:
+    """Plans by key, each in its newest version."""
+    page = await plans.list_plans(call.context, limit=limit, cursor=cursor)
+    return ok(page_json(page, plan_json))
+
+
+@router.get("/plans/{key}/versions")
+async def list_versions(
+    key: PlanPath, call: Reader, limit: Limit = LIMIT, cursor: Cursor = None
+) -> Response:
+    """The versions of a plan, newest first."""
+    page = await plans.list_versions(call.context, key, limit=limit, cursor=cursor)
+    return ok(page_json(page, plan_json))
+
+
+@router.post("/plans/preview", openapi_extra=document_body(PREVIEW_SCHEMA))
+async def preview_document(call: Reader, document: Document) -> Response:
+    """What one full period would cost under a plan that is not published."""
+    body = _preview_body({"document": {}, **document})
+    shown = await plans.preview_plan(call.context, body.sample(), document=body.document or {})
+    return ok(preview_json(shown))
+
+
+@router.post("/plans/{key}/preview", openapi_extra=document_body(PREVIEW_SCHEMA))
+async def preview_plan(key: PlanPath, call: Reader, document: Document) -> Response:
+    """What one full period would cost: full amounts, nothing prorated.
+
+    Lines that settle from a wallet are in `credits`, the others in `subtotal`. Where the body has
+    a `document`, that is priced in place of the published plan.
+    """
+    body = _preview_body(document)
+    shown = await plans.preview_plan(
+        call.context, body.sample(), key=key, version=body.version, document=body.document
+    )
+    return ok(preview_json(shown))

@@ -1,0 +1,133 @@
+"""What every route of the HTTP edge shares: the context, authentication, and answers.
+
+Hot routes are plain ASGI functions and the documented API is FastAPI's; both authenticate and
+report errors by the functions here.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from fastapi import Depends, Request, Response
+
+from taximeter.http.metrics import Metrics
+from taximeter.kernel.errors import FieldError, Invalid, NotFound, Unauthorized
+from taximeter.kernel.paging import Page
+from taximeter.services.command import Answer, Key, Transaction, run_once
+from taximeter.services.committer import Committer
+from taximeter.services.context import Context
+from taximeter.services.ingest import IngestAnswer, IngestRequest
+from taximeter.services.keys import Caller, Callers, Scope
+
+IDEMPOTENCY_KEY_CHARS_MAX = 255
+Result = TypeVar("Result")
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the composition root gives to the edge."""
+
+    context: Context
+    callers: Callers
+    ingest: Committer[IngestRequest, IngestAnswer]
+    random_bytes: Callable[[int], bytes]
+    open_metrics: bool
+    metrics: Metrics = field(default_factory=Metrics)
+
+
+async def authenticate(server: Server, authorization: str | None) -> Caller:
+    """The caller of a request with this Authorization header. Raises `Unauthorized`."""
+    scheme, _, secret = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
+        raise Unauthorized
+    monotonic_s = asyncio.get_running_loop().time()
+    return await server.callers.find(server.context, secret.strip(), monotonic_s)
+
+
+def idempotency_key(caller: Caller, key: str | None, path: str, body: bytes) -> Key | None:
+    """The key of a request, within the caller's scope. Raises `Invalid` for a malformed one."""
+    if key is None:
+        return None
+    if not 0 < len(key) <= IDEMPOTENCY_KEY_CHARS_MAX or not key.isprintable():
+        detail = "Send 1 to 255 printable characters."
+        raise Invalid([FieldError("Idempotency-Key", "invalid_text", detail)])
+    digest = hashlib.sha256(path.encode() + b"\0" + body).digest()
+    return Key(caller.key_id, key, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authenticated request of the documented API."""
+
+    server: Server
+    caller: Caller
+    request: Request
+
+    @property
+    def context(self) -> Context:
+        """The context of services."""
+        return self.server.context
+
+    def see(self, customer: str) -> None:
+        """Raise `NotFound` where the caller is confined to another customer."""
+        if not self.caller.may_see(customer):
+            raise NotFound(kind="customer", key=customer)
+
+    async def write(
+        self,
+        work: Callable[[Transaction], Awaitable[Result]],
+        render: Callable[[Result], object],
+        status: int | Callable[[Result], int] = 200,
+    ) -> Response:
+        """Do `work` in one transaction, once for each Idempotency-Key (of a POST), and answer
+        with what `render` makes of the result.
+        """
+        key = None
+        if self.request.method == "POST":
+            header = self.request.headers.get("idempotency-key")
+            target = f"{self.request.url.path}?{self.request.url.query}"
+            key = idempotency_key(self.caller, header, target, await self.request.body())
+
+        def rendered(result: Result) -> Answer:
+            code = status(result) if callable(status) else status
+            return Answer(code, encode(render(result)))
+
+        answer = await run_once(self.context, self.caller.key_id, key, work, rendered)
+        headers = {"idempotent-replay": "true"} if answer.replay else {}
+        return Response(answer.body, answer.status, headers, "application/json")
+
+
+def needs(scope: Scope) -> Callable[[Request], Awaitable[Call]]:
+    """A dependency that authenticates a request and requires `scope`."""
+
+    async def dependency(request: Request) -> Call:
+        server: Server = request.app.state.server
+        caller = await authenticate(server, request.headers.get("authorization"))
+        caller.require(scope)
+        return Call(server, caller, request)
+
+    return dependency
+
+
+Admin = Annotated[Call, Depends(needs("admin"))]
+Reader = Annotated[Call, Depends(needs("read"))]
+Ingester = Annotated[Call, Depends(needs("ingest"))]
+
+
+def encode(value: object) -> bytes:
+    """JSON of a value made of dicts, lists, text, whole numbers, booleans and None."""
+    return msgspec.json.encode(value)
+
+
+def ok(value: object, status: int = 200) -> Response:
+    """A JSON answer."""
+    return Response(encode(value), status, media_type="application/json")
+
+
+def page_json(page: Page[Row], render: Callable[[Row], Mapping[str, Any]]) -> dict[str, object]:
+    """A list's answer."""
+    return {"data": [render(row) for row in page.rows], "next_cursor": page.next_cursor}

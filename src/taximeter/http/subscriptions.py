@@ -1,0 +1,202 @@
+"""Routes of subscriptions."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from taximeter.domain.subscription.subscription import Phase, Subscription
+from taximeter.http.fields import (
+    LIMIT,
+    Body,
+    Cursor,
+    CustomerKey,
+    DecimalText,
+    Instant,
+    Key,
+    Limit,
+    instant,
+)
+from taximeter.http.server import Admin, Reader, ok, page_json
+from taximeter.kernel.quantity import format_decimal
+from taximeter.kernel.times import parse_instant, parse_local
+from taximeter.services import subscriptions
+from taximeter.services.subscriptions import NewSubscription
+
+router = APIRouter(prefix="/v1", tags=["Subscriptions"])
+Quantities = Annotated[dict[Key, DecimalText], Field(max_length=100)]
+
+
+def _local(value: Any) -> datetime:
+    local = parse_local(value) if isinstance(value, str) else None
+    if local is None:
+        raise ValueError("send a local date or date-time of the customer, such as 2026-01-31")
+    return local
+
+
+def _moment(value: Any) -> datetime | str:
+    if value in ("now", "period_end"):
+        return str(value)
+    at = parse_instant(value) if isinstance(value, str) else None
+    if at is None:
+        raise ValueError("send now, period_end or an RFC 3339 date-time with an offset")
+    return at
+
+
+LocalTime = Annotated[
+    datetime,
+    BeforeValidator(_local),
+    WithJsonSchema({"type": "string", "examples": ["2026-01-31"]}),
+]
+Moment = Annotated[
+    datetime | str,
+    BeforeValidator(_moment),
+    WithJsonSchema({"type": "string", "examples": ["now", "period_end", "2026-02-01T00:00:00Z"]}),
+]
+
+
+class SubscriptionBody(Body):
+    """A new subscription."""
+
+    customer: CustomerKey
+    plan: Key
+    version: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    key: Key | None = None
+    starts_at: Instant | None = None
+    ends_at: Instant | None = None
+    anchor: LocalTime | None = None
+    quantities: Quantities = {}
+    net_terms_days: Annotated[int, Field(ge=0, le=365)] = 30
+
+
+class ChangeBody(Body):
+    """What changes; what is left out stays."""
+
+    plan: Key | None = None
+    version: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    quantities: Quantities | None = None
+    at: Moment = "now"
+    proration: Literal["by_day", "by_second", "none"] = "by_day"
+
+
+class CancelBody(Body):
+    """When the subscription ends, and whether unused advance fees are credited."""
+
+    at: Moment = "period_end"
+    credit_unused: bool = False
+
+
+def subscription_json(subscription: Subscription, now: datetime) -> dict[str, object]:
+    """A subscription as answered; its plan and quantities are those that apply now."""
+    phase = subscription.phase_at(now) or _nearest(subscription, now)
+    return {
+        "id": subscription.id,
+        "key": subscription.key,
+        "customer": subscription.customer,
+        "status": _status(subscription, now),
+        "plan": phase.plan.key,
+        "version": phase.plan.version,
+        "quantities": _quantities(phase),
+        "starts_at": instant(subscription.starts_at),
+        "ends_at": instant(subscription.ends_at),
+        "cancelled_at": instant(subscription.cancelled_at),
+        "anchor": subscription.anchor.local.isoformat(),
+        "timezone": subscription.anchor.timezone,
+        "net_terms_days": subscription.net_terms_days,
+        "created_at": instant(subscription.created_at),
+        "phases": [_phase_json(one) for one in subscription.phases],
+    }
+
+
+def _nearest(subscription: Subscription, now: datetime) -> Phase:
+    return subscription.phases[0 if now < subscription.starts_at else -1]
+
+
+def _status(subscription: Subscription, now: datetime) -> str:
+    if now < subscription.starts_at:
+        return "scheduled"
+    if subscription.ends_at is not None and now >= subscription.ends_at:
+        return "ended"
+    return "active"
+
+
+def _phase_json(phase: Phase) -> dict[str, object]:
+    return {
+        "starts_at": instant(phase.starts_at),
+        "ends_at": instant(phase.ends_at),
+        "plan": phase.plan.key,
+        "version": phase.plan.version,
+        "quantities": _quantities(phase),
+        "proration": phase.proration,
+    }
+
+
+def _quantities(phase: Phase) -> dict[str, str]:
+    return {key: format_decimal(value) for key, value in phase.quantities.items()}
+
+
+@router.post("/subscriptions", status_code=201)
+async def create_subscription(body: SubscriptionBody, call: Admin) -> Response:
+    """Start a subscription. Usage recorded since its start is priced by it."""
+    new = NewSubscription(
+        customer=body.customer, plan=body.plan, version=body.version, key=body.key,
+        starts_at=body.starts_at, ends_at=body.ends_at, anchor=body.anchor,
+        quantities=body.quantities, net_terms_days=body.net_terms_days,
+    )  # fmt: skip
+    now = call.context.clock.now()
+    return await call.write(
+        lambda transaction: subscriptions.create_subscription(transaction, new),
+        lambda subscription: subscription_json(subscription, now), 201,
+    )  # fmt: skip
+
+
+@router.post("/subscriptions/{id}/change")
+async def change_subscription(id: str, body: ChangeBody, call: Admin) -> Response:
+    """Move to another plan, version or quantity."""
+    now = call.context.clock.now()
+    return await call.write(
+        lambda transaction: subscriptions.change_subscription(
+            transaction, id, customer=call.caller.customer, plan=body.plan,
+            version=body.version, quantities=body.quantities, at=body.at,
+            proration=body.proration,
+        ),
+        lambda subscription: subscription_json(subscription, now),
+    )  # fmt: skip
+
+
+@router.post("/subscriptions/{id}/cancel")
+async def cancel_subscription(id: str, body: CancelBody, call: Admin) -> Response:
+    """End a subscription, by default at the end of its period."""
+    now = call.context.clock.now()
+    return await call.write(
+        lambda transaction: subscriptions.cancel_subscription(
+            transaction, id, customer=call.caller.customer, at=body.at,
+            credit_unused=body.credit_unused,
+        ),
+        lambda subscription: subscription_json(subscription, now),
+    )  # fmt: skip
+
+
+@router.get("/subscriptions/{id}")
+async def get_subscription(id: str, call: Reader) -> Response:
+    """One subscription."""
+    found = await subscriptions.get_subscription(call.context, id, call.caller.customer)
+    return ok(subscription_json(found, call.context.clock.now()))
+
+
+@router.get("/subscriptions")
+async def list_subscriptions(
+    call: Reader,
+    customer: Annotated[CustomerKey | None, Query()] = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """Subscriptions by customer and age."""
+    if customer is not None:
+        call.see(customer)
+    page = await subscriptions.list_subscriptions(
+        call.context, customer=customer or call.caller.customer, limit=limit, cursor=cursor
+    )
+    now = call.context.clock.now()
+    return ok(page_json(page, lambda one: subscription_json(one, now)))

@@ -1,0 +1,109 @@
+"""What a customer's wallets hold, now or at an instant of the past, and why.
+
+Now is read from wallets and grants; the past is folded from the entries until then. Both give the
+same for the same instant, which the tests check. Nothing is kept open at either, so a balance is
+true at the instant of the answer.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from taximeter.domain.credit.burn import burn_key
+from taximeter.domain.credit.wallet import Grant
+from taximeter.kernel.errors import FieldError, Invalid, NotFound
+from taximeter.kernel.paging import Page, decode_cursor, make_page
+from taximeter.kernel.quantity import ZERO
+from taximeter.kernel.times import format_instant
+from taximeter.services.context import Connection, Context
+from taximeter.storage import customers
+from taximeter.storage import wallets as storage
+from taximeter.storage.wallets import Entry, Part
+
+
+@dataclass(frozen=True, slots=True)
+class GrantBalance:
+    """What is left of a grant at an instant, and whether it is in force by then."""
+
+    grant: Grant
+    remaining: Decimal
+    usable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WalletBalance:
+    """A customer's credit in one asset: `posted` is what is booked, `held` what holds reserve of
+    it. The grants, in burn order, are those in force or yet to come that have something left.
+    """
+
+    asset: str
+    posted: Decimal
+    held: Decimal
+    grants: tuple[GrantBalance, ...]
+
+    @property
+    def available(self) -> Decimal:
+        """What may be authorized: posted less held."""
+        return self.posted - self.held
+
+
+def balances_of(parts: Iterable[Part], at: datetime) -> list[WalletBalance]:
+    """The balance at the instant `at` of each wallet of which these are the parts, by asset."""
+    wallets: dict[str, list[Part]] = {}
+    for part in parts:
+        wallets.setdefault(part.asset, []).append(part)
+    return [_balance(asset, wallets[asset], at) for asset in sorted(wallets)]
+
+
+def _balance(asset: str, parts: Iterable[Part], at: datetime) -> WalletBalance:
+    posted = ZERO
+    grants = []
+    for _, grant, amount in parts:
+        usable = grant is None or grant.usable_at(at)
+        if usable:
+            posted += amount
+        if grant is not None and amount > ZERO and (usable or at < grant.effective_at):
+            grants.append(GrantBalance(grant, amount, usable))
+    grants.sort(key=lambda one: burn_key(one.grant))
+    return WalletBalance(asset, posted, held=ZERO, grants=tuple(grants))
+
+
+async def get_balance(
+    context: Context, customer: str, at: datetime | None = None
+) -> list[WalletBalance]:
+    """The customer's wallets by asset, now or as they were at `at`, what happened at that very
+    instant included. A wallet begins with its first movement.
+
+    Raises `NotFound` for the customer, `Invalid` for an `at` that is yet to come.
+    """
+    now = context.clock.now()
+    if at is not None and at > now:
+        detail = f"It is {format_instant(now)} now. Ask for now or the past."
+        raise Invalid([FieldError("at", "in_the_future", detail)])
+    async with context.pool.connection() as connection:
+        await _require(connection, customer)
+        if at is None:
+            parts = await storage.parts_of(connection, customer, now)
+        else:
+            parts = await storage.folded_parts(connection, customer, at)
+    return balances_of(parts, now if at is None else at)
+
+
+async def list_entries(
+    context: Context, customer: str, *, asset: str | None, limit: int, cursor: str | None
+) -> Page[Entry]:
+    """The movements of the customer's credit (of one asset), newest first. Raises `NotFound`."""
+    before = decode_cursor(cursor, 1)
+    async with context.pool.connection() as connection:
+        await _require(connection, customer)
+        rows = await storage.page_entries(
+            connection, customer, asset=asset, before=before[0] if before else None,
+            limit=limit + 1,
+        )  # fmt: skip
+    return make_page(rows, limit, lambda entry: (entry.id,))
+
+
+async def _require(connection: Connection, customer: str) -> None:
+    if await customers.find(connection, customer) is None:
+        raise NotFound(kind="customer", key=customer)

@@ -1,0 +1,348 @@
+"""Billing: what an invoice says, when a boundary is closed, and how a draft becomes final.
+
+Owns the reading of what an invoice is computed from, exactly-once closing of boundaries, and
+finalization. Amounts, lines and totals are the domain's. A finalized invoice never changes: usage
+that comes later is billed as f(total) - billed before, on the next invoice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from taximeter.domain.catalog.plan import Settle, UsagePrice
+from taximeter.domain.credit.wallet import Grant
+from taximeter.domain.invoicing.digest import input_digest
+from taximeter.domain.invoicing.invoice import (
+    Invoice,
+    finalize,
+    format_number,
+    payment_due_at,
+)
+from taximeter.domain.invoicing.lines import (
+    Line,
+    adjustment_lines,
+    fee_lines,
+    minimum_line,
+    numbered,
+    usage_lines,
+)
+from taximeter.domain.invoicing.totals import AppliedCredits, apply_credits, total
+from taximeter.domain.rating.rate import rate_price
+from taximeter.domain.subscription.charges import (
+    boundaries,
+    charges_at,
+    closed_period,
+    fees_belonging_to,
+    minimum_at,
+)
+from taximeter.domain.subscription.subscription import (
+    Segment,
+    Subscription,
+    segment_at,
+    segments_in,
+)
+from taximeter.kernel.quantity import ZERO
+from taximeter.kernel.times import Period, to_utc
+from taximeter.services.command import Transaction
+from taximeter.services.context import Connection
+from taximeter.services.dimensions import dimensions_of
+from taximeter.services.wallets import apply_to_wallet
+from taximeter.storage import invoices as storage
+from taximeter.storage import subscriptions
+from taximeter.storage import totals as total_storage
+from taximeter.storage import wallets as wallet_storage
+from taximeter.storage.invoices import InvoiceRow
+from taximeter.storage.totals import LateTotal
+
+BOUNDARIES_MAX = 120
+NUMBER_PREFIX = "INV"
+FAR = to_utc(datetime(9000, 1, 1), "UTC")
+_INSTANT = timedelta(microseconds=1)
+
+Usage = list[tuple[str, Decimal]]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What an invoice at a boundary says: its lines, what settled from wallets, and the digest of
+    what they were computed from.
+    """
+
+    period: Period
+    lines: tuple[Line, ...]
+    settled: tuple[Line, ...]
+    input_digest: str
+
+
+async def state(
+    connection: Connection,
+    subscription: Subscription,
+    boundary: datetime,
+    late: Sequence[LateTotal],
+) -> Statement:
+    """Compute the statement of a boundary from the totals as they are. `late` are segments whose
+    totals have changed since they were billed.
+    """
+    closed = closed_period(subscription, boundary)
+    segments = [*_closing(subscription, closed)]
+    earlier = _late_segments(subscription, late, closed)
+    usage = await _usage(connection, subscription, [*segments, *earlier])
+    fees = fee_lines(charges_at(subscription, boundary))
+    used = _usage_lines(segments, usage, "invoice")
+    settled = _usage_lines(segments, usage, "wallet")
+    lines = [*fees, *used]
+    lines += await _adjustments(connection, subscription, earlier, usage)
+    minimum = _minimum(subscription, boundary, closed, [*used, *settled])
+    if minimum is not None:
+        lines.append(minimum)
+    every = numbered([*lines, *settled])
+    inputs = [[text, quantity] for rows in usage.values() for text, quantity in rows]
+    digest = input_digest(subscription, boundary, inputs)
+    return Statement(closed, every[: len(lines)], every[len(lines) :], digest)
+
+
+def _currency(subscription: Subscription) -> str:
+    return subscription.phases[0].plan.currency
+
+
+def _closing(subscription: Subscription, closed: Period) -> list[Segment]:
+    """The segments of usage prices that end within the closed period (or with it)."""
+    if closed.start == closed.end:
+        return []
+    return [
+        segment
+        for segment in segments_in(subscription, closed)
+        if isinstance(segment.price, UsagePrice) and closed.start < segment.span.end <= closed.end
+    ]
+
+
+def _late_segments(
+    subscription: Subscription, late: Sequence[LateTotal], closed: Period
+) -> list[Segment]:
+    found = []
+    for one in late:
+        if one.period_end > closed.start:
+            continue
+        segment = segment_at(subscription, one.price, one.period_start)
+        assert segment is not None, "a total belongs to a segment"
+        price = segment.price
+        if isinstance(price, UsagePrice) and price.settle == "invoice":
+            found.append(segment)
+    return found
+
+
+async def _usage(
+    connection: Connection, subscription: Subscription, segments: Sequence[Segment]
+) -> dict[tuple[str, datetime], Usage]:
+    keys = [
+        (subscription.customer, subscription.id, segment.price.key, segment.span.start)
+        for segment in segments
+    ]
+    found = await total_storage.segment_totals(connection, keys)
+    return {(price, start): rows for (_, _, price, start), rows in found.items()}
+
+
+def _rated_usage(
+    segment: Segment, usage: dict[tuple[str, datetime], Usage]
+) -> list[tuple[dict[str, str], Decimal]]:
+    rows = usage.get((segment.price.key, segment.span.start), [])
+    return [(dict(dimensions_of(text)), quantity) for text, quantity in rows]
+
+
+def _usage_lines(
+    segments: Sequence[Segment], usage: dict[tuple[str, datetime], Usage], settle: Settle
+) -> list[Line]:
+    lines: list[Line] = []
+    for segment in segments:
+        price = segment.price
+        assert isinstance(price, UsagePrice)
+        if price.settle == settle:
+            lines += usage_lines(segment, rate_price(price, _rated_usage(segment, usage)))
+    return lines
+
+
+async def _adjustments(
+    connection: Connection,
+    subscription: Subscription,
+    segments: Sequence[Segment],
+    usage: dict[tuple[str, datetime], Usage],
+) -> list[Line]:
+    lines: list[Line] = []
+    for segment in segments:
+        price = segment.price
+        assert isinstance(price, UsagePrice)
+        billed = [
+            line
+            for line in await storage.billed_lines(connection, subscription, segment.span)
+            if line.price == price.key and line.period == segment.span
+        ]
+        lines += adjustment_lines(segment, rate_price(price, _rated_usage(segment, usage)), billed)
+    return lines
+
+
+def _minimum(
+    subscription: Subscription, boundary: datetime, closed: Period, used: Sequence[Line]
+) -> Line | None:
+    """The true-up of the closed period: wallet usage in the plan's currency counts as well."""
+    minimum = minimum_at(subscription, boundary)
+    if minimum is None:
+        return None
+    currency = _currency(subscription)
+    belonging = [*fee_lines(fees_belonging_to(subscription, closed))]
+    belonging += [line for line in used if line.asset == currency]
+    return minimum_line(minimum, belonging)
+
+
+def draft_of(
+    subscription: Subscription, statement: Statement, row: InvoiceRow
+) -> Invoice:
+    """The draft that says what `statement` does."""
+    return Invoice(
+        id=row.id, number=None, customer=subscription.customer, subscription=subscription.id,
+        status="draft", currency=_currency(subscription), period=statement.period,
+        lines=statement.lines, settled=statement.settled, totals=total(statement.lines),
+        created_at=row.created_at, finalized_at=None, due_at=None,
+        input_digest=statement.input_digest,
+    )  # fmt: skip
+
+
+async def credits_for(
+    connection: Connection, invoice: Invoice, at: datetime, grants: Sequence[Grant] | None = None
+) -> AppliedCredits:
+    """What the customer's grants would give to the invoice at `at`."""
+    if grants is None:
+        key = (invoice.customer, invoice.currency)
+        grants = (await wallet_storage.grants_of(connection, [key]))[key]
+    return apply_credits(
+        invoice.lines, invoice.totals, grants, at, currency=invoice.currency
+    )
+
+
+async def bill_due(transaction: Transaction, subscription: Subscription) -> int:
+    """Make a draft for each boundary that has passed, and finalize the drafts whose time has
+    come; returns how many boundaries were closed. The subscription's row must be locked.
+    """
+    connection, at = transaction.connection, transaction.at
+    following = await subscriptions.lock(connection, subscription)
+    closed = 0
+    while following is not None and following <= at and closed < BOUNDARIES_MAX:
+        await _close(transaction, subscription, following)
+        following = next(boundaries(subscription, following, FAR), None)
+        await subscriptions.set_next_boundary(connection, subscription, following)
+        closed += 1
+    for row in await storage.drafts_of(connection, subscription):
+        if row.finalize_at <= at:
+            await finalize_invoice(transaction, row, by_itself=True)
+    return closed
+
+
+async def _close(
+    transaction: Transaction, subscription: Subscription, boundary: datetime
+) -> None:
+    phase = subscription.phase_at(boundary - _INSTANT) or subscription.phases[0]
+    grace_s = phase.plan.grace_s if boundary > subscription.starts_at else 0
+    row = InvoiceRow(
+        customer=subscription.customer, id=transaction.new_id("inv"),
+        subscription=subscription.id, boundary=boundary, status="draft",
+        finalize_at=boundary + timedelta(seconds=grace_s), created_at=transaction.at, frozen=None,
+    )  # fmt: skip
+    await storage.insert_draft(
+        transaction.connection, row, currency=_currency(subscription)
+    )
+
+
+async def finalize_invoice(
+    transaction: Transaction, row: InvoiceRow, *, by_itself: bool = False
+) -> Invoice | None:
+    """Finalize a draft (and earlier drafts of its subscription first); one that is final is
+    returned as it is. `by_itself`: a draft that bills nothing is dropped, and None returned.
+    """
+    connection = transaction.connection
+    subscription = await subscriptions.find(connection, row.subscription, customer=row.customer)
+    assert subscription is not None, "an invoice belongs to a subscription"
+    await subscriptions.lock(connection, subscription)
+    locked = await storage.lock(connection, row.customer, row.id)
+    if locked is None:
+        return None
+    if locked.frozen is not None:
+        return finalize_again(locked.frozen)
+    for earlier in await storage.drafts_of(connection, subscription):
+        if earlier.boundary < row.boundary:
+            await _finalize_one(transaction, subscription, earlier, by_itself=by_itself)
+    return await _finalize_one(transaction, subscription, locked, by_itself=by_itself)
+
+
+def finalize_again(invoice: Invoice) -> Invoice:
+    """What finalizing a finalized invoice gives: itself. Raises `InvalidState` for one that is
+    void or uncollectible.
+    """
+    return finalize(
+        invoice, number="", at=invoice.created_at, due_at=invoice.created_at,
+        credits=AppliedCredits((), (), ZERO),
+    )  # fmt: skip
+
+
+async def _finalize_one(
+    transaction: Transaction, subscription: Subscription, row: InvoiceRow, *, by_itself: bool
+) -> Invoice | None:
+    connection, at = transaction.connection, transaction.at
+    late = await total_storage.mark_billed(
+        connection, row.customer, row.subscription, row.boundary
+    )
+    statement = await state(connection, subscription, row.boundary, late)
+    draft = draft_of(subscription, statement, row)
+    if by_itself and not any(line.quantity or line.amount for line in _all_lines(draft)):
+        await storage.discard(connection, row)
+        return None
+    key = (row.customer, draft.currency)
+    debts = await wallet_storage.lock_wallets(connection, [key])
+    grants = (await wallet_storage.grants_of(connection, [key]))[key]
+    credits = await credits_for(connection, draft, at, grants)
+    await apply_to_wallet(transaction, draft, credits, grants, debts[key])
+    due_at = payment_due_at(
+        at, net_terms_days=subscription.net_terms_days, timezone=subscription.anchor.timezone
+    )
+    number = format_number(NUMBER_PREFIX, await storage.take_number(connection, NUMBER_PREFIX))
+    invoice = finalize(draft, number=number, at=at, due_at=due_at, credits=credits)
+    await storage.freeze(connection, invoice)
+    await transaction.audit(
+        "invoice.finalized", invoice.id,
+        {"number": number, "customer": invoice.customer, "total": str(invoice.totals.total)},
+    )  # fmt: skip
+    return invoice
+
+
+def _all_lines(invoice: Invoice) -> tuple[Line, ...]:
+    return (*invoice.lines, *invoice.settled)
+
+
+async def closed_until(
+    connection: Connection, subscription: Subscription, *, drafts: bool = False
+) -> datetime | None:
+    """The last boundary whose invoice is final (`drafts`: that has an invoice at all)."""
+    return await storage.last_boundary(connection, subscription, drafts=drafts)
+
+
+async def late_now(
+    connection: Connection, subscription: Subscription, boundary: datetime
+) -> list[LateTotal]:
+    """The segments whose totals have changed since they were billed, as a draft of `boundary`
+    would count them: those that an earlier draft will bill are not late.
+    """
+    closed = closed_period(subscription, boundary)
+    late = await total_storage.late_totals(
+        connection, subscription.customer, subscription.id, closed.start
+    )
+    waiting = [
+        closed_period(subscription, row.boundary)
+        for row in await storage.drafts_of(connection, subscription)
+        if row.boundary < boundary
+    ]
+    first = min((period.start for period in waiting), default=closed.start)
+    return [one for one in late if one.period_end <= first]
+
+
+def with_credits(invoice: Invoice, credits: AppliedCredits) -> Invoice:
+    """A draft shown with the credits that it would get now."""
+    return replace(invoice, totals=credits.onto(invoice.totals))

@@ -1,0 +1,207 @@
+"""The group commit: one loop that takes all that waits and commits it in one transaction.
+
+Owns the queue, its bound and the retries. There is no timer: the commit before is the batch
+window, so a lone request is committed at once and a crowd is committed together. Must not know
+what it commits.
+
+A lane is one connection with at most one transaction under way; with two lanes the second
+prepares its batch while the database works on the first.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection, errors
+
+from taximeter.kernel.errors import OverCapacity, Unavailable
+
+Connection = AsyncConnection[tuple[Any, ...]]
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+RETRIES_MAX = 5
+RETRY_FIRST_S = 0.02
+RECONNECT_S_MAX = 30.0
+RETRY_AFTER_S = 1
+_CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected)
+
+log = structlog.get_logger("committer")
+
+
+class Committer(Generic[Item, Answer]):
+    """Commits items in groups. `commit(connection, items)` does all the work of one transaction
+    but its begin and end, and gives one answer each, in order.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], Awaitable[Connection]],
+        commit: Callable[[Connection, Sequence[Item]], Awaitable[Sequence[Answer]]],
+        weight: Callable[[Item], int],
+        weight_per_commit: int,
+        weight_waiting_max: int,
+        lanes: int = 1,
+    ) -> None:
+        self._connect = connect
+        self._commit = commit
+        self._weight = weight
+        self._weight_per_commit = weight_per_commit
+        self._weight_waiting_max = weight_waiting_max
+        self._lanes = lanes
+        self._waiting: deque[tuple[Item, int, asyncio.Future[Answer]]] = deque()
+        self._weight_waiting = 0
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.commits = 0
+
+    @property
+    def weight_waiting(self) -> int:
+        """How much waits, in the unit of `weight`."""
+        return self._weight_waiting
+
+    def start(self) -> None:
+        """Start the lanes in the running event loop."""
+        self._tasks = [
+            asyncio.create_task(self._run(), name=f"lane-{lane}") for lane in range(self._lanes)
+        ]
+
+    async def stop(self) -> None:
+        """Commit what waits, then stop. What cannot be committed gets `Unavailable`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                while self._waiting:
+                    await asyncio.sleep(0.01)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._fail_waiting()
+
+    async def submit(self, item: Item) -> Answer:
+        """Commit `item` with its neighbours; returns once that is durable.
+
+        Raises `OverCapacity` at once where the queue is full, `Unavailable` where the database
+        cannot be reached.
+        """
+        weight = self._weight(item)
+        if self._waiting and self._weight_waiting + weight > self._weight_waiting_max:
+            raise OverCapacity(retry_after_s=RETRY_AFTER_S)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, weight, future))
+        self._weight_waiting += weight
+        self._wake.set()
+        return await future
+
+    def _take(self) -> list[tuple[Item, int, asyncio.Future[Answer]]]:
+        """What goes into the next transaction. A request whose client has gone is dropped."""
+        batch: list[tuple[Item, int, asyncio.Future[Answer]]] = []
+        taken = 0
+        while self._waiting:
+            item, weight, future = self._waiting[0]
+            if batch and taken + weight > self._weight_per_commit:
+                break
+            self._waiting.popleft()
+            self._weight_waiting -= weight
+            if not future.done():
+                batch.append((item, weight, future))
+                taken += weight
+        if not self._waiting:
+            self._wake.clear()
+        return batch
+
+    async def _run(self) -> None:
+        connection: Connection | None = None
+        try:
+            while True:
+                await self._wake.wait()
+                batch = self._take()
+                if batch:
+                    connection = await self._commit_batch(connection, batch)
+        finally:
+            if connection is not None:
+                await connection.close()
+
+    async def _commit_batch(
+        self,
+        connection: Connection | None,
+        batch: Sequence[tuple[Item, int, asyncio.Future[Answer]]],
+    ) -> Connection | None:
+        items = [item for item, _, _ in batch]
+        try:
+            connection, answers = await self._attempt(connection, items)
+        except asyncio.CancelledError:
+            _refuse(batch)
+            raise
+        except psycopg.OperationalError as error:
+            log.error("commit_failed", error=str(error).strip())
+            _refuse(batch)
+            return None
+        except Exception as error:
+            if connection is not None:
+                await connection.close()
+            if len(batch) > 1:
+                # One of them is at fault: commit each alone, so that the others do not suffer.
+                connection = None
+                for one in batch:
+                    connection = await self._commit_batch(connection, [one])
+                return connection
+            log.exception("commit_broken")
+            if not batch[0][2].done():
+                batch[0][2].set_exception(error)
+            return None
+        self.commits += 1
+        for (_, _, future), answer in zip(batch, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
+        return connection
+
+    async def _attempt(
+        self, connection: Connection | None, items: Sequence[Item]
+    ) -> tuple[Connection, Sequence[Answer]]:
+        """One transaction, tried again (at most 5 times) on a conflict or a lost connection."""
+        for attempt in range(RETRIES_MAX + 1):
+            try:
+                if connection is None or connection.broken or connection.closed:
+                    connection = await self._reconnect()
+                async with connection.transaction():
+                    answers = await self._commit(connection, items)
+                return connection, answers
+            except (*_CONFLICTS, psycopg.OperationalError) as error:
+                if attempt == RETRIES_MAX:
+                    raise psycopg.OperationalError(str(error)) from error
+                await asyncio.sleep(RETRY_FIRST_S * 2**attempt)
+        raise AssertionError("the loop returns or raises")
+
+    async def _reconnect(self) -> Connection:
+        deadline = asyncio.get_running_loop().time() + RECONNECT_S_MAX
+        pause = RETRY_FIRST_S
+        while True:
+            try:
+                return await self._connect()
+            except psycopg.OperationalError:
+                if asyncio.get_running_loop().time() + pause > deadline:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+
+    def _fail_waiting(self) -> None:
+        _refuse(list(self._waiting))
+        self._waiting.clear()
+        self._weight_waiting = 0
+
+
+def _refuse(batch: Sequence[tuple[Any, int, asyncio.Future[Any]]]) -> None:
+    for _, _, future in batch:
+        if not future.done():
+            future.set_exception(
+                Unavailable(
+                    what="The database cannot be reached;",
+                    cure="whether this request was taken is not known. Send it again unchanged: "
+                    "what was taken counts once.",
+                )
+            )

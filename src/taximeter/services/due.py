@@ -1,0 +1,82 @@
+"""What falls due by itself: closing of periods and finalizing of drafts.
+
+Owns the jobs and their order. Each is one small transaction that checks again under its lock, so
+several processes may run them at once and a crash costs nothing: what is due is read from the
+rows themselves, there is no queue to lose.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import structlog
+
+from taximeter.services.billing import bill_due, finalize_invoice
+from taximeter.services.command import Transaction, run
+from taximeter.services.context import Context
+from taximeter.storage import invoices, subscriptions
+
+JOBS_PER_ROUND = 200
+ROUNDS_MAX = 10_000
+ACTOR = "system"
+
+log = structlog.get_logger("due")
+
+
+async def next_due(context: Context) -> datetime | None:
+    """The earliest instant at which a job falls due; it may have passed."""
+    async with context.pool.connection() as connection:
+        instants = [await subscriptions.next_due(connection), await invoices.next_due(connection)]
+    return min((at for at in instants if at is not None), default=None)
+
+
+async def run_due(context: Context) -> int:
+    """Run every job that is due now; returns how many ran. One that fails is logged and does not
+    stop the others; it is tried again the next time.
+    """
+    done = 0
+    failed: set[tuple[str, str]] = set()
+    for _ in range(ROUNDS_MAX):
+        jobs = [job for job in await _due(context) if job[0] not in failed]
+        if not jobs:
+            break
+        for name, work in jobs:
+            try:
+                await run(context, ACTOR, work)
+                done += 1
+            except Exception:
+                failed.add(name)
+                log.exception("job_failed", customer=name[0], object=name[1])
+    return done
+
+
+Job = tuple[tuple[str, str], Callable[[Transaction], Awaitable[None]]]
+
+
+async def _due(context: Context) -> list[Job]:
+    at = context.clock.now()
+    async with context.pool.connection() as connection:
+        closing = await subscriptions.due(connection, at, JOBS_PER_ROUND)
+        finalizing = await invoices.due(connection, at, JOBS_PER_ROUND)
+    jobs: list[Job] = [(key, _close(*key)) for key in closing]
+    jobs += [(key, _finalize(*key)) for key in finalizing]
+    return jobs
+
+
+def _close(customer: str, subscription_id: str) -> Callable[[Transaction], Awaitable[None]]:
+    async def work(transaction: Transaction) -> None:
+        found = await subscriptions.find(
+            transaction.connection, subscription_id, customer=customer
+        )
+        assert found is not None, "a subscription is never deleted"
+        await bill_due(transaction, found)
+
+    return work
+
+
+def _finalize(customer: str, invoice_id: str) -> Callable[[Transaction], Awaitable[None]]:
+    async def work(transaction: Transaction) -> None:
+        row = await invoices.find(transaction.connection, invoice_id, customer=customer)
+        if row is not None and row.status == "draft":
+            await finalize_invoice(transaction, row, by_itself=True)
+
+    return work

@@ -1,0 +1,261 @@
+"""Taking events in: stored, deduplicated, counted, priced and charged in one transaction.
+
+Owns the order of the ingest transaction and the status of each event. Doors (HTTP and others)
+hand in events that `read_event` made; routing, folding and rating are the domain's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import msgspec
+from psycopg.errors import SerializationFailure
+
+from taximeter.domain.metering.event import Event, InvalidEvent
+from taximeter.domain.subscription.routing import UNKNOWN_CUSTOMER, Reading, read
+from taximeter.kernel.errors import FieldError
+from taximeter.services.context import Connection, Context
+from taximeter.services.count import Counted, count_usage
+from taximeter.storage import idempotency
+from taximeter.storage import ingestion as storage
+from taximeter.storage.idempotency import Key, StoredAnswer
+from taximeter.storage.ingestion import Identity
+
+Status = Literal["accepted", "duplicate", "quarantined", "conflict", "invalid"]
+CONFLICT = FieldError(
+    "id",
+    "conflict",
+    "An event with this subject, source and id exists with other content; the first stays. "
+    "Give new usage a new id, or correct the first by an amendment.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRequest:
+    """One request's events, in its order. With `atomic` all are taken or none."""
+
+    events: Sequence[Event | InvalidEvent]
+    atomic: bool = False
+    idempotency: Key | None = None
+
+
+class Outcome(NamedTuple):
+    """What became of the event at `index` of its request."""
+
+    index: int
+    id: str | None
+    status: Status
+    error: FieldError | None
+
+
+@dataclass(frozen=True, slots=True)
+class IngestAnswer:
+    """How many of a request's `events` were plainly accepted, and what became of the others.
+
+    `refused`: it was atomic, and nothing was taken; `replay`: it is the first answer to this
+    idempotency key, given again; `reused_key`: the key belongs to another request, and nothing
+    was taken.
+    """
+
+    accepted: int
+    others: Sequence[Outcome]
+    refused: bool = False
+    replay: bool = False
+    reused_key: bool = False
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(IngestAnswer).decode
+
+
+class _Staged(NamedTuple):
+    event: Event
+    reason: str | None
+    readings: tuple[Reading, ...]
+
+
+def weight_of(request: IngestRequest) -> int:
+    """What a request weighs in the committer's queue: its events."""
+    return max(1, len(request.events))
+
+
+async def commit_requests(
+    context: Context, connection: Connection, requests: Sequence[IngestRequest]
+) -> list[IngestAnswer]:
+    """The body of one ingest transaction: one answer for each request, in order. A request whose
+    idempotency key was used before (in this batch, too) gets the first answer.
+    """
+    if all(request.idempotency is None for request in requests):
+        return await commit_events(context, connection, requests)
+    keys = [request.idempotency for request in requests if request.idempotency is not None]
+    stored = await idempotency.find_answers(connection, keys)
+    firsts: dict[tuple[str, str], int] = {}
+    fresh = []
+    for number, request in enumerate(requests):
+        key = request.idempotency
+        if key is None:
+            fresh.append(number)
+        elif (key.scope, key.key) not in stored and (key.scope, key.key) not in firsts:
+            firsts[key.scope, key.key] = number
+            fresh.append(number)
+    found = await commit_events(context, connection, [requests[number] for number in fresh])
+    answers = dict(zip(fresh, found, strict=True))
+    at = context.clock.now()
+    for (scope, name), number in firsts.items():
+        key = requests[number].idempotency
+        assert key is not None
+        body = _encode(answers[number])
+        if not await idempotency.store_answer(connection, key, 200, body, at):
+            raise SerializationFailure("the idempotency key was used meanwhile")
+        stored[scope, name] = StoredAnswer(key.request_digest, 200, body)
+    for number, request in enumerate(requests):
+        if number not in answers:
+            key = request.idempotency
+            assert key is not None
+            answers[number] = _again(key, stored[key.scope, key.key])
+    return [answers[number] for number in range(len(requests))]
+
+
+def _again(key: Key, first: StoredAnswer) -> IngestAnswer:
+    if first.request_digest != key.request_digest:
+        return IngestAnswer(0, (), reused_key=True)
+    answer = _decode(first.body)
+    return IngestAnswer(answer.accepted, answer.others, answer.refused, replay=True)
+
+
+async def commit_events(
+    context: Context, connection: Connection, requests: Sequence[IngestRequest]
+) -> list[IngestAnswer]:
+    """Take the events of these requests in: one answer for each request, in order."""
+    await context.terms.refresh(connection)
+    events = [e for r in requests for e in r.events if type(e) is Event]
+    await context.terms.load(connection, {event.customer for event in events})
+    refused = await _refused_atomic(connection, requests)
+    staged: dict[Identity, _Staged] = {}
+    for number, request in enumerate(requests):
+        if number in refused:
+            continue
+        for event in request.events:
+            if type(event) is Event:
+                identity = (event.customer, event.source, event.id)
+                if identity not in staged:
+                    staged[identity] = _stage(context, event)
+    rows = [storage.event_row(s.event, s.reason) for s in staged.values()]
+    new = await storage.insert_events(connection, rows) if rows else set()
+    digests = {}
+    if len(new) < len(staged):
+        digests = await storage.stored_digests(connection, staged.keys() - new)
+    counted = [
+        Counted(s.event, s.readings)
+        for identity, s in staged.items()
+        if identity in new and s.reason is None
+    ]
+    await count_usage(context, connection, counted)
+    seen: set[Identity] = set()
+    answers = []
+    for number, request in enumerate(requests):
+        if number in refused:
+            answers.append(_refusal(request, refused[number]))
+            continue
+        others = [
+            outcome
+            for index, event in enumerate(request.events)
+            if (outcome := _outcome(index, event, staged, new, digests, seen)) is not None
+        ]
+        if request.atomic and any(outcome.status == "conflict" for outcome in others):
+            raise SerializationFailure("another process stored one of these events meanwhile")
+        answers.append(IngestAnswer(len(request.events) - len(others), others))
+    return answers
+
+
+def _stage(context: Context, event: Event) -> _Staged:
+    cached = context.terms.customer(event.customer)
+    if cached.terms is None:
+        return _Staged(event, UNKNOWN_CUSTOMER, ())
+    meters = context.terms.meters_of(event.type)
+    routing = cached.routing(meters, event.type, event.subscription, event.time)
+    readings = read(routing, event)
+    if isinstance(readings, str):
+        return _Staged(event, readings, ())
+    return _Staged(event, None, readings)
+
+
+def _outcome(
+    index: int,
+    event: Event | InvalidEvent,
+    staged: dict[Identity, _Staged],
+    new: set[Identity],
+    digests: dict[Identity, bytes],
+    seen: set[Identity],
+) -> Outcome | None:
+    """What became of an event; None where it was plainly accepted."""
+    if type(event) is InvalidEvent:
+        return Outcome(index, event.id, "invalid", event.error)
+    assert type(event) is Event
+    identity = (event.customer, event.source, event.id)
+    first = staged[identity]
+    if identity in new and identity not in seen:
+        seen.add(identity)
+        if first.reason is None:
+            return None
+        error = FieldError("", first.reason, REASONS[first.reason])
+        return Outcome(index, event.id, "quarantined", error)
+    digest = first.event.digest if identity in new else digests[identity]
+    if digest == event.digest:
+        return Outcome(index, event.id, "duplicate", None)
+    return Outcome(index, event.id, "conflict", CONFLICT)
+
+
+REASONS = {
+    UNKNOWN_CUSTOMER: "There is no such customer yet; the event is released when it is created.",
+    "no_meter": "No meter reads this type yet; the event is released when one does.",
+    "unknown_subscription": "The customer has no such subscription; released when it exists.",
+    "missing_value": "The property that a meter of this type reads is missing.",
+    "non_numeric_value": "The property that a meter of this type reads is not a number.",
+    "negative_value": "The metered value is negative and the meter does not allow that.",
+    "invalid_dimension": "A dimension is an object or an array, or is too long.",
+    "unmatched_dimension": "No rate of a price matches the event's dimensions.",
+}
+
+
+async def _refused_atomic(
+    connection: Connection, requests: Sequence[IngestRequest]
+) -> dict[int, dict[Identity, bytes]]:
+    """Which atomic requests hold an event in conflict or an invalid one, with what is stored."""
+    atomic = [e for r in requests if r.atomic for e in r.events if type(e) is Event]
+    if not atomic and not any(request.atomic for request in requests):
+        return {}
+    stored = await storage.stored_digests(
+        connection, {(event.customer, event.source, event.id) for event in atomic}
+    )
+    refused: dict[int, dict[Identity, bytes]] = {}
+    known = dict(stored)
+    for number, request in enumerate(requests):
+        before = dict(known)
+        bad = False
+        for event in request.events:
+            if type(event) is Event:
+                identity = (event.customer, event.source, event.id)
+                bad |= known.setdefault(identity, event.digest) != event.digest
+            else:
+                bad = True
+        if request.atomic and bad:
+            refused[number] = before
+            known = before
+    return refused
+
+
+def _refusal(
+    request: IngestRequest, known: dict[Identity, bytes]
+) -> IngestAnswer:
+    """Why an atomic request was refused: its invalid events and those in conflict."""
+    others = []
+    mine = dict(known)
+    for index, event in enumerate(request.events):
+        if type(event) is InvalidEvent:
+            others.append(Outcome(index, event.id, "invalid", event.error))
+        elif type(event) is Event:
+            identity = (event.customer, event.source, event.id)
+            if mine.setdefault(identity, event.digest) != event.digest:
+                others.append(Outcome(index, event.id, "conflict", CONFLICT))
+    return IngestAnswer(0, others, refused=True)

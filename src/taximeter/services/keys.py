@@ -1,0 +1,147 @@
+"""API keys: made, listed, revoked, and who a secret belongs to.
+
+A secret is `tx_` and 256 random bits with a checksum; only its SHA-256 is stored. Owns the cache
+of who is who, which forgets after 3 seconds, so that a revoked key is dead within 5.
+"""
+
+import base64
+import hashlib
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from taximeter.kernel.errors import FieldError, Forbidden, Invalid, NotFound, Unauthorized
+from taximeter.kernel.paging import Page, decode_cursor, make_page
+from taximeter.kernel.times import format_instant
+from taximeter.services.command import Transaction
+from taximeter.services.context import Context
+from taximeter.storage import keys as storage
+from taximeter.storage.keys import ApiKey
+
+Scope = Literal["admin", "ingest", "authorize", "read"]
+SCOPES: tuple[Scope, ...] = ("admin", "ingest", "authorize", "read")
+SECRET_PREFIX = "tx_"
+CACHE_S = 3.0
+CACHED_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking. `customer` confines the caller to one customer."""
+
+    key_id: str
+    scopes: frozenset[str]
+    customer: str | None
+    expires_at: datetime | None
+
+    def require(self, scope: Scope) -> None:
+        """Raise `Forbidden` without this scope; `admin` has them all."""
+        if scope not in self.scopes and "admin" not in self.scopes:
+            raise Forbidden(scope=scope)
+
+    def may_see(self, customer: str) -> bool:
+        """Whether this caller may know of the customer."""
+        return self.customer is None or self.customer == customer
+
+
+def make_secret(random_bytes: bytes) -> str:
+    """The secret of 32 random bytes, with a checksum that tells a typing error."""
+    body = base64.urlsafe_b64encode(random_bytes).decode().rstrip("=")
+    return f"{SECRET_PREFIX}{body}{zlib.crc32(body.encode()):08x}"
+
+
+def secret_digest(secret: str) -> bytes:
+    """What is stored of a secret."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class Callers:
+    """Finds callers by their secret, with a short memory. `root_secret` is the admin key that the
+    environment names, if any.
+    """
+
+    def __init__(self, root_secret: str | None) -> None:
+        self._root = secret_digest(root_secret) if root_secret else None
+        self._known: dict[bytes, tuple[float, Caller]] = {}
+
+    def cached(self, secret: str, monotonic_s: float, at: datetime) -> Caller | None:
+        """The caller if known and fresh, without asking the database."""
+        digest = secret_digest(secret)
+        if self._root is not None and digest == self._root:
+            return Caller("root", frozenset(SCOPES), None, None)
+        known = self._known.get(digest)
+        if known is None or monotonic_s - known[0] > CACHE_S:
+            return None
+        caller = known[1]
+        return None if caller.expires_at is not None and caller.expires_at <= at else caller
+
+    async def find(self, context: Context, secret: str, monotonic_s: float) -> Caller:
+        """The caller whose secret this is. Raises `Unauthorized`."""
+        now = context.clock.now()
+        caller = self.cached(secret, monotonic_s, now)
+        if caller is not None:
+            return caller
+        digest = secret_digest(secret)
+        async with context.pool.connection() as connection:
+            key = await storage.find_by_digest(connection, digest)
+        if key is None or key.revoked_at or (key.expires_at and key.expires_at <= now):
+            self._known.pop(digest, None)
+            raise Unauthorized
+        caller = Caller(key.id, frozenset(key.scopes), key.customer, key.expires_at)
+        if len(self._known) >= CACHED_MAX:
+            self._known.clear()
+        self._known[digest] = (monotonic_s, caller)
+        return caller
+
+
+async def create_key(
+    transaction: Transaction,
+    *,
+    random_bytes: bytes,
+    name: str,
+    scopes: Sequence[str],
+    expires_at: datetime | None = None,
+    customer: str | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a key; returns it and its secret, which is not kept.
+
+    Raises `Invalid` for an unknown scope, for `admin` on a key of one customer (it could make
+    itself another key), and for an end that is past.
+    """
+    unknown = [scope for scope in scopes if scope not in SCOPES]
+    if unknown or not scopes:
+        detail = f"Use one or more of {', '.join(SCOPES)}."
+        raise Invalid([FieldError("scopes", "invalid_scope", detail)])
+    if customer is not None and "admin" in scopes:
+        detail = "A key of one customer cannot administer the instance. Leave admin out."
+        raise Invalid([FieldError("scopes", "invalid_scope", detail)])
+    if expires_at is not None and expires_at <= transaction.at:
+        detail = f"Send a time after {format_instant(transaction.at)}, which is now."
+        raise Invalid([FieldError("expires_at", "too_early", detail)])
+    secret = make_secret(random_bytes)
+    key = ApiKey(
+        id=transaction.new_id("key"), name=name, scopes=tuple(scopes), customer=customer,
+        created_at=transaction.at, expires_at=expires_at, revoked_at=None,
+    )  # fmt: skip
+    await storage.insert(transaction.connection, key, secret_digest(secret))
+    await transaction.audit("api_key.created", key.id, {"name": name, "scopes": list(scopes)})
+    return key, secret
+
+
+async def revoke_key(transaction: Transaction, key_id: str) -> ApiKey:
+    """End a key; it stops working within 5 s. Again is harmless. Raises `NotFound`."""
+    key = await storage.revoke(transaction.connection, key_id, transaction.at)
+    if key is None:
+        raise NotFound(kind="API key", key=key_id)
+    await transaction.audit("api_key.revoked", key_id, {})
+    return key
+
+
+async def list_keys(context: Context, *, limit: int, cursor: str | None) -> Page[ApiKey]:
+    """Keys by id, which is by age."""
+    after = decode_cursor(cursor, 1)
+    async with context.pool.connection() as connection:
+        rows = await storage.page(connection, after=after[0] if after else None, limit=limit + 1)
+    return make_page(rows, limit, lambda key: (key.id,))

@@ -1,0 +1,80 @@
+"""Meters: put, get, list. A change makes a new version; what was counted keeps its own."""
+
+from collections.abc import Mapping
+
+from taximeter.domain.catalog.document import parse_meter
+from taximeter.domain.catalog.meter import Meter
+from taximeter.kernel.errors import FieldError, Invalid, NotFound
+from taximeter.kernel.paging import Page, decode_cursor, make_page
+from taximeter.services.command import Transaction
+from taximeter.services.context import Context
+from taximeter.services.release import release_type
+from taximeter.storage import meters as storage
+from taximeter.storage.meters import MeterVersion
+from taximeter.storage.terms import note_change
+
+
+async def put_meter(
+    transaction: Transaction, key: str, document: Mapping[str, object]
+) -> tuple[MeterVersion, bool]:
+    """Create the meter or change it by a new version; returns it and whether it is new. A
+    document of the same meaning changes nothing. A new meter releases, in the same transaction,
+    events that waited for one of their type.
+
+    Raises `Invalid` for a document in error, and where the event type would change (`immutable`):
+    such a meter would count something else under the same name.
+    """
+    parse_meter(key, document, version=1)
+    connection, at = transaction.connection, transaction.at
+    same = _unchanged(await storage.find(connection, key), document)
+    if same is not None:
+        return same, False
+    await note_change(connection, None, at)
+    before = await storage.find(connection, key)
+    same = _unchanged(before, document)
+    if same is not None:
+        return same, False
+    version = before.version + 1 if before else 1
+    meter = parse_meter(key, document, version=version)
+    if before is not None and meter_of(before).event_type != meter.event_type:
+        detail = f"A meter keeps its event type ({meter_of(before).event_type}). Use another key."
+        raise Invalid([FieldError("event_type", "immutable", detail)])
+    after = MeterVersion(key, version, document, at)
+    await storage.insert(connection, after)
+    await transaction.audit(
+        "meter.updated" if before else "meter.created", key,
+        {"version": version, "before": before.document if before else None, "after": document},
+    )  # fmt: skip
+    if before is None:
+        await release_type(transaction, meter.event_type)
+    return after, before is None
+
+
+def meter_of(meter: MeterVersion) -> Meter:
+    """The definition that a stored version holds."""
+    return parse_meter(meter.key, meter.document, version=meter.version)
+
+
+def _unchanged(before: MeterVersion | None, document: Mapping[str, object]) -> MeterVersion | None:
+    """The stored version, where `document` means the same."""
+    if before is None:
+        return None
+    now = parse_meter(before.key, document, version=before.version)
+    return before if now == meter_of(before) else None
+
+
+async def get_meter(context: Context, key: str) -> MeterVersion:
+    """The newest version of the meter `key`. Raises `NotFound`."""
+    async with context.pool.connection() as connection:
+        meter = await storage.find(connection, key)
+    if meter is None:
+        raise NotFound(kind="meter", key=key)
+    return meter
+
+
+async def list_meters(context: Context, *, limit: int, cursor: str | None) -> Page[MeterVersion]:
+    """The newest version of each meter, by key."""
+    after = decode_cursor(cursor, 1)
+    async with context.pool.connection() as connection:
+        rows = await storage.page(connection, after=after[0] if after else None, limit=limit + 1)
+    return make_page(rows, limit, lambda meter: (meter.key,))

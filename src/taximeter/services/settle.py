@@ -1,0 +1,191 @@
+"""Charging wallets for usage at once: what a change of totals costs, drawn in burn order.
+
+Owns the settlement step of every transaction that changes totals. Amounts are the domain's:
+amount(after) - amount(before), exact, negative where a volume tier fell. Usage that happened is
+always charged; past the grants it becomes debt.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from taximeter.domain.catalog.plan import Dimensional, PerUnit, QuantityModel, UsagePrice
+from taximeter.domain.credit.burn import draw
+from taximeter.domain.credit.wallet import Grant
+from taximeter.domain.rating.rate import price_amount
+from taximeter.domain.subscription.routing import Target
+from taximeter.kernel.quantity import ZERO
+from taximeter.services.context import Connection, Context
+from taximeter.services.dimensions import dimensions_of
+from taximeter.storage import totals as total_storage
+from taximeter.storage import wallets as storage
+from taximeter.storage.ingestion import ChangedTotal
+from taximeter.storage.wallets import Entry, WalletKey
+
+Usage = Sequence[tuple[Mapping[str, str], Decimal]]
+
+
+class SegmentKey(NamedTuple):
+    """Names the segment of a price whose totals belong together."""
+
+    customer: str
+    subscription: str
+    price: str
+    start: datetime
+
+
+class Charge(NamedTuple):
+    """What usage costs a wallet: negative where money is given back."""
+
+    customer: str
+    asset: str
+    amount: Decimal
+    meter: str
+    ref: str
+
+
+async def settle_changes(
+    context: Context,
+    connection: Connection,
+    targets: Mapping[SegmentKey, Target],
+    changed: Sequence[ChangedTotal],
+) -> None:
+    """Charge the wallets for these changes of totals, where the price settles from a wallet."""
+    groups: dict[SegmentKey, list[ChangedTotal]] = defaultdict(list)
+    for row in changed:
+        key = SegmentKey(row.customer, row.subscription, row.price, row.period_start)
+        if targets[key].price.settle == "wallet":
+            groups[key].append(row)
+    if not groups:
+        return
+    wholes = [key for key in groups if not is_linear(targets[key].price)]
+    rows = await total_storage.segment_totals(connection, wholes) if wholes else {}
+    charges = []
+    for key, group in groups.items():
+        price = targets[key].price
+        amount = _cost(price, group, rows.get(key, ()))
+        if amount != ZERO:
+            ref = f"{key.subscription}/{key.price}"
+            charges.append(Charge(key.customer, price.asset, amount, price.meter, ref))
+    await charge_wallets(context, connection, charges)
+
+
+def is_linear(price: UsagePrice) -> bool:
+    """Whether each unit costs the same whatever else was used, so that rows rate apart."""
+    if price.included or price.maximum is not None or price.minimum is not None:
+        return False
+    if price.discount is not None and price.discount.amount is not None:
+        return False
+    model = price.model
+    if isinstance(model, Dimensional):
+        models: list[QuantityModel | str] = [rate.model for rate in model.rates]
+        models.append(model.otherwise)
+        return all(isinstance(one, PerUnit | str) for one in models)
+    return isinstance(model, PerUnit)
+
+
+def _cost(
+    price: UsagePrice, changed: Sequence[ChangedTotal], rows: Sequence[tuple[str, Decimal]]
+) -> Decimal:
+    """amount(after) - amount(before) of one segment. `rows` are all its totals after the change;
+    for a linear price the changed ones alone are enough. Before the first usage nothing was
+    charged, not even the flat fee of a tier that begins at zero.
+    """
+    after: dict[str, Decimal] = dict(rows)
+    change: dict[str, Decimal] = defaultdict(lambda: ZERO)
+    for row in changed:
+        change[row.dimensions] += row.quantity - row.previous
+        if not rows:
+            after[row.dimensions] = after.get(row.dimensions, ZERO) + row.quantity
+    before = {dimensions: after[dimensions] - change[dimensions] for dimensions in after}
+    existed = any(before.values()) or any(not row.created for row in changed)
+    existed = existed or len(after) > len({row.dimensions for row in changed})
+    return _amount(price, after) - (_amount(price, before) if existed else ZERO)
+
+
+def _amount(price: UsagePrice, totals: Mapping[str, Decimal]) -> Decimal:
+    usage = [(dimensions_of(text), quantity) for text, quantity in totals.items()]
+    return price_amount(price, usage)
+
+
+async def charge_wallets(
+    context: Context, connection: Connection, charges: Sequence[Charge]
+) -> None:
+    """Draw these amounts, in order, from the grants of their wallets."""
+    if not charges:
+        return
+    at = context.clock.now()
+    keys = sorted({(charge.customer, charge.asset) for charge in charges})
+    debts = await storage.lock_wallets(connection, keys)
+    gives_back = any(charge.amount < ZERO for charge in charges)
+    grants = await storage.grants_of(connection, keys, spent_too=gives_back)
+    purse = _Purse(context, at, debts, grants)
+    for charge in charges:
+        purse.charge(charge)
+    await storage.set_remaining(connection, purse.remaining())
+    await storage.set_debts(connection, purse.debts())
+    await storage.insert_entries(connection, purse.entries)
+
+
+class _Purse:
+    """Wallets and grants under their lock, while charges are drawn from them one by one."""
+
+    def __init__(
+        self,
+        context: Context,
+        at: datetime,
+        debts: Mapping[WalletKey, Decimal],
+        grants: Mapping[WalletKey, list[Grant]],
+    ) -> None:
+        self._context = context
+        self._at = at
+        self._debts = dict(debts)
+        self._first_debts = dict(debts)
+        self._grants = {key: {grant.id: grant for grant in found} for key, found in grants.items()}
+        self._touched: dict[tuple[str, str], Decimal] = {}
+        self.entries: list[Entry] = []
+
+    def charge(self, charge: Charge) -> None:
+        """Draw one charge; a debt that a grant has come to cover meanwhile is repaid first."""
+        key = (charge.customer, charge.asset)
+        debt = self._debts[key]
+        owed = max(debt, ZERO) if charge.amount > ZERO else ZERO
+        grants = self._grants[key]
+        drawn = draw(
+            grants.values(), charge.amount + owed, self._at, charge.meter, debt=debt - owed
+        )
+        for grant_id, part in drawn.parts:
+            grant = grants[grant_id]
+            grants[grant_id] = _with_remaining(grant, grant.remaining - part)
+            self._touched[charge.customer, grant_id] = grant.remaining - part
+            self._note(charge, grant_id, -part)
+        self._debts[key] = debt - owed + drawn.uncovered
+        if self._debts[key] != debt:
+            self._note(charge, None, debt - self._debts[key])
+
+    def _note(self, charge: Charge, grant_id: str | None, amount: Decimal) -> None:
+        entry_id = self._context.ids("went", self._at)
+        self.entries.append(
+            Entry(charge.customer, entry_id, charge.asset, grant_id, "draw", amount, self._at,
+                  charge.ref)
+        )  # fmt: skip
+
+    def remaining(self) -> list[tuple[str, str, Decimal]]:
+        """What touched grants have left."""
+        return [(customer, grant, left) for (customer, grant), left in self._touched.items()]
+
+    def debts(self) -> list[tuple[str, str, Decimal]]:
+        """The debts that changed."""
+        return [
+            (*key, debt) for key, debt in self._debts.items() if debt != self._first_debts[key]
+        ]
+
+
+def _with_remaining(grant: Grant, remaining: Decimal) -> Grant:
+    return Grant(
+        grant.id, grant.customer, grant.asset, grant.amount, remaining, grant.kind,
+        grant.priority, grant.effective_at, grant.expires_at, grant.scope_meters,
+        grant.created_at,
+    )  # fmt: skip

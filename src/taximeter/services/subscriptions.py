@@ -1,0 +1,236 @@
+"""Subscriptions: create, change, cancel, get, list.
+
+Owns the order of such a command: it holds ingestion off first, changes the terms, counts usage
+that was recorded under the old terms again, and bills what falls due at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from taximeter.domain.catalog.plan import Plan
+from taximeter.domain.subscription import change as changes
+from taximeter.domain.subscription.change import seat_quantities
+from taximeter.domain.subscription.charges import boundaries
+from taximeter.domain.subscription.customer import Customer, CustomerTerms
+from taximeter.domain.subscription.subscription import Phase, Proration, Subscription
+from taximeter.kernel.errors import AlreadyExists, FieldError, Invalid, NotFound
+from taximeter.kernel.paging import Page, decode_cursor, make_page
+from taximeter.kernel.times import Anchor, anchor_at, format_instant, period_at, to_utc
+from taximeter.services.billing import bill_due, closed_until
+from taximeter.services.command import Transaction
+from taximeter.services.context import Connection, Context
+from taximeter.services.recount import recount
+from taximeter.services.release import release_customer
+from taximeter.storage import customers
+from taximeter.storage import subscriptions as storage
+from taximeter.storage.invoices import discard_drafts
+from taximeter.storage.terms import customer_terms, note_change
+
+
+@dataclass(frozen=True, slots=True)
+class NewSubscription:
+    """What a subscription is asked to be. Without `starts_at` it starts now; without `anchor` its
+    periods count from its start, in the customer's time zone.
+    """
+
+    customer: str
+    plan: str
+    version: int | None
+    key: str | None
+    starts_at: datetime | None
+    ends_at: datetime | None
+    anchor: datetime | None
+    quantities: Mapping[str, Decimal]
+    net_terms_days: int
+
+
+async def create_subscription(transaction: Transaction, new: NewSubscription) -> Subscription:
+    """Start a subscription; usage recorded since its start is priced by it.
+
+    Raises `NotFound` for the customer or plan, `AlreadyExists` for the key, `Invalid` for terms
+    that do not fit together.
+    """
+    connection = transaction.connection
+    await note_change(connection, new.customer, transaction.at)
+    customer = await customers.find(connection, new.customer, lock=True)
+    if customer is None:
+        raise NotFound(kind="customer", key=new.customer)
+    before = await terms_of(connection, customer.key)
+    plan = await _plan(transaction, new.plan, new.version)
+    if new.key is not None and await storage.key_taken(connection, new.customer, new.key):
+        cure = "Choose another key, or change that subscription."
+        raise AlreadyExists(kind="subscription", key=new.key, cure=cure)
+    subscription = _begin(transaction, new, customer, plan)
+    await _store(transaction, subscription)
+    await transaction.audit(
+        "subscription.created", subscription.id,
+        {"customer": customer.key, "plan": plan.key, "version": plan.version},
+    )  # fmt: skip
+    await recount(transaction, before, since=subscription.starts_at)
+    await release_customer(transaction, customer.key)
+    await bill_due(transaction, subscription)
+    return subscription
+
+
+def _begin(
+    transaction: Transaction, new: NewSubscription, customer: Customer, plan: Plan
+) -> Subscription:
+    if plan.currency != customer.currency:
+        detail = (
+            f"Plan {plan.key} is in {plan.currency}, the customer in {customer.currency}. "
+            "Use a plan in the customer's currency."
+        )
+        raise Invalid([FieldError("plan", "currency_mismatch", detail)])
+    starts_at = new.starts_at or transaction.at
+    if new.ends_at is not None and new.ends_at <= starts_at:
+        raise Invalid([FieldError("ends_at", "too_early", "Choose an end after the start.")])
+    anchor = anchor_at(starts_at, customer.timezone)
+    if new.anchor is not None:
+        anchor = Anchor(new.anchor, customer.timezone)
+    quantities = seat_quantities(plan, new.quantities)
+    return Subscription(
+        id=transaction.new_id("sub"), key=new.key, customer=customer.key, anchor=anchor,
+        starts_at=starts_at, ends_at=new.ends_at, net_terms_days=new.net_terms_days,
+        created_at=transaction.at,
+        phases=(Phase(starts_at, new.ends_at, plan, quantities, "by_day"),),
+    )  # fmt: skip
+
+
+async def _plan(transaction: Transaction, key: str, version: int | None) -> Plan:
+    plan = await storage.find_plan(transaction.connection, key, version)
+    if plan is None:
+        named = key if version is None else f"{key} version {version}"
+        raise NotFound(kind="plan", key=named)
+    return plan
+
+
+async def change_subscription(
+    transaction: Transaction,
+    subscription_id: str,
+    *,
+    customer: str | None,
+    plan: str | None,
+    version: int | None,
+    quantities: Mapping[str, Decimal] | None,
+    at: datetime | str,
+    proration: Proration,
+) -> Subscription:
+    """Move a subscription to another plan, version or quantity at an instant, `now` or
+    `period_end`. Usage since then is counted again at the new terms.
+    """
+    subscription = await _hold(transaction, subscription_id, customer)
+    instant = _instant(transaction, subscription, at)
+    target = None
+    if plan is not None or version is not None:
+        key = plan or subscription.phases[-1].plan.key
+        target = await _plan(transaction, key, version)
+    changed = changes.change(
+        subscription, at=instant, plan=target, quantities=quantities, proration=proration,
+        closed_until=await closed_until(transaction.connection, subscription),
+    )  # fmt: skip
+    await transaction.audit(
+        "subscription.changed", subscription.id,
+        {"at": format_instant(instant), "plan": changed.phases[-1].plan.key,
+         "version": changed.phases[-1].plan.version, "proration": proration},
+    )  # fmt: skip
+    return await _apply(transaction, subscription, changed, instant)
+
+
+async def cancel_subscription(
+    transaction: Transaction,
+    subscription_id: str,
+    *,
+    customer: str | None,
+    at: datetime | str,
+    credit_unused: bool,
+) -> Subscription:
+    """End a subscription at an instant, `now` or `period_end`."""
+    subscription = await _hold(transaction, subscription_id, customer)
+    instant = _instant(transaction, subscription, at)
+    cancelled = changes.cancel(
+        subscription, instant, made_at=transaction.at, credit_unused=credit_unused,
+        closed_until=await closed_until(transaction.connection, subscription),
+    )  # fmt: skip
+    await transaction.audit(
+        "subscription.cancelled", subscription.id,
+        {"at": format_instant(instant), "credit_unused": credit_unused},
+    )  # fmt: skip
+    return await _apply(transaction, subscription, cancelled, instant)
+
+
+async def _hold(
+    transaction: Transaction, subscription_id: str, customer: str | None
+) -> Subscription:
+    found = await storage.find(transaction.connection, subscription_id, customer=customer)
+    if found is None:
+        raise NotFound(kind="subscription", key=subscription_id)
+    await note_change(transaction.connection, found.customer, transaction.at)
+    await customers.find(transaction.connection, found.customer, lock=True)
+    await storage.lock(transaction.connection, found)
+    again = await storage.find(transaction.connection, subscription_id)
+    assert again is not None, "a subscription is never deleted"
+    return again
+
+
+def _instant(transaction: Transaction, subscription: Subscription, at: datetime | str) -> datetime:
+    if isinstance(at, datetime):
+        return at
+    now = max(transaction.at, subscription.starts_at)
+    if at == "now":
+        return now
+    assert at == "period_end", at
+    phase = subscription.phase_at(now) or subscription.phases[-1]
+    return period_at(subscription.anchor, phase.plan.period, now).end
+
+
+async def _apply(
+    transaction: Transaction, before: Subscription, after: Subscription, since: datetime
+) -> Subscription:
+    """Write the subscription as it is `after` a change at `since`, with all that follows."""
+    if after == before:
+        return after
+    terms = await terms_of(transaction.connection, before.customer)
+    await discard_drafts(transaction.connection, after, since)
+    await _store(transaction, after)
+    await recount(transaction, terms, since=since)
+    await bill_due(transaction, after)
+    return after
+
+
+async def terms_of(connection: Connection, customer: str) -> CustomerTerms:
+    """The terms of a customer that exists, as stored at this point of the transaction."""
+    return (await customer_terms(connection, [customer]))[customer]
+
+
+async def _store(transaction: Transaction, subscription: Subscription) -> None:
+    """Write the subscription, with its next boundary after what is billed already."""
+    billed = await closed_until(transaction.connection, subscription, drafts=True)
+    until = subscription.ends_at or to_utc(datetime(9000, 1, 1), "UTC")
+    following = next(boundaries(subscription, billed, until), None)
+    await storage.put(transaction.connection, subscription, following)
+
+
+async def get_subscription(
+    context: Context, subscription_id: str, customer: str | None
+) -> Subscription:
+    """The subscription with this id. Raises `NotFound`."""
+    async with context.pool.connection() as connection:
+        found = await storage.find(connection, subscription_id, customer=customer)
+    if found is None:
+        raise NotFound(kind="subscription", key=subscription_id)
+    return found
+
+
+async def list_subscriptions(
+    context: Context, *, customer: str | None, limit: int, cursor: str | None
+) -> Page[Subscription]:
+    """Subscriptions by customer and age."""
+    after = decode_cursor(cursor, 2)
+    async with context.pool.connection() as connection:
+        rows = await storage.page(
+            connection, customer=customer, after=(after[0], after[1]) if after else None,
+            limit=limit + 1,
+        )  # fmt: skip
+    return make_page(rows, limit, lambda one: (one.customer, one.id))

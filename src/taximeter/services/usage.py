@@ -1,0 +1,362 @@
+"""Usage of a meter over time: exact, and true at the instant of the answer.
+
+Owns the way from a question to rows: which windows there are, what of them hourly buckets answer
+and what only events can, and paging. Rows come by customer, then window, then group.
+
+Hours that lie wholly in a window are read from `usage_bucket`, under whichever version of the
+meter they were counted. Events are read one by one for windows of a minute, for the hours that a
+boundary of a window cuts (zones with offsets of half an hour, a `from` within an hour), and for
+distinct values, which do not add up; they are folded by the newest version of the meter. Events
+are fetched as they are folded, and only the groups that a page can still show are kept, so memory
+does not grow with usage.
+"""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import islice
+from typing import NamedTuple
+
+from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.metering.event import Event
+from taximeter.domain.metering.fold import (
+    Tally,
+    Unreadable,
+    Value,
+    combine,
+    counts,
+    dimension_values,
+    metered_value,
+)
+from taximeter.domain.metering.window import (
+    Window,
+    floor_hour,
+    hours_and_rest,
+    window_at,
+    windows_in,
+)
+from taximeter.kernel.errors import FieldError, Invalid
+from taximeter.kernel.paging import Page, decode_cursor, invalid_cursor, make_page
+from taximeter.kernel.quantity import ZERO
+from taximeter.kernel.times import Duration, Period, format_instant, parse_instant
+from taximeter.services.context import Connection, Context
+from taximeter.services.meters import get_meter, meter_of
+from taximeter.storage import meters as meter_storage
+from taximeter.storage import usage as storage
+from taximeter.storage.usage import Group, Wanted
+
+DAYS_DEFAULT = Duration(months=0, days=-30, seconds=0)
+WINDOWS_PER_READ = 400
+CUSTOMERS_PER_READ = 100
+GROUPS_MAX = 1_000
+GROUPS_HELD_MAX = 10_000
+DISTINCT_MAX = 500_000
+
+Key = tuple[int, Group]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """What is asked. `start` and `end` None stand for the last 30 days; `customer` None for all of
+    them. With `fill_zero` every group has a row for every window.
+    """
+
+    meter: str
+    customer: str | None
+    start: datetime | None
+    end: datetime | None
+    window: Window
+    group_by: tuple[str, ...]
+    timezone: str
+    fill_zero: bool
+
+
+class UsageRow(NamedTuple):
+    """What one customer used in one window, for one group of dimension values."""
+
+    customer: str
+    window: Period
+    group: Group
+    value: Decimal
+
+
+class _Position(NamedTuple):
+    """Where a page goes on: after this group, in the window that begins there."""
+
+    customer: str
+    start: datetime
+    group: Group
+
+
+async def get_usage(
+    context: Context, query: UsageQuery, *, limit: int, cursor: str | None
+) -> Page[UsageRow]:
+    """The usage asked for. All of it is read at one instant.
+
+    Raises `NotFound` for an unknown meter, `Invalid` for dimensions it does not have, an empty
+    span, and distinct values or groups too many to hold.
+    """
+    after = _position(cursor, query)
+    stored = await get_meter(context, query.meter)
+    meter = meter_of(stored)
+    _check_dimensions(meter, query.group_by)
+    span = _span(query, context.clock.now())
+    async with context.pool.connection() as connection:
+        await storage.begin_snapshot(connection)
+        since = await meter_storage.first_made_at(connection, meter.key)
+        wanted = Wanted(query.customer or "", meter, since, query.group_by)
+        reader = _Reader(connection, query, wanted, span)
+        rows: list[UsageRow] = []
+        async for customer in reader.customers(after):
+            mine = after if after is not None and after.customer == customer else None
+            rows += await reader.rows_of(customer, mine, limit + 1 - len(rows))
+            if len(rows) > limit:
+                break
+    return make_page(
+        rows, limit, lambda row: (row.customer, format_instant(row.window.start), *row.group)
+    )
+
+
+def _position(cursor: str | None, query: UsageQuery) -> _Position | None:
+    parts = decode_cursor(cursor, 2 + len(query.group_by))
+    if parts is None:
+        return None
+    start = parse_instant(parts[1])
+    if start is None or (query.customer is not None and parts[0] != query.customer):
+        raise invalid_cursor()
+    return _Position(parts[0], start, parts[2:])
+
+
+def _check_dimensions(meter: Meter, group_by: Sequence[str]) -> None:
+    for name in group_by:
+        if name not in meter.dimensions:
+            has = f"It has {', '.join(meter.dimensions)}." if meter.dimensions else "It has none."
+            detail = f"The meter {meter.key} has no such dimension. {has}"
+            raise Invalid([FieldError("group_by", "unknown_dimension", detail)])
+
+
+def _span(query: UsageQuery, now: datetime) -> Period:
+    """From when to when. Left out, the end is that of the window that now lies in, so that what
+    was just taken in is shown.
+    """
+    end = query.end or window_at(query.window, query.timezone, now).end
+    start = query.start or DAYS_DEFAULT.after(end, query.timezone)
+    if start >= end:
+        detail = f"Say a time before {format_instant(end)}, where the answer would end."
+        raise Invalid([FieldError("from", "out_of_range", detail)])
+    return Period(start, end)
+
+
+class _Reader:
+    """Reads the rows of one query within one snapshot."""
+
+    def __init__(
+        self, connection: Connection, query: UsageQuery, wanted: Wanted, span: Period
+    ) -> None:
+        self._connection = connection
+        self._query = query
+        self._wanted = wanted
+        self._span = span
+        meter = wanted.meter
+        self._has_hours = meter.aggregation != "unique"
+        self._by_events = query.window == "minute" or not self._has_hours
+        self._indexes = [meter.dimensions.index(name) for name in wanted.group_by]
+
+    async def customers(self, after: _Position | None) -> AsyncIterator[str]:
+        """The customers to show, from the cursor's on."""
+        if self._query.customer is not None:
+            yield self._query.customer
+            return
+        begin = after.customer if after else ""
+        while True:
+            found = await storage.customers_from(
+                self._connection, self._wanted._replace(customer=begin), self._found_in(self._span),
+                hours=self._has_hours, limit=CUSTOMERS_PER_READ,
+            )  # fmt: skip
+            for customer in found:
+                yield customer
+            if len(found) < CUSTOMERS_PER_READ:
+                return
+            begin = found[-1] + "\x01"  # before every other key: no key holds this character
+
+    def _found_in(self, span: Period) -> Period:
+        """Where to look for usage in `span`: an hour is found at its beginning."""
+        return Period(floor_hour(span.start), span.end) if self._has_hours else span
+
+    async def rows_of(self, customer: str, after: _Position | None, limit: int) -> list[UsageRow]:
+        """Up to `limit` rows of one customer, after `after`."""
+        wanted = self._wanted._replace(customer=customer)
+        groups = await self._groups(wanted) if self._query.fill_zero else []
+        count = limit // len(groups) + 1 if groups else WINDOWS_PER_READ
+        at, shown = self._span.start, None
+        if after is not None and after.start >= at:
+            at, shown = after.start, after.group
+        rows: list[UsageRow] = []
+        while at < self._span.end and len(rows) < limit:
+            if not self._query.fill_zero:
+                begin = await self._next_window(wanted, at)
+                if begin is None:
+                    break
+                at, shown = begin, shown if begin == at else None
+            windows = list(islice(self._windows(at), count))
+            beyond = None if shown is None else (0, shown)
+            values = await self._values(wanted, windows, beyond, limit - len(rows))
+            keys = {*values, *((n, group) for n in range(len(windows)) for group in groups)}
+            rows += [
+                UsageRow(customer, windows[n], group, values.get((n, group), ZERO))
+                for n, group in sorted(keys)
+                if beyond is None or (n, group) > beyond
+            ]
+            at, shown = windows[-1].end, None
+        return rows[:limit]
+
+    def _windows(self, at: datetime) -> Iterator[Period]:
+        span = Period(at, self._span.end)
+        return windows_in(self._query.window, self._query.timezone, span)
+
+    async def _next_window(self, wanted: Wanted, at: datetime) -> datetime | None:
+        """The beginning of the first window from `at` on that may have usage."""
+        span = self._found_in(Period(at, self._span.end))
+        find = storage.next_hour if self._has_hours else storage.next_event
+        found = await find(self._connection, wanted, span)
+        if found is None or self._query.window == "total":
+            return None if found is None else at
+        return max(at, window_at(self._query.window, self._query.timezone, found).start)
+
+    async def _groups(self, wanted: Wanted) -> list[Group]:
+        """All groups with usage in the span."""
+        if not wanted.group_by:
+            return [()]
+        groups: set[Group] = set()
+        if self._has_hours:
+            span = self._found_in(self._span)
+            groups.update(
+                await storage.hour_groups(self._connection, wanted, span, limit=GROUPS_MAX + 1)
+            )
+        else:
+            async with aclosing(storage.events_in(self._connection, wanted, self._span)) as events:
+                async for event in events:
+                    read = self._read(event)
+                    if read is not None:
+                        groups.add(read[0])
+                    if len(groups) > GROUPS_MAX:
+                        break
+        if len(groups) > GROUPS_MAX:
+            detail = f"There are over {GROUPS_MAX} groups. Leave it out, or group by less."
+            raise Invalid([FieldError("fill", "too_many", detail)])
+        return sorted(groups)
+
+    async def _values(
+        self, wanted: Wanted, windows: Sequence[Period], beyond: Key | None, limit: int
+    ) -> dict[Key, Decimal]:
+        """The first `limit` values after `beyond`, by window and group."""
+        hours: list[tuple[int, Period]] = []
+        rest: list[Period] = []
+        for n, window in enumerate(windows):
+            whole, edges = (None, (window,)) if self._by_events else hours_and_rest(window)
+            if whole is not None:
+                hours.append((n, whole))
+            rest += edges
+        parts: dict[Key, list[tuple[Decimal, str | None]]] = {}
+        if hours:
+            for n, group, quantity, latest in await storage.hour_parts(
+                self._connection, wanted, hours, after=beyond, limit=limit
+            ):
+                parts[n, group] = [(quantity, latest)]
+        folds = _Folds(wanted.meter, beyond, limit)
+        await self._fold_events(wanted, windows, rest, folds)
+        for key, tally in folds.tallies.items():
+            parts.setdefault(key, []).append((Decimal(tally.quantity), tally.latest))
+        aggregation = wanted.meter.aggregation
+        return {
+            key: parts[key][0][0] if len(parts[key]) == 1 else combine(aggregation, parts[key])
+            for key in sorted(parts)[:limit]
+        }
+
+    async def _fold_events(
+        self, wanted: Wanted, windows: Sequence[Period], rest: Sequence[Period], folds: "_Folds"
+    ) -> None:
+        n = 0
+        for span in _joined(rest):
+            async with aclosing(storage.events_in(self._connection, wanted, span)) as events:
+                async for event in events:
+                    if event.time >= windows[n].end:
+                        if folds.full:
+                            return
+                        while event.time >= windows[n].end:
+                            n += 1
+                    read = self._read(event)
+                    if read is not None:
+                        folds.add((n, read[0]), read[1], event)
+
+    def _read(self, event: Event) -> tuple[Group, Value] | None:
+        """The group and value of an event; None where the newest version does not count it."""
+        meter = self._wanted.meter
+        try:
+            if not counts(meter, event.data):
+                return None
+            values = dimension_values(meter, event.data)
+            value = metered_value(meter, event.data)
+        except Unreadable:
+            return None
+        return tuple([values[index] for index in self._indexes]), value
+
+
+def _joined(spans: Sequence[Period]) -> list[Period]:
+    """Spans in order of time, with those that touch made one."""
+    joined: list[Period] = []
+    for span in spans:
+        if joined and joined[-1].end == span.start:
+            joined[-1] = Period(joined[-1].start, span.end)
+        else:
+            joined.append(span)
+    return joined
+
+
+class _Folds:
+    """Tallies by key of events that come by window. Keeps the first `limit` keys after `beyond`
+    at least, and never many more.
+    """
+
+    def __init__(self, meter: Meter, beyond: Key | None, limit: int) -> None:
+        self.tallies: dict[Key, Tally] = {}
+        self._meter = meter
+        self._beyond = beyond
+        self._limit = limit
+        self._last: Key | None = None
+        self._distinct = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether a later window can add nothing to the first `limit` keys."""
+        return len(self.tallies) >= self._limit
+
+    def add(self, key: Key, value: Value, event: Event) -> None:
+        """Fold one event's value in. Raises `Invalid` for distinct values too many to hold."""
+        if self._beyond is not None and key <= self._beyond:
+            return
+        if self._last is not None and key > self._last:
+            return
+        tally = self.tallies.get(key)
+        if tally is None:
+            tally = self.tallies[key] = Tally()
+        before = len(tally.members or ())
+        tally.add(self._meter.aggregation, value, event)
+        self._distinct += len(tally.members or ()) - before
+        if len(self.tallies) > GROUPS_HELD_MAX or self._distinct > DISTINCT_MAX:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Forget the keys that cannot be shown."""
+        kept = sorted(self.tallies)[: self._limit]
+        self._last = kept[-1]
+        self.tallies = {key: self.tallies[key] for key in kept}
+        self._distinct = sum(len(tally.members or ()) for tally in self.tallies.values())
+        if self._distinct > DISTINCT_MAX:
+            detail = (
+                f"There are over {DISTINCT_MAX} distinct values in one answer. Ask for shorter "
+                "windows, or for fewer rows by limit."
+            )
+            raise Invalid([FieldError("window", "too_many", detail)])

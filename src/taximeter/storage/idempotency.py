@@ -1,0 +1,53 @@
+"""The first answers to requests that carried an Idempotency-Key."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+Connection = AsyncConnection[tuple[Any, ...]]
+
+
+class Key(NamedTuple):
+    """An idempotency key within its scope (the API key), and the digest of its request."""
+
+    scope: str
+    key: str
+    request_digest: bytes
+
+
+class StoredAnswer(NamedTuple):
+    """What was answered first, and the digest of the request it answered."""
+
+    request_digest: bytes
+    status: int
+    body: bytes
+
+
+async def find_answers(
+    connection: Connection, keys: Sequence[Key]
+) -> dict[tuple[str, str], StoredAnswer]:
+    """The stored answers of those of these keys that were used before."""
+    cursor = await connection.execute(
+        """
+        SELECT scope, key, request_digest, status, body FROM idempotency
+        WHERE (scope, key) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+        """,
+        [[key.scope for key in keys], [key.key for key in keys]],
+    )
+    return {(row[0], row[1]): StoredAnswer(*row[2:]) for row in await cursor.fetchall()}
+
+
+async def store_answer(
+    connection: Connection, key: Key, status: int, body: bytes, at: datetime
+) -> bool:
+    """Keep the first answer; False where another transaction used the key meanwhile."""
+    cursor = await connection.execute(
+        """
+        INSERT INTO idempotency (scope, key, request_digest, status, body, created_at)
+        VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+        """,
+        [key.scope, key.key, key.request_digest, status, body, at],
+    )
+    return cursor.rowcount == 1

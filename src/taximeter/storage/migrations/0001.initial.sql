@@ -1,0 +1,265 @@
+-- The first schema.
+
+-- One row: what this instance is. clock_at is the test clock of a sandbox (null: real time).
+CREATE TABLE instance (
+    id boolean PRIMARY KEY DEFAULT true CHECK (id),
+    created_at timestamptz NOT NULL,
+    clock_at timestamptz
+);
+
+-- What changed, for caches: a customer (its settings and subscriptions), or null for the catalog.
+-- Ingestion takes SHARE on this table first, so it never prices by what a committed change replaced.
+CREATE TABLE cache_change (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    customer text COLLATE "C",
+    at timestamptz NOT NULL
+);
+
+CREATE TABLE api_key (
+    id text COLLATE "C" PRIMARY KEY,
+    name text NOT NULL,
+    secret_sha256 bytea NOT NULL UNIQUE,
+    scopes text[] NOT NULL,
+    customer text COLLATE "C",
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    revoked_at timestamptz
+);
+
+-- The first answer to a request that carried an Idempotency-Key.
+CREATE TABLE idempotency (
+    scope text COLLATE "C" NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    request_digest bytea NOT NULL,
+    status integer NOT NULL,
+    body bytea NOT NULL,
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (scope, key)
+);
+
+CREATE TABLE audit (
+    id text COLLATE "C" PRIMARY KEY,
+    at timestamptz NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    object text NOT NULL,
+    detail jsonb NOT NULL
+);
+
+CREATE TABLE meter (
+    key text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    document jsonb NOT NULL,
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (key, version)
+);
+
+CREATE TABLE plan_version (
+    plan text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    document jsonb NOT NULL,
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (plan, version)
+);
+
+CREATE TABLE customer (
+    customer text COLLATE "C" PRIMARY KEY,
+    document jsonb NOT NULL,
+    currency text NOT NULL,
+    timezone text NOT NULL,
+    enforcement text NOT NULL CHECK (enforcement IN ('hard', 'soft')),
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL
+);
+
+CREATE TABLE event (
+    customer text COLLATE "C" NOT NULL,
+    source text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    type text COLLATE "C" NOT NULL,
+    time timestamptz NOT NULL,
+    received_at timestamptz NOT NULL,
+    status text COLLATE "C" NOT NULL CHECK (status IN ('accepted', 'quarantined')),
+    reason text COLLATE "C",
+    path text COLLATE "C",
+    subscription text COLLATE "C",
+    digest bytea NOT NULL,
+    data jsonb NOT NULL,
+    attributes jsonb,
+    PRIMARY KEY (customer, source, id)
+);
+CREATE INDEX event_time ON event (customer, time);
+CREATE INDEX event_quarantined ON event (customer, time, source, id) WHERE status = 'quarantined';
+
+-- The running total of one price over one segment (period_start to period_end) of a billing
+-- period, apart by meter version and dimensions: what invoices read. previous is the quantity
+-- before the last change; billed is what finalized invoices have counted.
+CREATE TABLE usage_total (
+    customer text COLLATE "C" NOT NULL,
+    subscription text COLLATE "C" NOT NULL,
+    price text COLLATE "C" NOT NULL,
+    period_start timestamptz NOT NULL,
+    period_end timestamptz NOT NULL,
+    meter text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    dimensions text COLLATE "C" NOT NULL,
+    aggregation text COLLATE "C" NOT NULL,
+    quantity numeric NOT NULL,
+    previous numeric NOT NULL,
+    billed numeric,
+    events bigint NOT NULL,
+    latest text COLLATE "C",
+    PRIMARY KEY (customer, subscription, price, period_start, meter, version, dimensions)
+) WITH (fillfactor = 70);
+
+-- Usage by UTC hour, whatever prices it: what charts and usage queries read.
+CREATE TABLE usage_bucket (
+    customer text COLLATE "C" NOT NULL,
+    meter text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    bucket_start timestamptz NOT NULL,
+    dimensions text COLLATE "C" NOT NULL,
+    aggregation text COLLATE "C" NOT NULL,
+    quantity numeric NOT NULL,
+    events bigint NOT NULL,
+    latest text COLLATE "C",
+    PRIMARY KEY (customer, meter, bucket_start, version, dimensions)
+) WITH (fillfactor = 70);
+
+-- Distinct values of a `unique` meter in a segment: member is a digest of dimensions and value.
+CREATE TABLE usage_member (
+    customer text COLLATE "C" NOT NULL,
+    subscription text COLLATE "C" NOT NULL,
+    price text COLLATE "C" NOT NULL,
+    period_start timestamptz NOT NULL,
+    meter text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    member bytea NOT NULL,
+    PRIMARY KEY (customer, subscription, price, period_start, meter, version, member)
+);
+
+CREATE TABLE subscription (
+    customer text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    key text COLLATE "C",
+    anchor_local timestamp NOT NULL,
+    timezone text NOT NULL,
+    starts_at timestamptz NOT NULL,
+    ends_at timestamptz,
+    cancelled_at timestamptz,
+    term_ends_at timestamptz,
+    credit_unused boolean NOT NULL,
+    net_terms_days integer NOT NULL,
+    created_at timestamptz NOT NULL,
+    next_boundary timestamptz,
+    PRIMARY KEY (customer, id),
+    UNIQUE (customer, key),
+    FOREIGN KEY (customer) REFERENCES customer (customer)
+);
+CREATE INDEX subscription_next_boundary ON subscription (next_boundary) WHERE next_boundary IS NOT NULL;
+
+-- From when to when which plan version prices a subscription, with which quantities.
+CREATE TABLE subscription_phase (
+    customer text COLLATE "C" NOT NULL,
+    subscription text COLLATE "C" NOT NULL,
+    starts_at timestamptz NOT NULL,
+    ends_at timestamptz,
+    plan text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    quantities jsonb NOT NULL,
+    proration text NOT NULL,
+    PRIMARY KEY (customer, subscription, starts_at),
+    FOREIGN KEY (customer, subscription) REFERENCES subscription (customer, id)
+);
+
+-- The lock and the debt of one customer's credit in one asset. The balance is derived:
+-- the remaining amounts of usable grants, less the debt (below zero: a surplus).
+CREATE TABLE wallet (
+    customer text COLLATE "C" NOT NULL,
+    asset text COLLATE "C" NOT NULL,
+    debt numeric NOT NULL,
+    PRIMARY KEY (customer, asset)
+) WITH (fillfactor = 70);
+
+CREATE TABLE credit_grant (
+    customer text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    asset text COLLATE "C" NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('paid', 'promotional')),
+    amount numeric NOT NULL CHECK (amount > 0),
+    remaining numeric NOT NULL CHECK (remaining >= 0 AND remaining <= amount),
+    priority integer NOT NULL,
+    effective_at timestamptz NOT NULL,
+    expires_at timestamptz,
+    scope_meters text[],
+    cost_basis numeric,
+    cost_basis_asset text,
+    created_at timestamptz NOT NULL,
+    voided_at timestamptz,
+    PRIMARY KEY (customer, id),
+    FOREIGN KEY (customer, asset) REFERENCES wallet (customer, asset)
+) WITH (fillfactor = 70);
+CREATE INDEX credit_grant_wallet ON credit_grant (customer, asset, id);
+
+-- Each movement of credit, append-only. amount is signed; grant_id null moves the debt.
+CREATE TABLE wallet_entry (
+    customer text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    asset text COLLATE "C" NOT NULL,
+    grant_id text COLLATE "C",
+    kind text COLLATE "C" NOT NULL,
+    amount numeric NOT NULL,
+    at timestamptz NOT NULL,
+    ref text COLLATE "C" NOT NULL,
+    PRIMARY KEY (customer, id)
+);
+
+-- A draft is computed when it is read; document is what was frozen when it was finalized.
+CREATE TABLE invoice (
+    customer text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    subscription text COLLATE "C" NOT NULL,
+    boundary timestamptz NOT NULL,
+    status text COLLATE "C" NOT NULL
+        CHECK (status IN ('draft', 'open', 'paid', 'void', 'uncollectible')),
+    number text COLLATE "C",
+    currency text NOT NULL,
+    finalize_at timestamptz NOT NULL,
+    created_at timestamptz NOT NULL,
+    document jsonb,
+    PRIMARY KEY (customer, id),
+    UNIQUE (customer, subscription, boundary),
+    UNIQUE (customer, number),
+    FOREIGN KEY (customer, subscription) REFERENCES subscription (customer, id)
+);
+CREATE INDEX invoice_id ON invoice (id);
+CREATE INDEX invoice_draft ON invoice (finalize_at) WHERE status = 'draft';
+
+-- The lines of finalized invoices: what was billed for each segment, to the last digit.
+-- price is null for a plan minimum, rate for a price without rates.
+CREATE TABLE invoice_line (
+    customer text COLLATE "C" NOT NULL,
+    invoice text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    subscription text COLLATE "C" NOT NULL,
+    kind text COLLATE "C" NOT NULL,
+    price text COLLATE "C",
+    plan text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    rate text COLLATE "C",
+    segment_start timestamptz NOT NULL,
+    segment_end timestamptz NOT NULL,
+    description text NOT NULL,
+    quantity numeric NOT NULL,
+    exact numeric NOT NULL,
+    amount numeric NOT NULL,
+    PRIMARY KEY (customer, invoice, id),
+    FOREIGN KEY (customer, invoice) REFERENCES invoice (customer, id)
+);
+CREATE INDEX invoice_line_segment ON invoice_line (customer, subscription, segment_start);
+
+-- Gap-free numbers: a row that is locked last, in a short transaction.
+CREATE TABLE number_counter (
+    name text COLLATE "C" PRIMARY KEY,
+    value bigint NOT NULL
+);

@@ -1,0 +1,105 @@
+"""The SQL of counting a customer's usage again."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from taximeter.domain.metering.event import Event
+from taximeter.storage.events import EVENT_COLUMNS, stored_of
+
+Connection = AsyncConnection[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTotal:
+    """A row of `usage_total`; `billed`: a finalized invoice has counted it."""
+
+    subscription: str
+    price: str
+    period_start: datetime
+    period_end: datetime
+    dimensions: str
+    quantity: Decimal
+    billed: bool
+
+
+async def totals_after(
+    connection: Connection, customer: str, since: datetime
+) -> list[StoredTotal]:
+    """The totals of segments that reach past `since`."""
+    cursor = await connection.execute(
+        """
+        SELECT subscription, price, period_start, period_end, dimensions, quantity,
+            billed IS NOT NULL
+        FROM usage_total WHERE customer = %s AND period_end > %s
+        """,
+        [customer, since],
+    )
+    return [
+        StoredTotal(row[0], row[1], row[2].astimezone(UTC), row[3].astimezone(UTC), *row[4:])
+        for row in await cursor.fetchall()
+    ]
+
+
+async def delete_totals(connection: Connection, customer: str, since: datetime) -> None:
+    """Remove the totals (and distinct members) of segments that reach past `since`."""
+    await connection.execute(
+        """
+        DELETE FROM usage_member m USING usage_total t
+        WHERE t.customer = %(customer)s AND t.period_end > %(since)s
+          AND m.customer = t.customer AND m.subscription = t.subscription AND m.price = t.price
+          AND m.period_start = t.period_start AND m.meter = t.meter AND m.version = t.version
+        """,
+        {"customer": customer, "since": since},
+    )
+    await connection.execute(
+        "DELETE FROM usage_total WHERE customer = %s AND period_end > %s", [customer, since]
+    )
+
+
+async def has_events(connection: Connection, customer: str, since: datetime) -> bool:
+    """Whether the customer has accepted events at or after `since`."""
+    cursor = await connection.execute(
+        """
+        SELECT EXISTS (
+            SELECT FROM event WHERE customer = %s AND time >= %s AND status = 'accepted'
+        )
+        """,
+        [customer, since],
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+async def set_period_end(
+    connection: Connection, customer: str, total: StoredTotal, end: datetime
+) -> None:
+    """Give a total's segment another end."""
+    await connection.execute(
+        """
+        UPDATE usage_total SET period_end = %s
+        WHERE customer = %s AND subscription = %s AND price = %s AND period_start = %s
+        """,
+        [end, customer, total.subscription, total.price, total.period_start],
+    )
+
+
+async def events_from(
+    connection: Connection, customer: str, start: datetime, step: int
+) -> AsyncIterator[list[Event]]:
+    """The customer's accepted events from `start` on, by time, in steps of at most `step`."""
+    async with connection.cursor(name="events_from") as cursor:
+        await cursor.execute(
+            f"""
+            SELECT {EVENT_COLUMNS} FROM event e
+            WHERE customer = %s AND time >= %s AND status = 'accepted' ORDER BY time
+            """,
+            [customer, start],
+        )
+        while rows := await cursor.fetchmany(step):
+            yield [stored_of(row).event for row in rows]

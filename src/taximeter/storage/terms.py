@@ -1,0 +1,141 @@
+"""Rows of the catalog, customers and subscriptions, as domain values.
+
+Owns the reading of what prices usage, and the change log that keeps caches honest.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from psycopg import AsyncConnection
+
+from taximeter.domain.catalog.document import parse_meter, parse_plan
+from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.plan import Plan
+from taximeter.domain.subscription.customer import Customer, CustomerTerms
+from taximeter.domain.subscription.subscription import Phase, Subscription
+from taximeter.kernel.times import Anchor
+
+Connection = AsyncConnection[tuple[Any, ...]]
+
+_CHANGES = "SELECT id, customer FROM cache_change WHERE id > %s ORDER BY id"
+_FIRST_CHANGE = "SELECT max(id), NULL FROM cache_change HAVING max(id) IS NOT NULL"
+_METERS = """
+SELECT DISTINCT ON (key) key, version, document FROM meter ORDER BY key, version DESC
+"""
+_CUSTOMERS = """
+SELECT customer, currency, timezone, enforcement, document, created_at, updated_at
+FROM customer WHERE customer = ANY(%s)
+"""
+SUBSCRIPTION_COLUMNS = """
+s.customer, s.id, s.key, s.anchor_local, s.timezone, s.starts_at, s.ends_at, s.cancelled_at,
+s.term_ends_at, s.credit_unused, s.net_terms_days, s.created_at, p.starts_at, p.ends_at, p.plan,
+p.version, p.quantities, p.proration, v.document
+"""
+_SUBSCRIPTIONS = f"""
+SELECT {SUBSCRIPTION_COLUMNS}
+FROM subscription s
+JOIN subscription_phase p ON p.customer = s.customer AND p.subscription = s.id
+JOIN plan_version v ON v.plan = p.plan AND v.version = p.version
+WHERE s.customer = ANY(%s)
+ORDER BY s.customer, s.created_at, s.id, p.starts_at
+"""
+
+
+async def note_change(connection: Connection, customer: str | None, at: datetime) -> None:
+    """Tell caches that a customer's terms (None: the catalog) change with this transaction.
+
+    Must come first in its transaction: it waits for ingestion to finish and keeps it waiting.
+    """
+    await connection.execute(
+        "INSERT INTO cache_change (customer, at) VALUES (%s, %s)", [customer, at]
+    )
+
+
+async def lock_changes(connection: Connection, seen: int) -> list[tuple[int, str | None]]:
+    """Keep writers of terms out until the transaction ends; what changed after `seen`.
+
+    The lock is a table's, because its queue is fair: a writer is never starved by ingestion.
+    """
+    async with connection.pipeline(), connection.cursor() as cursor:
+        await cursor.execute("LOCK TABLE cache_change IN SHARE MODE")
+        if seen < 0:
+            await cursor.execute(_FIRST_CHANGE)
+        else:
+            await cursor.execute(_CHANGES, [seen])
+        return await cursor.fetchall()  # type: ignore[return-value]
+
+
+async def current_meters(connection: Connection) -> list[Meter]:
+    """The newest version of every meter, by key."""
+    cursor = await connection.execute(_METERS)
+    return [
+        parse_meter(key, document, version=version)
+        for key, version, document in await cursor.fetchall()
+    ]
+
+
+async def customer_terms(
+    connection: Connection, customers: Sequence[str]
+) -> dict[str, CustomerTerms]:
+    """The terms of those of these customers that exist."""
+    cursor = await connection.execute(_CUSTOMERS, [list(customers)])
+    found = [customer_of(row) for row in await cursor.fetchall()]
+    cursor = await connection.execute(_SUBSCRIPTIONS, [list(customers)])
+    subscriptions = subscriptions_of(await cursor.fetchall())
+    return {
+        customer.key: CustomerTerms(customer, tuple(subscriptions.get(customer.key, ())))
+        for customer in found
+    }
+
+
+def customer_of(row: Sequence[Any]) -> Customer:
+    """The customer of a row of (customer, currency, timezone, enforcement, document, times)."""
+    return Customer(
+        key=row[0], currency=row[1], timezone=row[2], enforcement=row[3], document=row[4],
+        created_at=row[5].astimezone(UTC), updated_at=row[6].astimezone(UTC),
+    )  # fmt: skip
+
+
+def subscriptions_of(rows: Sequence[Sequence[Any]]) -> dict[str, list[Subscription]]:
+    """Subscriptions by customer, from rows of one phase each, in order."""
+    phases: dict[tuple[str, str], list[Sequence[Any]]] = {}
+    for row in rows:
+        phases.setdefault((row[0], row[1]), []).append(row)
+    result: dict[str, list[Subscription]] = {}
+    for (customer, _), group in phases.items():
+        first = group[0]
+        subscription = Subscription(
+            id=first[1], key=first[2], customer=customer,
+            anchor=Anchor(first[3], first[4]), starts_at=first[5].astimezone(UTC),
+            ends_at=_utc(first[6]), cancelled_at=_utc(first[7]), term_ends_at=_utc(first[8]),
+            credit_unused=first[9], net_terms_days=first[10],
+            created_at=first[11].astimezone(UTC), phases=tuple(_phase_of(row) for row in group),
+        )  # fmt: skip
+        result.setdefault(customer, []).append(subscription)
+    return result
+
+
+def _phase_of(row: Sequence[Any]) -> Phase:
+    return Phase(
+        starts_at=row[12].astimezone(UTC), ends_at=_utc(row[13]),
+        plan=plan_of(row[14], row[15], row[18]),
+        quantities={key: Decimal(value) for key, value in row[16].items()}, proration=row[17],
+    )  # fmt: skip
+
+
+def _utc(at: datetime | None) -> datetime | None:
+    return at.astimezone(UTC) if at else None
+
+
+def plan_of(key: str, version: int, document: Mapping[str, object]) -> Plan:
+    """The plan of a stored document. A version is immutable, so each is parsed once."""
+    return _parse_plan(key, version, msgspec.json.encode(document))
+
+
+@lru_cache(maxsize=10_000)
+def _parse_plan(key: str, version: int, document: bytes) -> Plan:
+    return parse_plan(msgspec.json.decode(document), version=version)

@@ -1,0 +1,204 @@
+"""Reading usage: hourly buckets, and accepted events where an hour is too coarse.
+
+Owns the SQL of usage queries. Adds parts up by the rules that domain/metering/fold.py states;
+which hours and which events are wanted is the service's to say. All of it works on one customer,
+but for the search of the customers that have usage.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import msgspec
+from psycopg import AsyncConnection
+
+from taximeter.domain.catalog.meter import Aggregation, Meter
+from taximeter.domain.metering.event import Event, decode_number
+from taximeter.kernel.times import Period
+
+Connection = AsyncConnection[tuple[Any, ...]]
+Group = tuple[str, ...]
+
+EVENTS_PER_FETCH = 2_000
+
+_ADDED: dict[Aggregation, str] = {
+    "count": "sum(quantity)",
+    "sum": "sum(quantity)",
+    "max": "max(quantity)",
+    "min": "min(quantity)",
+    "latest": "(array_agg(quantity ORDER BY latest DESC NULLS LAST))[1]",
+}
+# A meter counts an event only if it was there when the event was accepted; one that was
+# quarantined first keeps its reason and was accepted later than it was received.
+_COUNTED = """
+e.customer = %(customer)s AND e.type = %(type)s AND e.status = 'accepted'
+    AND e.time >= %(start)s AND e.time < %(end)s
+    AND (e.received_at >= %(since)s OR e.reason IS NOT NULL)
+"""
+
+_decode = msgspec.json.Decoder(float_hook=decode_number).decode
+
+
+class Wanted(NamedTuple):
+    """Whose usage of which meter. `since` is when the meter's first version was made."""
+
+    customer: str
+    meter: Meter
+    since: datetime
+    group_by: tuple[str, ...]
+
+
+class Part(NamedTuple):
+    """What the hours of the window `window` add up to for one group."""
+
+    window: int
+    group: Group
+    quantity: Decimal
+    latest: str | None
+
+
+async def begin_snapshot(connection: Connection) -> None:
+    """Let all reads of this transaction see the same instant. Must come first in it."""
+    await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+def _groups(group_by: Sequence[str]) -> tuple[str, dict[str, object]]:
+    """SQL of the group that a bucket belongs to, and its parameters."""
+    values = [f"coalesce(b.dimensions::jsonb ->> %(by{n})s, '')" for n in range(len(group_by))]
+    parameters: dict[str, object] = {f"by{n}": name for n, name in enumerate(group_by)}
+    return f'ARRAY[{", ".join(values)}]::text[] COLLATE "C"', parameters
+
+
+async def hour_parts(
+    connection: Connection,
+    wanted: Wanted,
+    spans: Sequence[tuple[int, Period]],
+    *,
+    after: tuple[int, Group] | None,
+    limit: int,
+) -> list[Part]:
+    """The sums of the hours in each span, by (window, group), after `after`; each span is a
+    window's number and whole UTC hours of it.
+    """
+    group, parameters = _groups(wanted.group_by)
+    beyond = "" if after is None else "WHERE (n, grp) > (%(after_n)s, %(after_group)s::text[])"
+    cursor = await connection.execute(
+        f"""
+        SELECT n, grp, {_ADDED[wanted.meter.aggregation]}, max(latest)
+        FROM (
+            SELECT w.n, {group} AS grp, b.quantity, b.latest
+            FROM unnest(%(numbers)s::integer[], %(starts)s::timestamptz[], %(ends)s::timestamptz[])
+                AS w (n, starts, ends)
+            JOIN usage_bucket b ON b.customer = %(customer)s AND b.meter = %(meter)s
+                AND b.bucket_start >= w.starts AND b.bucket_start < w.ends
+        ) AS part
+        {beyond}
+        GROUP BY n, grp ORDER BY n, grp LIMIT %(limit)s
+        """,
+        {
+            **parameters, "customer": wanted.customer, "meter": wanted.meter.key, "limit": limit,
+            "numbers": [number for number, _ in spans],
+            "starts": [span.start for _, span in spans], "ends": [span.end for _, span in spans],
+            "after_n": after[0] if after else None, "after_group": list(after[1]) if after else [],
+        },
+    )  # fmt: skip
+    return [Part(row[0], tuple(row[1]), row[2], row[3]) for row in await cursor.fetchall()]
+
+
+async def events_in(
+    connection: Connection, wanted: Wanted, span: Period
+) -> AsyncGenerator[Event, None]:
+    """The accepted events that the meter may have counted in `span`, by time. They are fetched
+    as they are read, so that their number takes no memory.
+    """
+    async with connection.cursor(name="usage_events") as cursor:
+        cursor.itersize = EVENTS_PER_FETCH
+        await cursor.execute(
+            f"""
+            SELECT e.source, e.id, e.time, e.received_at, e.data::text
+            FROM event e WHERE {_COUNTED} ORDER BY e.time
+            """,
+            _parameters(wanted, span),
+        )
+        kind = wanted.meter.event_type
+        async for source, event_id, time, received_at, data in cursor:
+            yield Event(
+                wanted.customer, source, event_id, kind, time.astimezone(UTC),
+                received_at.astimezone(UTC), None, None, _decode(data), b"", None, b"",
+            )  # fmt: skip
+
+
+def _parameters(wanted: Wanted, span: Period) -> dict[str, object]:
+    return {
+        "customer": wanted.customer, "type": wanted.meter.event_type,
+        "meter": wanted.meter.key, "since": wanted.since,
+        "start": span.start, "end": span.end,
+    }  # fmt: skip
+
+
+async def next_hour(connection: Connection, wanted: Wanted, span: Period) -> datetime | None:
+    """The first hour of usage that begins in `span`."""
+    return await _first(
+        connection,
+        """
+        SELECT min(bucket_start) FROM usage_bucket
+        WHERE customer = %(customer)s AND meter = %(meter)s
+            AND bucket_start >= %(start)s AND bucket_start < %(end)s
+        """,
+        _parameters(wanted, span),
+    )
+
+
+async def next_event(connection: Connection, wanted: Wanted, span: Period) -> datetime | None:
+    """The time of the first event in `span` that the meter may have counted."""
+    sql = f"SELECT e.time FROM event e WHERE {_COUNTED} ORDER BY e.time LIMIT 1"
+    return await _first(connection, sql, _parameters(wanted, span))
+
+
+async def _first(
+    connection: Connection, sql: str, parameters: dict[str, object]
+) -> datetime | None:
+    cursor = await connection.execute(sql, parameters)
+    row = await cursor.fetchone()
+    return row[0].astimezone(UTC) if row and row[0] else None
+
+
+async def hour_groups(
+    connection: Connection, wanted: Wanted, span: Period, *, limit: int
+) -> list[Group]:
+    """The groups with usage in hours that begin in `span`."""
+    group, parameters = _groups(wanted.group_by)
+    cursor = await connection.execute(
+        f"""
+        SELECT DISTINCT {group} FROM usage_bucket b
+        WHERE customer = %(customer)s AND meter = %(meter)s
+            AND bucket_start >= %(start)s AND bucket_start < %(end)s LIMIT %(limit)s
+        """,
+        {**parameters, **_parameters(wanted, span), "limit": limit},
+    )
+    return [tuple(row[0]) for row in await cursor.fetchall()]
+
+
+async def customers_from(
+    connection: Connection, wanted: Wanted, span: Period, *, hours: bool, limit: int
+) -> list[str]:
+    """Customers with usage in `span`, by key, from `wanted.customer` on. With `hours` they are
+    found by their hourly buckets, else by their events.
+    """
+    found = f"""
+        SELECT FROM event e WHERE {_COUNTED.replace("%(customer)s", "c.customer")}
+    """
+    if hours:
+        found = """
+            SELECT FROM usage_bucket b WHERE b.customer = c.customer AND b.meter = %(meter)s
+                AND b.bucket_start >= %(start)s AND b.bucket_start < %(end)s
+        """
+    cursor = await connection.execute(
+        f"""
+        SELECT c.customer FROM customer c WHERE c.customer >= %(customer)s AND EXISTS ({found})
+        ORDER BY c.customer LIMIT %(limit)s
+        """,
+        {**_parameters(wanted, span), "limit": limit},
+    )
+    return [row[0] for row in await cursor.fetchall()]

@@ -1,0 +1,301 @@
+"""Rows of `wallet`, `credit_grant` and `wallet_entry`.
+
+A wallet's row is the lock of its grants: whoever changes a grant has updated the wallet first.
+What reads a balance is one statement, so that it sees wallet and grants at one instant.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from taximeter.domain.credit.wallet import Grant
+from taximeter.kernel.money import Money
+
+Connection = AsyncConnection[tuple[Any, ...]]
+WalletKey = tuple[str, str]
+
+_LOCK = """
+UPDATE wallet AS w SET debt = w.debt FROM unnest(%s::text[], %s::text[]) AS k (customer, asset)
+WHERE w.customer = k.customer AND w.asset = k.asset
+RETURNING w.customer, w.asset, w.debt
+"""
+_CREATE = """
+INSERT INTO wallet (customer, asset, debt)
+SELECT customer, asset, 0 FROM unnest(%s::text[], %s::text[]) AS k (customer, asset)
+ON CONFLICT DO NOTHING
+"""
+_GRANT_COLUMNS = """
+g.id, g.customer, g.asset, g.amount, g.remaining, g.kind, g.priority, g.effective_at,
+g.expires_at, g.scope_meters, g.created_at
+"""
+_GRANTS_LEFT = f"""
+SELECT {_GRANT_COLUMNS} FROM credit_grant g
+JOIN unnest(%s::text[], %s::text[]) AS k (customer, asset)
+    ON g.customer = k.customer AND g.asset = k.asset
+WHERE g.voided_at IS NULL AND (g.remaining > 0 OR %s)
+"""
+_SET_REMAINING = """
+UPDATE credit_grant AS g SET remaining = k.remaining
+FROM unnest(%s::text[], %s::text[], %s::numeric[]) AS k (customer, id, remaining)
+WHERE g.customer = k.customer AND g.id = k.id
+"""
+_SET_DEBT = """
+UPDATE wallet AS w SET debt = k.debt
+FROM unnest(%s::text[], %s::text[], %s::numeric[]) AS k (customer, asset, debt)
+WHERE w.customer = k.customer AND w.asset = k.asset
+"""
+_COPY_ENTRIES = """
+COPY wallet_entry (customer, id, asset, grant_id, kind, amount, at, ref) FROM STDIN (FORMAT binary)
+"""
+_STORED_COLUMNS = f"{_GRANT_COLUMNS}, g.cost_basis, g.cost_basis_asset, g.voided_at"
+_INSERT_GRANT = """
+INSERT INTO credit_grant (id, customer, asset, amount, remaining, kind, priority, effective_at,
+    expires_at, scope_meters, created_at, cost_basis, cost_basis_asset)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+_PAGE_GRANTS = f"""
+SELECT {_STORED_COLUMNS} FROM credit_grant g
+WHERE (%(customer)s::text IS NULL OR g.customer = %(customer)s)
+  AND (%(customer_after)s::text IS NULL OR (g.customer, g.id) > (%(customer_after)s, %(id_after)s))
+ORDER BY g.customer, g.id LIMIT %(limit)s
+"""
+_NOT_OVER = "g.remaining > 0 AND (g.expires_at IS NULL OR g.expires_at > %(at)s)"
+_WALLETS = f"""
+SELECT w.asset, w.debt, {_GRANT_COLUMNS}
+FROM wallet w
+LEFT JOIN credit_grant g ON g.customer = w.customer AND g.asset = w.asset AND {_NOT_OVER}
+WHERE w.customer = %(customer)s ORDER BY w.asset
+"""
+_FOLD = f"""
+SELECT e.asset, e.amount, {_GRANT_COLUMNS}
+FROM (
+    SELECT asset, grant_id, sum(amount) AS amount FROM wallet_entry
+    WHERE customer = %(customer)s AND at <= %(at)s GROUP BY asset, grant_id
+) e
+LEFT JOIN credit_grant g ON g.customer = %(customer)s AND g.id = e.grant_id
+ORDER BY e.asset
+"""
+_PAGE_ENTRIES = """
+SELECT customer, id, asset, grant_id, kind, amount, at, ref FROM wallet_entry
+WHERE customer = %(customer)s AND (%(asset)s::text IS NULL OR asset = %(asset)s)
+  AND (%(before)s::text IS NULL OR id < %(before)s)
+ORDER BY id DESC LIMIT %(limit)s
+"""
+_REPAYABLE = f"""
+FROM wallet w JOIN credit_grant g ON g.customer = w.customer AND g.asset = w.asset
+WHERE w.debt > 0 AND g.scope_meters IS NULL AND {_NOT_OVER}
+"""
+_ENTRY_TYPES = ["text", "text", "text", "text", "text", "numeric", "timestamptz", "text"]
+
+
+class Entry(NamedTuple):
+    """One movement of credit. `amount` is signed; without `grant_id` it moves the debt."""
+
+    customer: str
+    id: str
+    asset: str
+    grant_id: str | None
+    kind: str
+    amount: Decimal
+    at: datetime
+    ref: str
+
+
+def grant_of(row: Sequence[Any]) -> Grant:
+    """The grant of a row of the columns above."""
+    return Grant(
+        id=row[0], customer=row[1], asset=row[2], amount=row[3], remaining=row[4], kind=row[5],
+        priority=row[6], effective_at=row[7].astimezone(UTC),
+        expires_at=row[8].astimezone(UTC) if row[8] else None,
+        scope_meters=tuple(row[9]) if row[9] is not None else None,
+        created_at=row[10].astimezone(UTC),
+    )  # fmt: skip
+
+
+def _columns(keys: Iterable[WalletKey]) -> list[list[str]]:
+    ordered = sorted(keys)
+    return [[customer for customer, _ in ordered], [asset for _, asset in ordered]]
+
+
+async def lock_wallets(
+    connection: Connection, keys: Sequence[WalletKey]
+) -> dict[WalletKey, Decimal]:
+    """Lock these wallets, making those that are missing; returns the debt of each."""
+    columns = _columns(keys)
+    cursor = await connection.execute(_LOCK, columns)
+    debts = {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
+    if len(debts) < len(keys):
+        await connection.execute(_CREATE, columns)
+        cursor = await connection.execute(_LOCK, columns)
+        debts = {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
+    return debts
+
+
+async def grants_of(
+    connection: Connection, keys: Sequence[WalletKey], *, spent_too: bool = False
+) -> dict[WalletKey, list[Grant]]:
+    """The grants of these wallets that have something left (`spent_too`: all that are not void)."""
+    cursor = await connection.execute(_GRANTS_LEFT, [*_columns(keys), spent_too])
+    grants: dict[WalletKey, list[Grant]] = {key: [] for key in keys}
+    for row in await cursor.fetchall():
+        grant = grant_of(row)
+        grants[grant.customer, grant.asset].append(grant)
+    return grants
+
+
+async def set_remaining(
+    connection: Connection, remaining: Sequence[tuple[str, str, Decimal]]
+) -> None:
+    """Write what grants have left: (customer, grant id, remaining) each."""
+    if remaining:
+        await connection.execute(
+            _SET_REMAINING, [list(c) for c in zip(*sorted(remaining), strict=True)]
+        )
+
+
+async def set_debts(connection: Connection, debts: Sequence[tuple[str, str, Decimal]]) -> None:
+    """Write debts: (customer, asset, debt) each."""
+    if debts:
+        await connection.execute(_SET_DEBT, [list(c) for c in zip(*sorted(debts), strict=True)])
+
+
+async def insert_entries(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Append movements."""
+    if not entries:
+        return
+    async with connection.cursor() as cursor, cursor.copy(_COPY_ENTRIES) as copy:
+        copy.set_types(_ENTRY_TYPES)
+        for entry in entries:
+            await copy.write_row(entry)
+
+
+class StoredGrant(NamedTuple):
+    """A grant with what only its books know: what it cost, in all, and when it was voided."""
+
+    grant: Grant
+    cost_basis: Money | None
+    voided_at: datetime | None
+
+
+class Part(NamedTuple):
+    """A part of a wallet's balance: `amount` is what is left of `grant`, or without one the
+    wallet's own, which is its debt with the sign turned.
+    """
+
+    asset: str
+    grant: Grant | None
+    amount: Decimal
+
+
+def _stored_of(row: Sequence[Any]) -> StoredGrant:
+    cost_basis = Money(row[11], row[12]) if row[11] is not None else None
+    return StoredGrant(grant_of(row), cost_basis, row[13].astimezone(UTC) if row[13] else None)
+
+
+async def insert_grant(
+    connection: Connection, grant: Grant, cost_basis: Money | None = None
+) -> None:
+    """Add a grant to its wallet, which is locked."""
+    g = grant
+    await connection.execute(
+        _INSERT_GRANT,
+        [
+            g.id, g.customer, g.asset, g.amount, g.remaining, g.kind, g.priority, g.effective_at,
+            g.expires_at, list(g.scope_meters) if g.scope_meters is not None else None,
+            g.created_at, cost_basis.amount if cost_basis else None,
+            cost_basis.asset if cost_basis else None,
+        ],
+    )  # fmt: skip
+
+
+async def find_grant(
+    connection: Connection, grant_id: str, *, customer: str | None = None
+) -> StoredGrant | None:
+    """The grant with this id, if there is one (and it is this customer's)."""
+    cursor = await connection.execute(
+        f"""
+        SELECT {_STORED_COLUMNS} FROM credit_grant g
+        WHERE g.id = %s AND (%s::text IS NULL OR g.customer = %s)
+        """,
+        [grant_id, customer, customer],
+    )
+    row = await cursor.fetchone()
+    return _stored_of(row) if row else None
+
+
+async def page_grants(
+    connection: Connection, *, customer: str | None, after: tuple[str, str] | None, limit: int
+) -> list[StoredGrant]:
+    """Grants by customer and id, after `after`; `customer` restricts to one."""
+    cursor = await connection.execute(
+        _PAGE_GRANTS,
+        {
+            "customer": customer,
+            "customer_after": after[0] if after else None,
+            "id_after": after[1] if after else None,
+            "limit": limit,
+        },
+    )
+    return [_stored_of(row) for row in await cursor.fetchall()]
+
+
+async def void_grant(connection: Connection, grant: Grant, at: datetime) -> None:
+    """Take away what is left of a grant, whose wallet is locked."""
+    await connection.execute(
+        "UPDATE credit_grant SET remaining = 0, voided_at = %s WHERE customer = %s AND id = %s",
+        [at, grant.customer, grant.id],
+    )
+
+
+async def parts_of(connection: Connection, customer: str, at: datetime) -> list[Part]:
+    """What the customer's wallets hold now, by asset: each wallet's own part, and its grants that
+    have something left and have not expired by `at`.
+    """
+    cursor = await connection.execute(_WALLETS, {"customer": customer, "at": at})
+    own: dict[str, Part] = {}
+    grants = []
+    for row in await cursor.fetchall():
+        own[row[0]] = Part(row[0], None, -row[1])
+        if row[2] is not None:
+            grant = grant_of(row[2:])
+            grants.append(Part(row[0], grant, grant.remaining))
+    return [*own.values(), *grants]
+
+
+async def folded_parts(connection: Connection, customer: str, at: datetime) -> list[Part]:
+    """What the customer's wallets held at the instant `at`, by its entries until then."""
+    cursor = await connection.execute(_FOLD, {"customer": customer, "at": at})
+    return [
+        Part(row[0], grant_of(row[2:]) if row[2] is not None else None, row[1])
+        for row in await cursor.fetchall()
+    ]
+
+
+async def page_entries(
+    connection: Connection, customer: str, *, asset: str | None, before: str | None, limit: int
+) -> list[Entry]:
+    """A customer's movements, newest first, before `before`; `asset` restricts to one wallet."""
+    cursor = await connection.execute(
+        _PAGE_ENTRIES, {"customer": customer, "asset": asset, "before": before, "limit": limit}
+    )
+    return [Entry(*row)._replace(at=row[6].astimezone(UTC)) for row in await cursor.fetchall()]
+
+
+async def repayable(connection: Connection, at: datetime, limit: int) -> list[WalletKey]:
+    """Wallets in debt that have a grant in force at `at`, for any usage, with something left."""
+    cursor = await connection.execute(
+        f"SELECT DISTINCT w.customer, w.asset {_REPAYABLE} AND g.effective_at <= %(at)s "
+        "ORDER BY w.customer, w.asset LIMIT %(limit)s",
+        {"at": at, "limit": limit},
+    )
+    return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+
+async def next_repayable(connection: Connection, at: datetime) -> datetime | None:
+    """The earliest instant, maybe past, at which a wallet in debt has such a grant."""
+    cursor = await connection.execute(f"SELECT min(g.effective_at) {_REPAYABLE}", {"at": at})
+    row = await cursor.fetchone()
+    return row[0].astimezone(UTC) if row and row[0] else None

@@ -1,0 +1,1 @@
+"""The worker edge: wakes what falls due. No rules."""

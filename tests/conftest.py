@@ -1,0 +1,161 @@
+"""The tests' database: one real PostgreSQL for the whole run, one fresh database for each test.
+
+All workers share an embedded server without fsync, started by the first that needs one and stopped
+when the run ends. Its template has all migrations applied; `database_url` is a copy of it. With
+TAXIMETER_TEST_DATABASE_URL the databases are made on that server instead (its role needs CREATEDB).
+"""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from taximeter.gateways.postgres import EmbeddedPostgres
+from taximeter.storage.migrate import migrate
+
+_FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+_PREFIX = "taximeter-pytest-"
+_NUMBERS = count(1)
+_RUN = pytest.StashKey[Path]()
+
+
+@dataclass(frozen=True, slots=True)
+class TestServer:
+    """A server for tests: `url` of the role that owns the databases, `admin_url` to make them."""
+
+    __test__ = False
+
+    url: str
+    admin_url: str
+    template: str
+
+
+def url_with_database(url: str, name: str) -> str:
+    """`url` for another database of the same server."""
+    parts = {key: str(value) for key, value in conninfo_to_dict(url).items() if value is not None}
+    parts["dbname"] = name
+    user, password = quote(parts.pop("user", ""), safe=""), parts.pop("password", None)
+    login = f"{user}:{quote(password, safe='')}@" if password else f"{user}@" if user else ""
+    return f"postgresql://{login}/{quote(parts.pop('dbname'))}?{urlencode(parts)}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The controller names the directory of this run; the workers are told."""
+    told = getattr(config, "workerinput", {}).get("taximeter_run")
+    name = f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+    config.stash[_RUN] = Path(told or Path(tempfile.gettempdir(), name))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Tells a worker of xdist the directory of this run."""
+    node.workerinput["taximeter_run"] = str(node.config.stash[_RUN])  # type: ignore[attr-defined]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The controller, which ends last, stops the server of this run, and those of killed runs."""
+    if hasattr(config, "workerinput"):
+        return
+    outside = os.environ.get("TAXIMETER_TEST_DATABASE_URL")
+    if outside and config.stash[_RUN].exists():
+        with psycopg.connect(outside, autocommit=True) as connection:
+            _drop(connection, _template(config))
+    for run in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        pid = int(run.name.removeprefix(_PREFIX).partition("-")[0])
+        if run == config.stash[_RUN] or not _exists(pid):
+            if (run / "postgres").exists():
+                EmbeddedPostgres.start(run, settings=_FAST).stop()
+            shutil.rmtree(run, ignore_errors=True)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+@pytest.fixture(scope="session")
+def test_server(pytestconfig: pytest.Config) -> Iterator[TestServer]:
+    """The server of this run with its template; started where this test is the first to ask."""
+    run = pytestconfig.stash[_RUN]
+    run.mkdir(exist_ok=True)
+    template = _template(pytestconfig)
+    outside = os.environ.get("TAXIMETER_TEST_DATABASE_URL")
+    if outside:
+        _make_template(outside, outside, template)
+        yield TestServer(url=outside, admin_url=outside, template=template)
+        return
+    server = EmbeddedPostgres.start(run, settings=_FAST)
+    try:
+        _make_template(server.superuser_url, server.url, template)
+        yield TestServer(url=server.url, admin_url=server.superuser_url, template=template)
+    finally:
+        server.leave()
+
+
+@pytest.fixture
+def database_url(test_server: TestServer) -> Iterator[str]:
+    """A fresh database with all migrations applied, dropped after the test."""
+    yield from _fresh_database(test_server, test_server.template)
+
+
+@pytest.fixture
+def empty_database_url(test_server: TestServer) -> Iterator[str]:
+    """A fresh database with nothing in it, dropped after the test."""
+    yield from _fresh_database(test_server, "template0")
+
+
+def _fresh_database(server: TestServer, template: str) -> Iterator[str]:
+    name = f"test_{os.getpid()}_{next(_NUMBERS)}"
+    with psycopg.connect(server.admin_url, autocommit=True) as connection:
+        _create(connection, name, template, owner=str(conninfo_to_dict(server.url)["user"]))
+        try:
+            yield url_with_database(server.url, name)
+        finally:
+            _drop(connection, name)
+
+
+def _template(config: pytest.Config) -> str:
+    return config.stash[_RUN].name.replace("-", "_")
+
+
+def _make_template(admin_url: str, url: str, template: str) -> None:
+    """Makes the template once: the first worker does, the others wait for its lock."""
+    with psycopg.connect(admin_url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [template])
+        query = "SELECT 1 FROM pg_database WHERE datname = %s"
+        if connection.execute(query, [template]).fetchone():
+            return
+        raw = f"{template}_raw"
+        _drop(connection, raw)
+        _create(connection, raw, "template0", owner=str(conninfo_to_dict(url)["user"]))
+        migrate(url_with_database(url, raw))
+        rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+        connection.execute(rename.format(sql.Identifier(raw), sql.Identifier(template)))
+
+
+def _create(
+    connection: psycopg.Connection[tuple[object, ...]], name: str, template: str, owner: str
+) -> None:
+    text = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
+    names = (sql.Identifier(each) for each in (name, owner, template))
+    connection.execute(text.format(*names))
+
+
+def _drop(connection: psycopg.Connection[tuple[object, ...]], name: str) -> None:
+    text = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+    connection.execute(text.format(sql.Identifier(name)))

@@ -1,0 +1,136 @@
+"""The meter's body: what is understood, and what is refused with which error where."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taximeter.domain.catalog.document import parse_meter
+from taximeter.domain.catalog.meter import Meter
+from taximeter.kernel.errors import FieldError, Invalid
+
+SUM = {"event_type": "llm.completion", "aggregation": "sum", "value": "input_tokens"}
+
+
+def errors_of(body: Any) -> list[FieldError]:
+    with pytest.raises(Invalid) as caught:
+        parse_meter("input", body, version=1)
+    return list(caught.value.errors)
+
+
+def test_a_full_body() -> None:
+    body = SUM | {
+        "key": "input",
+        "dimensions": ["model", "user.plan"],
+        "filter": {"region": ["us", "eu", "eu"], "batch": [True, 1]},
+        "unit": "token",
+        "name": "Input tokens",
+        "description": "What counts\nand what doesn't",
+        "allow_negative": True,
+    }
+    assert parse_meter("input", body, version=4) == Meter(
+        key="input",
+        version=4,
+        event_type="llm.completion",
+        aggregation="sum",
+        value="input_tokens",
+        dimensions=("model", "user.plan"),
+        # Sorted, and as text: the order of a filter means nothing.
+        filter=(("batch", ("1", "true")), ("region", ("eu", "us"))),
+        unit="token",
+        name="Input tokens",
+        description="What counts\nand what doesn't",
+        allow_negative=True,
+    )
+
+
+def test_defaults() -> None:
+    meter = parse_meter("calls", {"event_type": "call", "aggregation": "count"}, version=1)
+    assert (meter.value, meter.dimensions, meter.filter) == (None, (), ())
+    assert (meter.unit, meter.name, meter.description) == ("", "calls", "")
+    assert not meter.allow_negative
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "max", "min", "latest", "unique"])
+def test_every_aggregation_but_count_has_a_value(aggregation: str) -> None:
+    body = SUM | {"aggregation": aggregation, "value": "usage.input_tokens"}
+    assert parse_meter("m", body, version=1).value == "usage.input_tokens"
+    (error,) = errors_of(body | {"value": None})
+    assert (error.path, error.code) == ("value", "required")
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "code", "detail"),
+    [
+        ({"event_type": None}, "event_type", "required", "Say a text."),
+        ({"event_type": ""}, "event_type", "invalid_text", "This is empty."),
+        ({"aggregation": None}, "aggregation", "required", "Say one of count, sum"),
+        ({"aggregation": "avg"}, "aggregation", "invalid_choice", "Say one of count, sum"),
+        ({"aggregation": "weighted_sum"}, "aggregation", "not_supported", "not built yet"),
+        ({"aggregation": "percentile"}, "aggregation", "not_supported", "not built yet"),
+        ({"aggregation": "count"}, "value", "value_on_count", "Leave it out"),
+        ({"value": "input_tokens + 4*output_tokens"}, "value", "not_supported", "Expressions"),
+        ({"value": "50*n"}, "value", "not_supported", "Expressions"),
+        ({"value": "5"}, "value", "not_supported", "Expressions"),
+        ({"value": "a-b"}, "value", "not_supported", "Expressions"),
+        ({"value": "max(a, b)"}, "value", "not_supported", "Expressions"),
+        ({"value": "a..b"}, "value", "not_supported", "Expressions"),
+        ({"value": "prix$"}, "value", "invalid_property", "names no property"),
+        ({"value": 5}, "value", "invalid_property", "5 names no property"),
+        ({"value": "a" * 129}, "value", "invalid_property", "names no property"),
+        ({"dimensions": "model"}, "dimensions", "invalid_type", "Say a list."),
+        ({"dimensions": ["a", "a"]}, "dimensions[1]", "duplicate", "listed twice"),
+        ({"dimensions": [5]}, "dimensions[0]", "invalid_property", "names no property"),
+        ({"dimensions": list("abcdefghijklmnopqrstu")}, "dimensions", "too_many", "at most 20"),
+        ({"filter": ["eu"]}, "filter", "invalid_type", "Say an object."),
+        ({"filter": {"region": "eu"}}, "filter.region", "invalid_type", "Say a list"),
+        ({"filter": {"region": []}}, "filter.region", "invalid_type", "Say a list"),
+        ({"filter": {"region": [0.5]}}, "filter.region[0]", "invalid_text", "in quotes"),
+        ({"filter": {"region": [None]}}, "filter.region[0]", "invalid_text", "in quotes"),
+        ({"filter": {"region": ["x"] * 1001}}, "filter.region", "too_many", "at most 1000"),
+        ({"filter": {"a b": ["x"]}}, "filter.a b", "invalid_property", "names no property"),
+        ({"filter": {f"f{n}": ["x"] for n in range(21)}}, "filter", "too_many", "at most 20"),
+        ({"unit": 5}, "unit", "invalid_text", "in quotes"),
+        ({"name": []}, "name", "invalid_text", "This is a list."),
+        ({"description": "x" * 501}, "description", "invalid_text", "at most 500"),
+        ({"allow_negative": "yes"}, "allow_negative", "invalid_type", "Say true or false."),
+        ({"key": "other"}, "key", "invalid_key", "The address says"),
+        ({"percentile": "0.95"}, "percentile", "not_supported", "not built yet"),
+        ({"bucket": "hour"}, "bucket", "not_supported", "not built yet"),
+        ({"signed": True}, "signed", "not_supported", "not built yet"),
+        ({"over": "period"}, "over", "not_supported", "not built yet"),
+        ({"dimension": ["model"]}, "dimension", "unknown_field", "Did you mean dimensions?"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_cure(
+    fields: dict[str, object], path: str, code: str, detail: str
+) -> None:
+    (error,) = errors_of(SUM | fields)
+    assert (error.path, error.code) == (path, code)
+    assert detail in error.detail
+
+
+def test_a_body_that_is_no_object() -> None:
+    (error,) = errors_of(["sum"])
+    assert (error.path, error.code) == ("", "invalid_type")
+
+
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [*SUM, "key", "dimensions", "filter", "unit", "name", "description", "allow_negative"]
+        ),
+        values | st.lists(values, max_size=2) | st.dictionaries(st.text(max_size=4), values),
+    )
+)
+def test_any_body_is_either_a_meter_or_refused_by_name(fields: dict[str, object]) -> None:
+    try:
+        meter = parse_meter("m", SUM | fields, version=1)
+    except Invalid as error:
+        assert all(found.code and found.detail for found in error.errors)
+    else:
+        assert meter.key == "m"
