@@ -33,19 +33,24 @@ help:
 setup: .venv/.ready
 
 demo: setup
-	@$(BIN)/taximeter demo
+	@$(BIN)/taximeter demo $(ARGS)
 
-test: check
-	@$(BIN)/pytest --numprocesses=logical --maxprocesses=$(WORKERS_MAX) $(ARGS)
+test: setup
+	@failed=0; \
+	$(MAKE) check || failed=1; \
+	$(BIN)/pytest --numprocesses=logical --maxprocesses=$(WORKERS_MAX) $(ARGS) || failed=1; \
+	exit $$failed
 
 check: setup
-	@$(BIN)/ruff format --check --quiet $(CHECKED) || \
-		{ echo 'The files above are not formatted. Run: make format'; exit 1; }
-	@$(BIN)/ruff check --quiet $(CHECKED)
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-cache --no-logo > .venv/imports.txt || \
-		{ cat .venv/imports.txt; exit 1; }
-	@echo 'Checks passed: format, lint, types, imports.'
+	@failed=0; \
+	$(BIN)/ruff format --check --quiet $(CHECKED) || \
+		{ echo 'These files are not formatted. Run: make format'; failed=1; }; \
+	$(BIN)/ruff check --quiet $(CHECKED) || failed=1; \
+	$(BIN)/mypy || failed=1; \
+	$(BIN)/lint-imports --no-cache --no-logo > .venv/imports.txt || \
+		{ cat .venv/imports.txt; failed=1; }; \
+	if [ $$failed = 1 ]; then echo 'Checks failed.'; exit 1; fi; \
+	echo 'Checks passed: format, lint, types, imports.'
 
 bench: setup
 	@$(BIN)/python -m benchmarks.run $(ARGS)

@@ -61,7 +61,7 @@ class Running:
             file.flush()
             command = [sys.executable, "-m", "benchmarks.load", file.name, str(self.port), path,
                        KEY, str(connections)]  # fmt: skip
-            output = subprocess.run(command, check=True, capture_output=True).stdout
+            output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
         result: dict[str, float] = json.loads(output)
         return result
 

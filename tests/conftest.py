@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
@@ -27,6 +28,10 @@ _FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 _PREFIX = "taximeter-pytest-"
 _NUMBERS = count(1)
 _RUN = pytest.StashKey[Path]()
+
+# A slow machine fails no test; CI draws the same examples each time.
+settings.register_profile("taximeter", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("taximeter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,12 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Where `async def` tests and fixtures of any scope run."""
+    return "asyncio"
 
 
 @pytest.fixture(scope="session")

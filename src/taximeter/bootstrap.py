@@ -1,35 +1,31 @@
 """The composition root: the only reader of the environment, of the real clock and of random bytes.
 
-Builds the database, the context, the committer and the applications, and takes them down again.
+Builds the database, the context, the committer and the applications, and takes them down again;
+`main` is the command line over them. What is built is imported when it is built, so that a command
+that needs none of it (`--help`, `plan check`) starts at once.
 """
 
 import asyncio
+import gc
 import os
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import psycopg
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
+from taximeter.kernel.errors import Unavailable
 
-from taximeter.gateways.postgres import EmbeddedPostgres
-from taximeter.http.app import Application
-from taximeter.http.server import Server
-from taximeter.kernel.ids import IdSource
-from taximeter.services.committer import Committer
-from taximeter.services.context import Clock, Connection, Context, TestClock
-from taximeter.services.due import run_due
-from taximeter.services.ingest import IngestAnswer, IngestRequest, commit_requests, weight_of
-from taximeter.services.instance import first_start
-from taximeter.services.keys import Callers
-from taximeter.services.release import sweep
-from taximeter.services.terms import Terms
-from taximeter.storage.ingestion import prepare_connection
-from taximeter.storage.migrate import migrate
-from taximeter.worker.loop import run_for_ever
+if TYPE_CHECKING:
+    from taximeter.cli.runtime import ServeOptions
+    from taximeter.gateways.postgres import EmbeddedPostgres
+    from taximeter.http.app import Application
+    from taximeter.http.server import Server
+    from taximeter.services.committer import Committer
+    from taximeter.services.context import Connection, Context
+    from taximeter.services.ingest import IngestAnswer, IngestRequest
 
 POOL_MIN = 2
 POOL_MAX = 16
@@ -77,6 +73,8 @@ class RealClock:
 class StandingClock:
     """A sandbox's clock: stands still until it is set."""
 
+    __test__ = False  # as its protocol says, whose name a test runner would collect
+
     def __init__(self, at: datetime) -> None:
         self._at = at
 
@@ -93,10 +91,10 @@ class StandingClock:
 class Instance:
     """A running instance: its applications and what keeps them going."""
 
-    app: Application
-    context: Context
-    server: Server
-    database: EmbeddedPostgres | None
+    app: "Application"
+    context: "Context"
+    server: "Server"
+    database: "EmbeddedPostgres | None"
     database_url: str
     first_secret: str | None
     notices: list[str]
@@ -118,6 +116,9 @@ async def open_instance(settings: Settings) -> Instance:
 
     Raises `Unavailable` where the database cannot be had.
     """
+    from taximeter.gateways.postgres import EmbeddedPostgres
+    from taximeter.storage.migrate import migrate
+
     database = None
     url = settings.database_url
     if url is None:
@@ -132,39 +133,25 @@ async def open_instance(settings: Settings) -> Instance:
         raise
 
 
-async def _open(settings: Settings, url: str, database: EmbeddedPostgres | None) -> Instance:
-    pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-        url, min_size=POOL_MIN, max_size=POOL_MAX, open=False, timeout=10,
-        check=AsyncConnectionPool.check_connection, connection_class=AsyncConnection,
-    )  # fmt: skip
-    await pool.open()
-    real = RealClock()
-    ids = IdSource(secrets.randbits)
+async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None") -> Instance:
+    from taximeter.http.app import Application
+    from taximeter.http.server import Server
+    from taximeter.services.due import run_due
+    from taximeter.services.instance import first_start
+    from taximeter.services.keys import Callers
+    from taximeter.services.release import sweep
+    from taximeter.worker.loop import run_for_ever
+
+    context = _context(url, connections_min=POOL_MIN, connections_max=POOL_MAX)
+    await context.pool.open()
     started = await first_start(
-        pool, ids, real.now(), sandbox=settings.sandbox, clock_at=settings.now,
-        random_bytes=None if settings.root_key else secrets.token_bytes(32),
+        context.pool, context.ids, context.clock.now(), sandbox=settings.sandbox,
+        clock_at=settings.now, random_bytes=None if settings.root_key else secrets.token_bytes(32),
     )  # fmt: skip
-    clock: Clock = real
-    test_clock: TestClock | None = None
     if started.clock_at is not None:
-        clock = test_clock = StandingClock(started.clock_at)
-    context = Context(clock=clock, test_clock=test_clock, ids=ids, pool=pool, terms=Terms())
-
-    async def connect() -> Connection:
-        connection = await AsyncConnection.connect(url)
-        await prepare_connection(connection)
-        return connection
-
-    async def commit(
-        connection: Connection, requests: list[IngestRequest]
-    ) -> list[IngestAnswer]:
-        return await commit_requests(context, connection, requests)
-
-    ingest: Committer[IngestRequest, IngestAnswer] = Committer(
-        connect=connect, commit=commit, weight=weight_of,
-        weight_per_commit=EVENTS_PER_COMMIT, weight_waiting_max=EVENTS_WAITING_MAX,
-        lanes=settings.lanes,
-    )  # fmt: skip
+        clock = StandingClock(started.clock_at)
+        context = replace(context, clock=clock, test_clock=clock)
+    ingest = _ingest_committer(context, url, settings.lanes)
     server = Server(
         context=context, callers=Callers(settings.root_key), ingest=ingest,
         random_bytes=secrets.token_bytes, open_metrics=settings.open_metrics,
@@ -173,21 +160,146 @@ async def _open(settings: Settings, url: str, database: EmbeddedPostgres | None)
         app=Application(server), context=context, server=server, database=database,
         database_url=url, first_secret=started.secret, notices=started.notices,
     )  # fmt: skip
+    _relax_garbage_collection()
     ingest.start()
     if settings.workers:
-        jobs = {"due": lambda: run_due(context), "release": lambda: sweep(context)}
+        jobs: dict[str, Callable[[], Awaitable[int]]] = {
+            "due": lambda: run_due(context),
+            "release": lambda: sweep(context),
+        }
         instance.tasks.append(asyncio.create_task(run_for_ever(jobs)))
     if database is not None:
-        instance.tasks.append(asyncio.create_task(_keep_running(database, url)))
+        instance.tasks.append(asyncio.create_task(_keep_running(database)))
     return instance
 
 
-async def _keep_running(database: EmbeddedPostgres, url: str) -> None:
+def _relax_garbage_collection() -> None:
+    """A batch makes tens of thousands of objects that are no garbage yet: look less often."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def _context(url: str, *, connections_min: int, connections_max: int) -> "Context":
+    """A context on real time over the database at `url`; its pool is not open yet."""
+    from psycopg import AsyncConnection
+    from psycopg_pool import AsyncConnectionPool
+
+    from taximeter.kernel.ids import IdSource
+    from taximeter.services.context import Context
+    from taximeter.services.terms import Terms
+
+    pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        url, min_size=connections_min, max_size=connections_max, open=False, timeout=10,
+        check=AsyncConnectionPool.check_connection, connection_class=AsyncConnection,
+    )  # fmt: skip
+    ids = IdSource(secrets.randbits)
+    return Context(clock=RealClock(), test_clock=None, ids=ids, pool=pool, terms=Terms())
+
+
+def _ingest_committer(
+    context: "Context", url: str, lanes: int
+) -> "Committer[IngestRequest, IngestAnswer]":
+    from psycopg import AsyncConnection
+
+    from taximeter.services.committer import Committer
+    from taximeter.services.ingest import commit_requests, weight_of
+
+    async def connect() -> "Connection":
+        return await AsyncConnection.connect(url)
+
+    async def commit(
+        connection: "Connection", requests: "Sequence[IngestRequest]"
+    ) -> "list[IngestAnswer]":
+        return await commit_requests(context, connection, requests)
+
+    return Committer(
+        connect=connect, commit=commit, weight=weight_of,
+        weight_per_commit=EVENTS_PER_COMMIT, weight_waiting_max=EVENTS_WAITING_MAX, lanes=lanes,
+    )  # fmt: skip
+
+
+async def _keep_running(database: "EmbeddedPostgres") -> None:
     """Start our PostgreSQL again where it has died under us."""
+    import structlog
+
     while True:
         await asyncio.sleep(DATABASE_CHECK_S)
         try:
-            async with await AsyncConnection.connect(url, connect_timeout=5) as connection:
-                await connection.execute("SELECT 1")
-        except psycopg.OperationalError:
             await asyncio.to_thread(database.ensure_running)
+        except Unavailable as error:
+            structlog.get_logger("database").error("restart_failed", error=error.detail)
+
+
+class ProcessRuntime:
+    """The outside world of the command line: this process's environment and database."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment variables."""
+        return environment()
+
+    def random_bytes(self, count: int) -> bytes:
+        """Bytes nobody can guess."""
+        return secrets.token_bytes(count)
+
+    async def open_instance(self, options: "ServeOptions") -> Instance:
+        """Bring an instance up. Raises `Unavailable`."""
+        return await open_instance(
+            settings_from(
+                environment(), data=options.data, sandbox=options.sandbox, now=options.now,
+                open_metrics=options.open_metrics,
+            )
+        )  # fmt: skip
+
+    @contextmanager
+    def database(self, data: Path, *, create: bool) -> Iterator[str]:
+        """The URL of the outside database, or of the embedded one in `data` while it is held.
+
+        Raises `Unavailable`, also where nothing is in `data` and `create` is false.
+        """
+        url = settings_from(environment()).database_url
+        if url is not None:
+            yield url
+            return
+        from taximeter.gateways.postgres import EmbeddedPostgres
+
+        if not create and not (data / "postgres").is_dir():
+            raise Unavailable(
+                what=f"There is no database in {data}.",
+                cure="Name its directory with --data, or set DATABASE_URL; `taximeter serve` makes "
+                "one.",
+            )
+        with EmbeddedPostgres.start(data) as server:
+            yield server.url
+
+    def migrate(self, url: str) -> list[str]:
+        """Apply pending migrations; the names of those applied. Raises `Unavailable`."""
+        from taximeter.storage.migrate import migrate
+
+        return migrate(url)
+
+    def pending(self, url: str) -> list[str]:
+        """The names of migrations not applied yet. Raises `Unavailable`."""
+        from taximeter.storage.migrate import pending
+
+        return pending(url)
+
+    def check(self, url: str) -> str | None:
+        """The first difference from the declared schema, or None. Raises `Unavailable`."""
+        from taximeter.storage.migrate import check
+
+        return check(url)
+
+    @asynccontextmanager
+    async def context(self, url: str) -> "AsyncIterator[Context]":
+        """What services are given, without a server around it."""
+        context = _context(url, connections_min=1, connections_max=1)
+        async with context.pool:
+            yield context
+
+
+def main() -> None:
+    """The `taximeter` command."""
+    from taximeter.cli.main import make_cli
+
+    make_cli(ProcessRuntime())(prog_name="taximeter")

@@ -92,7 +92,7 @@ def test_transactions_have_two_places() -> None:
 
 def test_a_query_does_not_write() -> None:
     writing = writers(module for module in package() if module.within("storage"))
-    assert "taximeter.storage.ingestion.insert_events" in writing, "the rule sees no write at all"
+    assert "taximeter.storage.audit.insert" in writing, "the rule sees no write at all"
     found = (finding for module in package() for finding in find_stray_writes(module, writing))
     expect_none(found, "The pool commits when it takes a connection back. Write by command.run:")
 

@@ -70,9 +70,8 @@ def test_asking_what_is_pending_writes_nothing(empty_database_url: str) -> None:
             "column customer.currency is `text` but declared as `text NOT NULL`.",
         ),
         (
-            "ALTER TABLE audit ALTER at SET DEFAULT now()",
-            "column audit.at is `timestamp with time zone NOT NULL DEFAULT now()` but declared as "
-            "`timestamp with time zone NOT NULL`.",
+            "ALTER TABLE event ALTER attributes SET DEFAULT '1'",
+            "column event.attributes is `jsonb DEFAULT '1'::jsonb` but declared as `jsonb`.",
         ),
         ("DROP INDEX event_time", "index event.event_time is declared but missing."),
         (

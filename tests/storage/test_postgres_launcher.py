@@ -27,11 +27,12 @@ from taximeter.storage.migrate import check, migrate, pending
 AS_ROOT = os.geteuid() == 0
 SYSTEM_PYTHON = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
 STARTER = """
-import json, os, sys
+import json, sys
+from itertools import chain
 from pathlib import Path
 from taximeter.gateways.postgres import EmbeddedPostgres
 server = EmbeddedPostgres.start(Path(sys.argv[1]))
-for command in ["", *map(str.strip, sys.stdin)]:
+for command in chain([""], map(str.strip, sys.stdin)):
     restarted = server.ensure_running() if command == "ensure_running" else None
     if command in ("stop", "leave"):
         getattr(server, command)()
@@ -393,6 +394,20 @@ def test_over_tcp(place: Path) -> None:
         assert server.ensure_running() is True
         assert server.url == url, "connection pools hold on to it"
         assert pending(url) == []
+
+
+def test_on_the_oldest_version(place: Path) -> None:
+    """Which has no builtin locale. The wheel carries it too, and we do not choose it."""
+    oldest = find_binaries().parents[1] / "pginstall/bin"
+    if not oldest.exists():
+        pytest.skip("no PostgreSQL 16 here")
+    with EmbeddedPostgres.start(place, binaries=oldest) as server:
+        assert server.version.startswith("16.")
+        migrate(server.url)
+        assert check(server.url) is None
+        assert one(server.url, "SELECT datcollate FROM pg_database LIMIT 1") in ("C.UTF-8", "C")
+    with pytest.raises(Unavailable, match=r"made by PostgreSQL 16, but .* 18\."):
+        EmbeddedPostgres.start(place, binaries=find_binaries())
 
 
 def test_keeps_ten_files_of_log(place: Path) -> None:

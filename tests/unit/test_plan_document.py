@@ -262,6 +262,14 @@ def test_numbers_that_are_refused(number: object) -> None:
     assert 'such as "0.30"' in error.detail or "in quotes" in error.detail
 
 
+def test_bounds_are_inclusive() -> None:
+    assert price_of(USAGE | {"discount": {"percent": "100"}}).discount.percent == 100
+    assert price_of(USAGE | {"maximum": "5", "minimum": "5"}).maximum == 5
+    assert price_of(USAGE | {"name": "é" * 500}).name == "é" * 500
+    big: dict[str, object] = {"match": {"speed": 2**53}, "unit": 1}
+    assert price_of(VIDEO | {"rates": [big]}).model.rates[0].match == (("speed", f"{2**53}"),)
+
+
 def without(name: str) -> dict[str, object]:
     return {key: value for key, value in document().items() if key != name}
 

@@ -522,6 +522,14 @@ def test_a_step_shows_the_price_of_one_unit_only_where_it_is_exact() -> None:
     )
     (per_three,) = rate_price(usage_price(model="per_unit", unit="1", per="3"), total("6"))
     assert per_three.steps == (Step("6 at 1 per 3", Decimal(6), None, Decimal(2)),)
+    (one_third,) = rate_price(usage_price(model="per_unit", unit="1", per="3"), total("1"))
+    assert one_third.steps == (Step("1 at 1 per 3", Decimal(1), None, Decimal("0.333333333333")),)
+
+
+def test_a_bound_that_is_just_reached_changes_nothing() -> None:
+    price = usage_price(model="per_unit", unit="1", minimum="7", maximum="7")
+    (line,) = rate_price(price, total("7"))
+    assert texts(line) == [("7 at 1", "7")]
 
 
 def test_amount_of_a_model_and_its_steps() -> None:
@@ -643,6 +651,11 @@ def test_the_first_written_of_two_equally_long_matches_wins_whatever_its_names()
         rates = [{"match": {first: "x"}, "unit": "1"}, {"match": {second: "x"}, "unit": "2"}]
         price = usage_price(**fields, rates=rates)
         assert price_amount(price, [({"a": "x", "b": "x"}, Decimal(1))]) == 1
+    # {b: x} stands before {a: y}, although a rate on `a` stands before both.
+    matches = ({"a": "x"}, {"b": "x"}, {"a": "y"})
+    rates = [{"match": match, "unit": str(n)} for n, match in enumerate(matches)]
+    price = usage_price(**fields, rates=rates)
+    assert price_amount(price, [({"a": "y", "b": "x"}, Decimal(1))]) == 1
 
 
 def test_included_units_go_to_the_rates_in_the_order_written() -> None:
@@ -710,12 +723,14 @@ def test_a_plan_is_rated_in_the_order_written() -> None:
     )
     lines = rate_plan(plan, {"seats": Decimal(5)}, {"video": speeds(fast="1", standard="1")})
     assert [(price.key, line.amount) for price, line in lines] == [
-        ("seats", 100),
-        ("video", 1),
+        ("seats", Decimal(100)),
+        ("video", Decimal(1)),
         ("video", Decimal("0.40")),
-        ("platform", 499),
-        ("calls", 0),
+        ("platform", Decimal(499)),
+        ("calls", Decimal(0)),
     ]
+    nothing = rate_plan(plan, {"seats": Decimal(0)}, {})
+    assert [line.amount for _, line in nothing] == [0, 499, 0]
 
 
 def test_a_plan_says_what_of_its_input_is_wrong() -> None:
@@ -735,6 +750,9 @@ def test_a_plan_says_what_of_its_input_is_wrong() -> None:
         ("usage.video[1].dimensions", "no_rate"),
         ("usage.other", "unknown_price"),
     ]
+    assert "no seat price" in caught.value.errors[1].detail
+    assert "Say one of seats." in caught.value.errors[1].detail
+    assert "no usage price" in caught.value.errors[3].detail
     assert "Say one of video." in caught.value.errors[3].detail
     with pytest.raises(Invalid, match="the plan has none"):
         rate_plan(plan_of({"key": "fee", "type": "flat", "amount": "1"}), {}, {"fee": []})

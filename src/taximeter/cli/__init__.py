@@ -1,1 +1,1 @@
-"""The command line: parse, call a service or a running server over HTTP, print. No SQL, no rules."""
+"""The command line: parse, call a service or a running server, print. No SQL, no rules."""

@@ -5,9 +5,8 @@ control characters.
 """
 
 import sys
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NoReturn
-
-import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,10 +28,18 @@ def warn(text: str) -> None:
     print(printable(text), file=sys.stderr, flush=True)
 
 
+class CommandFailed(Exception):
+    """Ends the command with one sentence that says what is wrong and the cure."""
+
+    def __init__(self, sentence: str, code: int = FAILED) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.exit_status = code
+
+
 def fail(sentence: str, code: int = FAILED) -> NoReturn:
     """End the command with one sentence that says what is wrong and the cure."""
-    warn(f"taximeter: {sentence}")
-    raise typer.Exit(code)
+    raise CommandFailed(sentence, code)
 
 
 def refuse(sentence: str) -> NoReturn:
@@ -44,7 +51,18 @@ def printable(text: str) -> str:
     """`text` without what could steer a terminal; lines and tabs stay."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
+def show_rows(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows in aligned columns; nothing is cut, so that ids can be copied."""
+    table = [list(header), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        say("  ".join(cells).rstrip())
 
 
 def console() -> "Console":

@@ -5,6 +5,7 @@ they share authentication, limits and the error writer.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from time import perf_counter
 from typing import Any
 
 import structlog
@@ -13,18 +14,38 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from taximeter import __version__
-from taximeter.http import clock, customers, events, grants, invoices, subscriptions
+from taximeter.http import (
+    clock,
+    customers,
+    event_reads,
+    events,
+    grants,
+    health,
+    invoices,
+    keys,
+    meters,
+    plans,
+    spend,
+    subscriptions,
+    usage,
+)
+from taximeter.http.body import limited
+from taximeter.http.openapi import DocumentedApi
 from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
 from taximeter.http.server import Server
-from taximeter.kernel.errors import FieldError, TaximeterError
+from taximeter.kernel.errors import FieldError, TaximeterError, Unavailable
+from taximeter.services.health import UNREACHABLE, UNSTORABLE
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 ROUTERS: tuple[APIRouter, ...] = (
-    customers.router, subscriptions.router, invoices.router, grants.router, clock.router,
-)
+    event_reads.router, meters.router, usage.router, plans.router, customers.router,
+    spend.router, subscriptions.router, invoices.router, grants.router, keys.router, clock.router,
+    health.router,
+)  # fmt: skip
+BODY_BYTES_MAX = 16 * 1024 * 1024
 PYDANTIC_CODES = {
     "extra_forbidden": "unknown_field",
     "missing": "missing",
@@ -41,17 +62,42 @@ class Application:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.api = make_api(server)
+        server.metrics.watch_ingest(
+            lambda: server.ingest.weight_waiting, lambda: server.ingest.commits
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == "/v1/events":
-            await events.post_events(self.server, scope, receive, send)
-        else:
+        """Answer one request, and count it."""
+        if scope["type"] != "http":
             await self.api(scope, receive, send)
+            return
+        begin = perf_counter()
+        if scope["method"] == "POST" and scope["path"] == "/v1/events":
+            status = await events.post_events(self.server, scope, receive, send)
+            self.server.metrics.count_request("POST", "/v1/events", status, perf_counter() - begin)
+        else:
+            await self._documented(scope, receive, send, begin)
+
+    async def _documented(self, scope: Scope, receive: Receive, send: Send, begin: float) -> None:
+        status, route = 500, None
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.api(scope, limited(receive, BODY_BYTES_MAX), sending)
+            route = getattr(scope.get("route"), "path", None)
+        finally:
+            seconds = perf_counter() - begin
+            self.server.metrics.count_request(scope["method"], route, status, seconds)
 
 
 def make_api(server: Server) -> FastAPI:
     """The documented API over these routers."""
-    api = FastAPI(
+    api = DocumentedApi(
         title="Taximeter", version=__version__, docs_url=None, redoc_url=None,
         description="Usage-based billing for AI products: the fare, as it runs.",
     )  # fmt: skip
@@ -59,6 +105,9 @@ def make_api(server: Server) -> FastAPI:
     api.add_exception_handler(TaximeterError, _taximeter_error)
     api.add_exception_handler(RequestValidationError, _validation_error)
     api.add_exception_handler(HTTPException, _http_error)
+    for unreachable in UNREACHABLE:
+        api.add_exception_handler(unreachable, _unavailable_error)
+    api.add_exception_handler(UNSTORABLE, _data_error)
     api.add_exception_handler(Exception, _unexpected_error)
     for router in ROUTERS:
         api.include_router(router)
@@ -107,7 +156,7 @@ def _field_error(item: Any) -> FieldError:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    codes = {404: "not_found", 405: "method_not_allowed", 400: "malformed"}
+    codes = {404: "not_found", 405: "method_not_allowed", 400: "malformed", 413: "too_large"}
     request_id = request_id_of(request.app.state.server)
     code = codes.get(error.status_code, "error")
     details = {404: "There is nothing at this address."}
@@ -122,3 +171,18 @@ async def _unexpected_error(request: Request, error: Exception) -> Response:
     detail = "Something went wrong on the server; the request id finds it in the log."
     return _respond(500, problem(500, "internal", detail, request_id), {})
 
+
+async def _unavailable_error(request: Request, error: Exception) -> Response:
+    log.error("database_unavailable", error=str(error).strip())
+    unavailable = Unavailable(
+        what="The database cannot be reached.", cure="Nothing was changed. Send it again."
+    )
+    return _respond(*problem_of(unavailable, request_id_of(request.app.state.server)))
+
+
+async def _data_error(request: Request, error: Exception) -> Response:
+    """A value that no check has caught and that the database cannot hold."""
+    request_id = request_id_of(request.app.state.server)
+    log.error("unchecked_value", request_id=request_id, exc_info=error)
+    detail = "A value cannot be stored: it is too large, or holds a character that text cannot."
+    return _respond(422, problem(422, "invalid", detail, request_id), {})

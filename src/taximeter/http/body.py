@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.exceptions import HTTPException
+
 from taximeter.kernel.errors import Malformed, TooLarge
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -74,3 +76,20 @@ def _too_large(bytes_max: int) -> TooLarge:
     return TooLarge(
         what="The body", limit=f"{bytes_max // 1024**2} MiB", cure="Send it in smaller batches."
     )
+
+
+def limited(receive: Receive, bytes_max: int) -> Receive:
+    """`receive` for a framework that reads a body by itself: raises an HTTP error 413 as soon as
+    the body is over `bytes_max`.
+    """
+    size = 0
+
+    async def receiving() -> MutableMapping[str, Any]:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > bytes_max:
+            raise HTTPException(413, _too_large(bytes_max).detail)
+        return message
+
+    return receiving

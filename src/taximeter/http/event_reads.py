@@ -9,15 +9,27 @@ from pydantic import Field
 from taximeter.http.fields import LIMIT, Body, Cursor, CustomerKey, Instant, Limit, Name, instant
 from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.services import events, release
+from taximeter.services.events import StoredEvent
 from taximeter.services.ingest import REASONS
 from taximeter.services.release import RELEASED_MAX, Released
-from taximeter.storage.events import EventFilter, StoredEvent
 
 router = APIRouter(prefix="/v1", tags=["Events"])
 EventPath = Annotated[Name, Path(description="The event's id, as its sender gave it")]
 Source = Annotated[str, Query(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 _attributes = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class EventParameters(Body):
+    """Which events are asked for; what is left out stands for any."""
+
+    customer: CustomerKey | None = None
+    type: Name | None = None
+    status: Literal["accepted", "quarantined"] | None = None
+    start: Annotated[Instant | None, Field(alias="from", description="Included")] = None
+    end: Annotated[Instant | None, Field(alias="to", description="Not included")] = None
+    limit: Limit = LIMIT
+    cursor: Cursor = None
 
 
 class ReleaseBody(Body):
@@ -56,22 +68,16 @@ def event_json(stored: StoredEvent) -> dict[str, Any]:
 
 
 @router.get("/events")
-async def list_events(
-    call: Reader,
-    customer: Annotated[CustomerKey | None, Query()] = None,
-    type: Annotated[Name | None, Query()] = None,
-    status: Literal["accepted", "quarantined"] | None = None,
-    from_: Annotated[Instant | None, Query(alias="from")] = None,
-    to: Instant | None = None,
-    limit: Limit = LIMIT,
-    cursor: Cursor = None,
-) -> Response:
-    """Events by customer, then by their own time; `from` is included, `to` is not."""
+async def list_events(call: Reader, asked: Annotated[EventParameters, Query()]) -> Response:
+    """Events by customer, then by their own time, which `from` and `to` are about."""
+    customer = asked.customer
     if call.caller.customer is not None:
         customer = customer or call.caller.customer
         call.see(customer)
-    wanted = EventFilter(customer=customer, type=type, status=status, start=from_, end=to)
-    page = await events.list_events(call.context, wanted, limit=limit, cursor=cursor)
+    page = await events.list_events(
+        call.context, customer=customer, event_type=asked.type, status=asked.status,
+        start=asked.start, end=asked.end, limit=asked.limit, cursor=asked.cursor,
+    )  # fmt: skip
     return ok(page_json(page, event_json))
 
 

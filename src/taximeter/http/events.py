@@ -31,12 +31,12 @@ _encode = msgspec.json.Encoder().encode
 
 async def post_events(
     server: Server, scope: MutableMapping[str, Any], receive: Receive, send: Send
-) -> None:
-    """Answer one `POST /v1/events`."""
+) -> int:
+    """Answer one `POST /v1/events`; returns the status (499: the client left before)."""
     try:
         status, body, headers = await _answer(server, scope, receive)
     except ClientGone:
-        return
+        return 499
     except TaximeterError as error:
         status, body, headers = problem_of(error, server.context.new_id("req"))
     except Exception:
@@ -49,6 +49,7 @@ async def post_events(
     head += [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
+    return status
 
 
 async def _answer(
@@ -78,6 +79,8 @@ async def _answer(
         raise IdempotencyConflict(key=request.idempotency.key)
     if answer.refused:
         return 422, _refusal(server, answer, len(events)), {}
+    if not answer.replay:
+        server.metrics.count_events(answer.accepted, [other.status for other in answer.others])
     show_all = parameters.get("results") == "all"
     replay = {"idempotent-replay": "true"} if answer.replay else {}
     return 200, render(answer, events if show_all else ()), replay

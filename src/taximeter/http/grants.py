@@ -17,6 +17,7 @@ from taximeter.http.fields import (
     Instant,
     Key,
     Limit,
+    Name,
     Text,
     instant,
 )
@@ -26,7 +27,7 @@ from taximeter.kernel.money import Money
 from taximeter.kernel.quantity import ZERO, format_decimal
 from taximeter.services import balance, grants
 from taximeter.services.balance import GrantBalance, WalletBalance
-from taximeter.storage.wallets import Entry, StoredGrant
+from taximeter.services.grants import Entry, StoredGrant
 
 router = APIRouter(prefix="/v1", tags=["Credits"])
 ASSET_PATTERN = "^[A-Za-z][A-Za-z0-9_]{0,63}$"
@@ -62,7 +63,7 @@ Asset = Annotated[
     WithJsonSchema({"type": "string", "pattern": ASSET_PATTERN, "examples": ["USD"]}),
 ]
 CustomerPath = Annotated[CustomerKey, Path(description="The customer's key")]
-GrantPath = Annotated[str, Path(description="The grant's id")]
+GrantPath = Annotated[Name, Path(description="The grant's id")]
 
 
 class CostBasisBody(Body):

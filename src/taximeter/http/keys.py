@@ -10,7 +10,7 @@ from taximeter.http.fields import LIMIT, Body, Cursor, CustomerKey, Instant, Lim
 from taximeter.http.server import Admin, encode, ok, page_json
 from taximeter.services import keys
 from taximeter.services.command import Transaction
-from taximeter.storage.keys import ApiKey
+from taximeter.services.keys import ApiKey
 
 router = APIRouter(prefix="/v1", tags=["Administration"])
 KeyIdPath = Annotated[Name, Path(description="The key's id, not its secret")]

@@ -9,7 +9,7 @@ from taximeter.http.document import Document, document_body
 from taximeter.http.fields import LIMIT, Cursor, Key, Limit, instant
 from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.services import meters
-from taximeter.storage.meters import MeterVersion
+from taximeter.services.meters import MeterVersion
 
 router = APIRouter(prefix="/v1", tags=["Meters"])
 MeterPath = Annotated[Key, Path(description="The meter's key")]

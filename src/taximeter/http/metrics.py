@@ -27,6 +27,8 @@ class Metrics:
             "taximeter_request_seconds", "Time from a request to the end of its answer.",
             ["method", "route", "status"], registry=self._registry,
         )  # fmt: skip
+        self._accepted = self._events.labels("accepted")
+        self._observed: dict[tuple[str, str, int], Histogram] = {}
         self._watched = False
 
     def watch_ingest(self, waiting: Callable[[], int], commits: Callable[[], int]) -> None:
@@ -35,15 +37,19 @@ class Metrics:
             self._registry.register(_Ingest(waiting, commits))
             self._watched = True
 
-    def count_events(self, statuses: Iterable[str]) -> None:
-        """Count the events of one request by their status."""
-        for status, number in Tally(statuses).items():
+    def count_events(self, accepted: int, others: Iterable[str]) -> None:
+        """Count the events of one request: those accepted, and the status of each other one."""
+        self._accepted.inc(accepted)
+        for status, number in Tally(others).items():
             self._events.labels(status).inc(number)
 
     def count_request(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """Count a request; `route` is the template that it matched, if any."""
-        known = method if method in METHODS else "other"
-        self._requests.labels(known, route or "none", str(status)).observe(seconds)
+        key = (method if method in METHODS else "other", route or "none", status)
+        observed = self._observed.get(key)
+        if observed is None:
+            observed = self._observed[key] = self._requests.labels(key[0], key[1], str(status))
+        observed.observe(seconds)
 
     def render(self) -> bytes:
         """All of it in Prometheus's text format."""

@@ -17,13 +17,12 @@ from taximeter.http.document import Document, document_body
 from taximeter.http.fields import LIMIT, Body, Cursor, DecimalText, Key, Limit, Name, instant
 from taximeter.http.plan_schema import PLAN_SCHEMA, PREVIEW_SCHEMA
 from taximeter.http.server import Admin, Reader, ok, page_json
-from taximeter.kernel.errors import Invalid
+from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.money import format_minor
 from taximeter.kernel.quantity import ONE, ZERO, format_decimal
 from taximeter.services import plans
 from taximeter.services.command import run
-from taximeter.services.plans import VERSION_MAX, PlanPut, Sample
-from taximeter.storage.plans import PlanVersion
+from taximeter.services.plans import VERSION_MAX, PlanPut, PlanVersion, Sample
 
 router = APIRouter(prefix="/v1", tags=["Plans"])
 PlanPath = Annotated[Key, Path(description="The plan's key")]
@@ -154,6 +153,7 @@ async def put_plan(
     key: PlanPath,
     call: Admin,
     document: Document,
+    *,
     dry_run: Annotated[
         bool, Query(description="Check only: answer what would happen, change nothing")
     ] = False,
@@ -210,8 +210,10 @@ async def list_versions(
 @router.post("/plans/preview", openapi_extra=document_body(PREVIEW_SCHEMA))
 async def preview_document(call: Reader, document: Document) -> Response:
     """What one full period would cost under a plan that is not published."""
-    body = _preview_body({"document": {}, **document})
-    shown = await plans.preview_plan(call.context, body.sample(), document=body.document or {})
+    body = _preview_body(document)
+    if body.document is None:
+        raise Invalid([FieldError("document", "missing", "Send the plan that is to be priced.")])
+    shown = await plans.preview_plan(call.context, body.sample(), document=body.document)
     return ok(preview_json(shown))
 
 

@@ -3,10 +3,10 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from taximeter.domain.metering.window import Window
-from taximeter.http.fields import LIMIT, Cursor, CustomerKey, Instant, Limit, instant
+from taximeter.http.fields import LIMIT, Body, Cursor, CustomerKey, Instant, Limit, instant
 from taximeter.http.meters import MeterPath
 from taximeter.http.server import Reader, ok, page_json
 from taximeter.kernel.quantity import format_decimal
@@ -15,7 +15,6 @@ from taximeter.services import usage
 from taximeter.services.usage import UsageQuery, UsageRow
 
 router = APIRouter(prefix="/v1", tags=["Meters"])
-GROUPS_BY_MAX = 20
 
 
 def _known_zone(value: str) -> str:
@@ -24,11 +23,36 @@ def _known_zone(value: str) -> str:
     return value
 
 
-Timezone = Annotated[
-    str,
-    AfterValidator(_known_zone),
-    Query(max_length=100, description="The zone whose days and months are meant"),
-]
+class UsageParameters(Body):
+    """What of a meter's usage is asked for."""
+
+    customer: Annotated[CustomerKey | None, Field(description="All customers if left out")] = None
+    start: Annotated[
+        Instant | None, Field(alias="from", description="30 days before `to` if left out")
+    ] = None
+    end: Annotated[
+        Instant | None, Field(alias="to", description="The end of the current window if left out")
+    ] = None
+    window: Window = "day"
+    group_by: Annotated[
+        list[Annotated[str, Field(max_length=4000)]],
+        Field(description="Dimensions of the meter, repeated or comma-separated", max_length=20),
+    ] = []
+    timezone: Annotated[
+        str,
+        AfterValidator(_known_zone),
+        Field(max_length=100, description="The zone whose days and months are meant"),
+    ] = "UTC"
+    fill: Annotated[
+        Literal["zero"] | None, Field(description="`zero` shows windows without usage as well")
+    ] = None
+    limit: Limit = LIMIT
+    cursor: Cursor = None
+
+    def dimensions(self) -> tuple[str, ...]:
+        """The dimensions to group by, each once."""
+        names = (name for text in self.group_by for name in text.split(",") if name)
+        return tuple(dict.fromkeys(names))
 
 
 def _row_json(query: UsageQuery, row: UsageRow) -> dict[str, object]:
@@ -43,26 +67,7 @@ def _row_json(query: UsageQuery, row: UsageRow) -> dict[str, object]:
 
 @router.get("/meters/{key}/usage")
 async def get_usage(
-    key: MeterPath,
-    call: Reader,
-    customer: Annotated[CustomerKey | None, Query(description="All customers if left out")] = None,
-    from_: Annotated[
-        Instant | None, Query(alias="from", description="30 days before `to` if left out")
-    ] = None,
-    to: Annotated[
-        Instant | None, Query(description="The end of the current window if left out")
-    ] = None,
-    window: Window = "day",
-    group_by: Annotated[
-        list[Annotated[str, Query(max_length=4000)]],
-        Query(description="Dimensions of the meter, repeated or comma-separated", max_length=20),
-    ] = [],  # noqa: B006
-    timezone: Timezone = "UTC",
-    fill: Annotated[
-        Literal["zero"] | None, Query(description="`zero` shows windows without usage as well")
-    ] = None,
-    limit: Limit = LIMIT,
-    cursor: Cursor = None,
+    key: MeterPath, call: Reader, asked: Annotated[UsageParameters, Query()]
 ) -> Response:
     """Usage by customer, window and group: exact, and current at the instant of the answer.
 
@@ -70,13 +75,13 @@ async def get_usage(
     counted from the zone's midnight. Distinct values (`unique`), windows of `minute` and hours
     cut by a boundary are counted from the events by the meter's newest version.
     """
+    customer = asked.customer
     if call.caller.customer is not None:
         customer = customer or call.caller.customer
         call.see(customer)
-    names = [name for text in group_by for name in text.split(",") if name]
     query = UsageQuery(
-        meter=key, customer=customer, start=from_, end=to, window=window,
-        group_by=tuple(dict.fromkeys(names)), timezone=timezone, fill_zero=fill == "zero",
+        meter=key, customer=customer, start=asked.start, end=asked.end, window=asked.window,
+        group_by=asked.dimensions(), timezone=asked.timezone, fill_zero=asked.fill == "zero",
     )  # fmt: skip
-    page = await usage.get_usage(call.context, query, limit=limit, cursor=cursor)
+    page = await usage.get_usage(call.context, query, limit=asked.limit, cursor=asked.cursor)
     return ok(page_json(page, lambda row: _row_json(query, row)))

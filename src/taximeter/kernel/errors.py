@@ -18,7 +18,7 @@
 
 Each class has a stable `code`, and its docstring is its message: `{name}` is filled from the
 keyword arguments. Expected outcomes (a refused hold, a duplicate event) are values, not errors.
-The HTTP status of each class stands in one table, in http/errors.py.
+The HTTP status of each class stands in one table, in http/problem.py.
 """
 
 from collections.abc import Iterable, Sequence

@@ -43,7 +43,7 @@ from taximeter.domain.subscription.subscription import (
     segments_in,
 )
 from taximeter.kernel.quantity import ZERO
-from taximeter.kernel.times import Period, to_utc
+from taximeter.kernel.times import Period, period_at, to_utc
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection
 from taximeter.services.dimensions import dimensions_of
@@ -88,14 +88,16 @@ async def state(
     segments = [*_closing(subscription, closed)]
     earlier = _late_segments(subscription, late, closed)
     usage = await _usage(connection, subscription, [*segments, *earlier])
-    fees = fee_lines(charges_at(subscription, boundary))
     used = _usage_lines(segments, usage, "invoice")
     settled = _usage_lines(segments, usage, "wallet")
-    lines = [*fees, *used]
+    lines = list(used)
+    if not has_ended(subscription, boundary):
+        lines = [*fee_lines(charges_at(subscription, boundary)), *used]
     lines += await _adjustments(connection, subscription, earlier, usage)
     minimum = _minimum(subscription, boundary, closed, [*used, *settled])
     if minimum is not None:
         lines.append(minimum)
+    lines += await _late_minimums(connection, subscription, earlier)
     every = numbered([*lines, *settled])
     inputs = [[text, quantity] for rows in usage.values() for text, quantity in rows]
     digest = input_digest(subscription, boundary, inputs)
@@ -182,16 +184,49 @@ async def _adjustments(
 
 
 def _minimum(
-    subscription: Subscription, boundary: datetime, closed: Period, used: Sequence[Line]
+    subscription: Subscription,
+    boundary: datetime,
+    closed: Period,
+    used: Sequence[Line],
+    billed: Sequence[Line] = (),
 ) -> Line | None:
-    """The true-up of the closed period: wallet usage in the plan's currency counts as well."""
+    """The true-up of the closed period: wallet usage in the plan's currency counts as well.
+    `billed` are the true-ups of that period on finalized invoices.
+    """
     minimum = minimum_at(subscription, boundary)
     if minimum is None:
         return None
     currency = _currency(subscription)
     belonging = [*fee_lines(fees_belonging_to(subscription, closed))]
     belonging += [line for line in used if line.asset == currency]
-    return minimum_line(minimum, belonging)
+    return minimum_line(minimum, belonging, billed)
+
+
+async def _late_minimums(
+    connection: Connection, subscription: Subscription, earlier: Sequence[Segment]
+) -> list[Line]:
+    """What late usage changes in the true-ups of the periods that it belongs to."""
+    lines = []
+    ends = sorted({segment.span.end for segment in earlier})
+    closing = [next(boundaries(subscription, end - _INSTANT, FAR)) for end in ends]
+    for boundary in dict.fromkeys(closing):
+        if minimum_at(subscription, boundary) is None:
+            continue
+        closed = closed_period(subscription, boundary)
+        segments = _closing(subscription, closed)
+        usage = await _usage(connection, subscription, segments)
+        used = [
+            *_usage_lines(segments, usage, "invoice"), *_usage_lines(segments, usage, "wallet"),
+        ]  # fmt: skip
+        billed = [
+            line
+            for line in await storage.billed_lines(connection, subscription, closed)
+            if line.kind == "minimum" and line.period == closed
+        ]
+        line = _minimum(subscription, boundary, closed, used, billed)
+        if line is not None:
+            lines.append(line)
+    return lines
 
 
 def draft_of(
@@ -219,6 +254,21 @@ async def credits_for(
     )
 
 
+def following_boundary(subscription: Subscription, after: datetime | None) -> datetime | None:
+    """The first billing boundary after `after` (None: of all). Past the subscription's end its
+    plan's periods go on, so that usage which comes late is billed at the end of one.
+    """
+    found = next(boundaries(subscription, after, FAR), None)
+    if found is None and after is not None:
+        return period_at(subscription.anchor, subscription.phases[-1].plan.period, after).end
+    return found
+
+
+def has_ended(subscription: Subscription, boundary: datetime) -> bool:
+    """Whether nothing but late usage is billed at the boundary."""
+    return subscription.ends_at is not None and boundary > subscription.ends_at
+
+
 async def bill_due(transaction: Transaction, subscription: Subscription) -> int:
     """Make a draft for each boundary that has passed, and finalize the drafts whose time has
     come; returns how many boundaries were closed. The subscription's row must be locked.
@@ -228,7 +278,7 @@ async def bill_due(transaction: Transaction, subscription: Subscription) -> int:
     closed = 0
     while following is not None and following <= at and closed < BOUNDARIES_MAX:
         await _close(transaction, subscription, following)
-        following = next(boundaries(subscription, following, FAR), None)
+        following = following_boundary(subscription, following)
         await subscriptions.set_next_boundary(connection, subscription, following)
         closed += 1
     for row in await storage.drafts_of(connection, subscription):
@@ -240,16 +290,18 @@ async def bill_due(transaction: Transaction, subscription: Subscription) -> int:
 async def _close(
     transaction: Transaction, subscription: Subscription, boundary: datetime
 ) -> None:
-    phase = subscription.phase_at(boundary - _INSTANT) or subscription.phases[0]
+    connection = transaction.connection
+    if has_ended(subscription, boundary):
+        if not await late_now(connection, subscription, boundary):
+            return
+    phase = subscription.phase_at(boundary - _INSTANT) or subscription.phases[-1]
     grace_s = phase.plan.grace_s if boundary > subscription.starts_at else 0
     row = InvoiceRow(
         customer=subscription.customer, id=transaction.new_id("inv"),
         subscription=subscription.id, boundary=boundary, status="draft",
         finalize_at=boundary + timedelta(seconds=grace_s), created_at=transaction.at, frozen=None,
     )  # fmt: skip
-    await storage.insert_draft(
-        transaction.connection, row, currency=_currency(subscription)
-    )
+    await storage.insert_draft(connection, row, currency=_currency(subscription))
 
 
 async def finalize_invoice(
@@ -328,19 +380,14 @@ async def late_now(
     connection: Connection, subscription: Subscription, boundary: datetime
 ) -> list[LateTotal]:
     """The segments whose totals have changed since they were billed, as a draft of `boundary`
-    would count them: those that an earlier draft will bill are not late.
+    would count them: none where an earlier draft waits, which will count them all.
     """
+    if any(row.boundary < boundary for row in await storage.drafts_of(connection, subscription)):
+        return []
     closed = closed_period(subscription, boundary)
-    late = await total_storage.late_totals(
+    return await total_storage.late_totals(
         connection, subscription.customer, subscription.id, closed.start
     )
-    waiting = [
-        closed_period(subscription, row.boundary)
-        for row in await storage.drafts_of(connection, subscription)
-        if row.boundary < boundary
-    ]
-    first = min((period.start for period in waiting), default=closed.start)
-    return [one for one in late if one.period_end <= first]
 
 
 def with_credits(invoice: Invoice, credits: AppliedCredits) -> Invoice:

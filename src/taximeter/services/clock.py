@@ -49,11 +49,17 @@ async def one_at_a_time() -> AsyncIterator[None]:
 
 
 async def advance(
-    context: Context, to: datetime, *, next_due: NextDue, run_due: RunDue
+    context: Context,
+    to: datetime,
+    *,
+    next_due: NextDue,
+    run_due: RunDue,
+    stalls_max: int = STALLS_MAX,
 ) -> datetime:
     """Move the clock on to `to`, running on the way every job that falls due by then; returns
     what the clock shows. Jobs are given by `next_due`, the instant of the earliest (maybe in the
-    past), and `run_due`, which runs those due and returns how many.
+    past), and `run_due`, which runs those due and returns how many; where it ran none though one is
+    due, it is asked again, `stalls_max` times.
 
     Raises `NoTestClock`, `ClockBackwards`, and `Unavailable` where jobs never end; the clock then
     stands where it got to.
@@ -72,7 +78,7 @@ async def advance(
         else:
             # Another worker may be at it just now: what it runs is due until it commits.
             stalls += 1
-            if stalls > STALLS_MAX:
+            if stalls > stalls_max:
                 raise _stuck(clock)
             await asyncio.sleep(STALL_S)
     else:

@@ -168,7 +168,7 @@ class Committer(Generic[Item, Answer]):
             try:
                 if connection is None or connection.broken or connection.closed:
                     connection = await self._reconnect()
-                async with connection.transaction():
+                async with connection.pipeline(), connection.transaction():
                     answers = await self._commit(connection, items)
                 return connection, answers
             except (*_CONFLICTS, psycopg.OperationalError) as error:

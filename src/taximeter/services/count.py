@@ -7,7 +7,6 @@ that it is new.
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import NamedTuple
 
 from taximeter.domain.catalog.meter import Meter
@@ -16,16 +15,13 @@ from taximeter.domain.metering.fold import Tally, member_digest
 from taximeter.domain.subscription.routing import MeterRoute, Reading, Target
 from taximeter.services.context import Connection, Context
 from taximeter.services.dimensions import dimension_text
-from taximeter.services.settle import SegmentKey, settle_changes
+from taximeter.services.settle import Purses, SegmentKey, send_purses, settle_changes
 from taximeter.storage import ingestion as storage
-from taximeter.storage.ingestion import BucketRow, ChangedTotal, MemberRow, TotalRow
+from taximeter.storage.ingestion import BucketRow, ChangedTotal, Cursor, MemberRow, TotalRow
 
 
-class Counted(NamedTuple):
-    """An event that counts, and what each meter reads in it."""
-
-    event: Event
-    readings: Sequence[Reading]
+# An event that counts, and what each meter reads in it.
+Counted = tuple[Event, Sequence[Reading]]
 
 
 class Part(NamedTuple):
@@ -55,11 +51,50 @@ async def count_usage(
     context: Context, connection: Connection, counted: Sequence[Counted]
 ) -> None:
     """Add these events to totals and buckets, and settle what draws from wallets."""
+    counting = await send_usage(connection, counted)
+    await settle_usage(context, connection, counting)
+
+
+class Counting(NamedTuple):
+    """Usage that was sent to be counted, and the wallets that it may draw from."""
+
+    totals: Sequence[Total]
+    rows: Sequence[TotalRow]
+    cursor: Cursor | None
+    purses: Purses | None
+
+
+async def send_usage(connection: Connection, counted: Sequence[Counted]) -> Counting:
+    """Send the batch's part of totals and buckets, and lock the wallets that it draws from: in
+    one round trip, where there are no distinct values to look up first.
+    """
     parts = fold_events(counted)
     totals = totals_of(parts)
-    changed = await add_totals(connection, totals)
-    await storage.add_buckets(connection, bucket_rows(parts))
-    await settle_changes(context, connection, targets_of(totals), changed)
+    rows = await _total_rows(connection, totals)
+    buckets = bucket_rows(parts)
+    wallets = sorted(
+        {
+            (total.customer, total.target.price.asset)
+            for total in totals
+            if total.target.price.settle == "wallet"
+        }
+    )
+    async with connection.pipeline():
+        cursor = await storage.send_totals(connection, rows) if rows else None
+        if buckets:
+            await storage.send_buckets(connection, buckets)
+        purses = await send_purses(connection, wallets) if wallets else None
+    return Counting(totals, rows, cursor, purses)
+
+
+async def settle_usage(context: Context, connection: Connection, counting: Counting) -> None:
+    """Charge the wallets for what was counted, where a price settles from a wallet."""
+    if counting.purses is None:
+        return
+    assert counting.cursor is not None, "a wallet is drawn from for a change of totals"
+    changed = await storage.changed_totals(counting.cursor, counting.rows)
+    targets = targets_of(counting.totals)
+    await settle_changes(context, connection, targets, changed, counting.purses)
 
 
 def targets_of(totals: Sequence[Total]) -> dict[SegmentKey, Target]:
@@ -83,7 +118,12 @@ def fold_events(counted: Sequence[Counted]) -> list[Part]:
             part = parts.get(key)
             if part is None:
                 part = parts[key] = Part(event.customer, route, values, hour, Tally())
-            part.tally.add(route.meter.aggregation, value, event)
+            tally = part.tally
+            if route.adds:
+                tally.events += 1
+                tally.quantity += value  # type: ignore[operator]
+            else:
+                tally.add(route.meter.aggregation, value, event)
     return list(parts.values())
 
 
@@ -113,9 +153,20 @@ def merge_total(totals: dict[TotalKey, Total], part: Total) -> None:
 
 async def add_totals(connection: Connection, totals: Sequence[Total]) -> list[ChangedTotal]:
     """Write folded totals; returns each row touched, before and after."""
+    rows = await _total_rows(connection, totals)
+    if not rows:
+        return []
+    return await storage.changed_totals(await storage.send_totals(connection, rows), rows)
+
+
+async def _total_rows(connection: Connection, totals: Sequence[Total]) -> list[TotalRow]:
     members = [row for total in totals for row in _member_rows(total)]
+    members.sort(key=lambda row: (row.customer, row.subscription, row.price, row.member))
     fresh = await storage.add_members(connection, members) if members else set()
-    return await storage.add_totals(connection, [_total_row(total, fresh) for total in totals])
+    rows = [_total_row(total, fresh) for total in totals]
+    rows.sort(key=lambda row: (row.customer, row.subscription, row.price, row.period_start,
+                               row.dimensions))  # fmt: skip
+    return rows
 
 
 def _member_rows(total: Total) -> list[MemberRow]:
@@ -125,7 +176,7 @@ def _member_rows(total: Total) -> list[MemberRow]:
         MemberRow(
             total.customer, total.target.subscription, total.target.price.key,
             total.target.segment.span.start, meter.key, meter.version,
-            member_digest(dimensions, value),
+            "\\x" + member_digest(dimensions, value).hex(),
         )
         for value in total.tally.members or ()
     ]  # fmt: skip
@@ -139,7 +190,7 @@ def _total_row(total: Total, fresh: set[MemberRow]) -> TotalRow:
     return TotalRow(
         total.customer, total.target.subscription, total.target.price.key, span.start, span.end,
         meter.key, meter.version, dimension_text(meter.dimensions, total.values),
-        meter.aggregation, Decimal(quantity), tally.events, tally.latest,
+        meter.aggregation, quantity, tally.events, tally.latest,
     )  # fmt: skip
 
 
@@ -161,10 +212,12 @@ def bucket_rows(parts: Sequence[Part]) -> list[BucketRow]:
             merged.merge(meter.aggregation, bucket[1])
             merged.merge(meter.aggregation, tally)
             buckets[key] = (meter, merged)
-    return [
+    rows = [
         BucketRow(
             customer, meter.key, meter.version, hour, dimension_text(meter.dimensions, values),
-            meter.aggregation, Decimal(tally.quantity), tally.events, tally.latest,
+            meter.aggregation, tally.quantity, tally.events, tally.latest,
         )
         for (customer, _, hour, values), (meter, tally) in buckets.items()
     ]  # fmt: skip
+    rows.sort(key=lambda row: (row.customer, row.meter, row.bucket_start, row.dimensions))
+    return rows

@@ -1,6 +1,7 @@
 """Reading events as they were stored. Taking them in is ingest.py, releasing them release.py."""
 
 from datetime import datetime
+from typing import TypeAlias
 
 from taximeter.kernel.errors import NotFound
 from taximeter.kernel.paging import Page, decode_cursor, invalid_cursor, make_page
@@ -8,7 +9,9 @@ from taximeter.kernel.times import format_instant, parse_instant
 from taximeter.services.context import Context
 from taximeter.services.release import position_of
 from taximeter.storage import events as storage
-from taximeter.storage.events import EventFilter, StoredEvent
+from taximeter.storage.events import EventFilter
+
+StoredEvent: TypeAlias = storage.StoredEvent
 
 
 async def get_event(context: Context, *, customer: str, source: str, event_id: str) -> StoredEvent:
@@ -23,9 +26,18 @@ async def get_event(context: Context, *, customer: str, source: str, event_id: s
 
 
 async def list_events(
-    context: Context, wanted: EventFilter, *, limit: int, cursor: str | None
+    context: Context,
+    *,
+    customer: str | None,
+    event_type: str | None,
+    status: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    limit: int,
+    cursor: str | None,
 ) -> Page[StoredEvent]:
-    """Events by customer, then their own time."""
+    """Events by customer, then their own time, of which `end` is excluded; None stands for any."""
+    wanted = EventFilter(customer, event_type, status, start, end)
     parts = decode_cursor(cursor, 4)
     after = None
     if parts is not None:

@@ -29,7 +29,10 @@ from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
 from taximeter.storage import customers, meters
 from taximeter.storage import wallets as storage
-from taximeter.storage.wallets import Entry, StoredGrant, WalletKey
+from taximeter.storage.wallets import WalletKey
+
+Entry = storage.Entry
+StoredGrant = storage.StoredGrant
 
 ACTOR = "system"
 WALLETS_PER_RUN = 1_000
@@ -155,9 +158,7 @@ async def void_grant(
 
 
 async def _find(connection: storage.Connection, grant_id: str, customer: str | None) -> StoredGrant:
-    found = None
-    if grant_id.isascii() and grant_id.isprintable():  # else no text that the database takes
-        found = await storage.find_grant(connection, grant_id, customer=customer)
+    found = await storage.find_grant(connection, grant_id, customer=customer)
     if found is None:
         raise NotFound(kind="grant", key=grant_id)
     return found

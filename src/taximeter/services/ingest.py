@@ -4,7 +4,7 @@ Owns the order of the ingest transaction and the status of each event. Doors (HT
 hand in events that `read_event` made; routing, folding and rating are the domain's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -15,7 +15,7 @@ from taximeter.domain.metering.event import Event, InvalidEvent
 from taximeter.domain.subscription.routing import UNKNOWN_CUSTOMER, Reading, read
 from taximeter.kernel.errors import FieldError
 from taximeter.services.context import Connection, Context
-from taximeter.services.count import Counted, count_usage
+from taximeter.services.count import send_usage, settle_usage
 from taximeter.storage import idempotency
 from taximeter.storage import ingestion as storage
 from taximeter.storage.idempotency import Key, StoredAnswer
@@ -68,7 +68,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(IngestAnswer).decode
 
 
-class _Staged(NamedTuple):
+class _Staged(msgspec.Struct, frozen=True, gc=False):
     event: Event
     reason: str | None
     readings: tuple[Reading, ...]
@@ -140,17 +140,27 @@ async def commit_events(
                 identity = (event.customer, event.source, event.id)
                 if identity not in staged:
                     staged[identity] = _stage(context, event)
-    rows = [storage.event_row(s.event, s.reason) for s in staged.values()]
-    new = await storage.insert_events(connection, rows) if rows else set()
-    digests = {}
-    if len(new) < len(staged):
-        digests = await storage.stored_digests(connection, staged.keys() - new)
-    counted = [
-        Counted(s.event, s.readings)
-        for identity, s in staged.items()
-        if identity in new and s.reason is None
-    ]
-    await count_usage(context, connection, counted)
+    new: Collection[Identity] = staged.keys()
+    digests: dict[Identity, bytes] = {}
+    rows = [storage.event_row(staged[key].event, staged[key].reason) for key in sorted(staged)]
+    counted = [(s.event, s.readings) for s in staged.values() if s.reason is None]
+    if rows:
+        # As a rule all are new: counted on that hope in the same round trip, undone if in vain.
+        async with connection.pipeline():
+            inserted = await storage.send_events(connection, rows)
+            counting = await send_usage(connection, counted)
+        if inserted.rowcount < len(rows):
+            new = await storage.insert_again(connection, rows)
+            digests = await storage.stored_digests(connection, staged.keys() - new)
+            counted = [
+                (s.event, s.readings)
+                for identity, s in staged.items()
+                if s.reason is None and identity in new
+            ]
+            counting = await send_usage(connection, counted)
+        await settle_usage(context, connection, counting)
+    if len(counted) == sum(len(request.events) for request in requests):
+        return [IngestAnswer(len(request.events), ()) for request in requests]
     seen: set[Identity] = set()
     answers = []
     for number, request in enumerate(requests):
@@ -184,7 +194,7 @@ def _outcome(
     index: int,
     event: Event | InvalidEvent,
     staged: dict[Identity, _Staged],
-    new: set[Identity],
+    new: Collection[Identity],
     digests: dict[Identity, bytes],
     seen: set[Identity],
 ) -> Outcome | None:

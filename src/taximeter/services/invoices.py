@@ -15,18 +15,17 @@ from taximeter.domain.invoicing.invoice import Invoice
 from taximeter.domain.invoicing.lines import Line
 from taximeter.domain.metering.event import Event
 from taximeter.domain.rating.dimensional import match_rate
-from taximeter.domain.subscription.charges import boundaries
 from taximeter.domain.subscription.routing import read, routing_at
 from taximeter.domain.subscription.subscription import Subscription
 from taximeter.kernel.errors import NotFound
 from taximeter.kernel.paging import Page, decode_cursor, encode_cursor, make_page
 from taximeter.kernel.times import format_instant, parse_instant
 from taximeter.services.billing import (
-    FAR,
     credits_for,
     draft_of,
     finalize_again,
     finalize_invoice,
+    has_ended,
     late_now,
     state,
     with_credits,
@@ -53,22 +52,33 @@ async def upcoming_invoice(
     async with context.pool.connection() as connection:
         if await customers.find(connection, customer) is None:
             raise NotFound(kind="customer", key=customer)
-        best: tuple[datetime, Subscription] | None = None
-        for one in await subscriptions.of_customer(connection, customer):
-            if subscription_id is not None and subscription_id not in (one.id, one.key):
-                continue
-            billed = await storage.last_boundary(connection, one, drafts=True)
-            following = next(boundaries(one, billed, FAR), None)
-            if following is not None and (best is None or following < best[0]):
-                best = (following, one)
-        if best is None:
+        found = await _next_billed(connection, customer, subscription_id)
+        if found is None:
             raise NotFound(kind="upcoming invoice of customer", key=customer)
-        boundary, subscription = best
+        boundary, subscription = found
         row = InvoiceRow(
             customer=customer, id="upcoming", subscription=subscription.id, boundary=boundary,
             status="draft", finalize_at=boundary, created_at=context.clock.now(), frozen=None,
         )  # fmt: skip
         return await _draft(context, connection, subscription, row)
+
+
+async def _next_billed(
+    connection: Connection, customer: str, subscription_id: str | None
+) -> tuple[datetime, Subscription] | None:
+    """The next boundary of any of the customer's subscriptions (of the one named). One that has
+    ended counts only where usage came late.
+    """
+    following = await subscriptions.next_boundaries(connection, customer)
+    found = [
+        (following[one.id], one)
+        for one in await subscriptions.of_customer(connection, customer)
+        if subscription_id in (None, one.id, one.key) and one.id in following
+    ]
+    for boundary, one in sorted(found, key=lambda each: each[0]):
+        if not has_ended(one, boundary) or await late_now(connection, one, boundary):
+            return boundary, one
+    return None
 
 
 async def _draft(

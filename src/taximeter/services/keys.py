@@ -6,11 +6,12 @@ of who is who, which forgets after 3 seconds, so that a revoked key is dead with
 
 import base64
 import hashlib
+import hmac
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from taximeter.kernel.errors import FieldError, Forbidden, Invalid, NotFound, Unauthorized
 from taximeter.kernel.paging import Page, decode_cursor, make_page
@@ -18,8 +19,8 @@ from taximeter.kernel.times import format_instant
 from taximeter.services.command import Transaction
 from taximeter.services.context import Context
 from taximeter.storage import keys as storage
-from taximeter.storage.keys import ApiKey
 
+ApiKey: TypeAlias = storage.ApiKey
 Scope = Literal["admin", "ingest", "authorize", "read"]
 SCOPES: tuple[Scope, ...] = ("admin", "ingest", "authorize", "read")
 SECRET_PREFIX = "tx_"
@@ -46,6 +47,9 @@ class Caller:
         return self.customer is None or self.customer == customer
 
 
+ROOT = Caller("root", frozenset(SCOPES), None, None)
+
+
 def make_secret(random_bytes: bytes) -> str:
     """The secret of 32 random bytes, with a checksum that tells a typing error."""
     body = base64.urlsafe_b64encode(random_bytes).decode().rstrip("=")
@@ -69,8 +73,8 @@ class Callers:
     def cached(self, secret: str, monotonic_s: float, at: datetime) -> Caller | None:
         """The caller if known and fresh, without asking the database."""
         digest = secret_digest(secret)
-        if self._root is not None and digest == self._root:
-            return Caller("root", frozenset(SCOPES), None, None)
+        if self._root is not None and hmac.compare_digest(digest, self._root):
+            return ROOT
         known = self._known.get(digest)
         if known is None or monotonic_s - known[0] > CACHE_S:
             return None

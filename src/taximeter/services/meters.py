@@ -1,6 +1,7 @@
 """Meters: put, get, list. A change makes a new version; what was counted keeps its own."""
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from taximeter.domain.catalog.document import parse_meter
 from taximeter.domain.catalog.meter import Meter
@@ -10,8 +11,9 @@ from taximeter.services.command import Transaction
 from taximeter.services.context import Context
 from taximeter.services.release import release_type
 from taximeter.storage import meters as storage
-from taximeter.storage.meters import MeterVersion
 from taximeter.storage.terms import note_change
+
+MeterVersion: TypeAlias = storage.MeterVersion
 
 
 async def put_meter(

@@ -5,7 +5,7 @@ theirs.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.meter import Meter
@@ -18,8 +18,9 @@ from taximeter.services.command import Transaction
 from taximeter.services.context import Context
 from taximeter.services.ingest import REASONS
 from taximeter.storage import plans as storage
-from taximeter.storage.plans import PlanVersion
 from taximeter.storage.terms import current_meters
+
+PlanVersion: TypeAlias = storage.PlanVersion
 
 VERSION_MAX = 2**31 - 1
 Outcome = Literal["created", "new_version", "unchanged"]
@@ -136,7 +137,7 @@ def _version(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a period might hold: seats and usage by price key, or single events in place of usage."""
+    """What a period might hold: seats and usage by price key, or `events` in place of usage."""
 
     quantities: Mapping[str, Decimal]
     usage: Mapping[str, Usage]
@@ -162,6 +163,9 @@ async def preview_plan(
     else:
         assert key is not None, "a plan is named or given"
         plan = plan_of(await get_plan(context, key, version))
+    if sample.events and sample.usage:
+        detail = "Usage is read from the events. Send usage or events."
+        raise Invalid([FieldError("events", "conflicting_fields", detail)])
     if not sample.events:
         return preview(plan, sample.quantities, sample.usage)
     async with context.pool.connection() as connection:
@@ -170,7 +174,7 @@ async def preview_plan(
     usage, faults = usage_of(plan, meters, sample.events)
     if faults:
         raise Invalid(
-            FieldError(f"events[{index}]", reason, f"It would be quarantined. {REASONS[reason]}")
-            for index, reason in faults
+            FieldError(f"events[{f.index}]", f.reason, f"Quarantined: {REASONS[f.reason]}")
+            for f in faults
         )
     return preview(plan, sample.quantities, usage)

@@ -103,7 +103,7 @@ async def _fold(
             routing = cached.routing(of_type, event.type, event.subscription, event.time)
             readings = read(routing, event)
             if not isinstance(readings, str):
-                counted.append(Counted(event, readings))
+                counted.append((event, readings))
         for total in totals_of(fold_events(counted)):
             if total.target.segment.span.end > since:
                 merge_total(merged, total)

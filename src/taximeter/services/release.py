@@ -17,7 +17,6 @@ from taximeter.services.count import Counted, count_usage
 from taximeter.services.terms import CachedTerms
 from taximeter.storage import events as storage
 from taximeter.storage.events import EventFilter, Position, StoredEvent
-from taximeter.storage.ingestion import STAGING
 from taximeter.storage.terms import current_meters, customer_terms, lock_changes
 
 PORTION = 1_000
@@ -114,7 +113,6 @@ async def _release(
             break
         after = position_of(portion[-1].event)
     if counted:
-        await connection.execute(STAGING)
         await count_usage(transaction.context, connection, counted)
     return len(counted)
 
@@ -148,7 +146,7 @@ async def _accept(
         found = _route(event, terms[event.customer], meters)
         identity = (event.customer, event.source, event.id)
         if not isinstance(found, str):
-            readable[identity] = Counted(event, found)
+            readable[identity] = (event, found)
         elif found != reason:
             reasons.append((*identity, found))
     await storage.set_reasons(transaction.connection, reasons)

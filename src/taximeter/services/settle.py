@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from taximeter.domain.catalog.plan import Dimensional, PerUnit, QuantityModel, UsagePrice
+from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.credit.burn import draw
 from taximeter.domain.credit.wallet import Grant
 from taximeter.domain.rating.rate import price_amount
@@ -21,7 +21,7 @@ from taximeter.services.context import Connection, Context
 from taximeter.services.dimensions import dimensions_of
 from taximeter.storage import totals as total_storage
 from taximeter.storage import wallets as storage
-from taximeter.storage.ingestion import ChangedTotal
+from taximeter.storage.ingestion import ChangedTotal, Cursor
 from taximeter.storage.wallets import Entry, WalletKey
 
 Usage = Sequence[tuple[Mapping[str, str], Decimal]]
@@ -51,6 +51,7 @@ async def settle_changes(
     connection: Connection,
     targets: Mapping[SegmentKey, Target],
     changed: Sequence[ChangedTotal],
+    purses: "Purses",
 ) -> None:
     """Charge the wallets for these changes of totals, where the price settles from a wallet."""
     groups: dict[SegmentKey, list[ChangedTotal]] = defaultdict(list)
@@ -60,7 +61,7 @@ async def settle_changes(
             groups[key].append(row)
     if not groups:
         return
-    wholes = [key for key in groups if not is_linear(targets[key].price)]
+    wholes = [key for key in groups if not targets[key].linear]
     rows = await total_storage.segment_totals(connection, wholes) if wholes else {}
     charges = []
     for key, group in groups.items():
@@ -69,21 +70,9 @@ async def settle_changes(
         if amount != ZERO:
             ref = f"{key.subscription}/{key.price}"
             charges.append(Charge(key.customer, price.asset, amount, price.meter, ref))
-    await charge_wallets(context, connection, charges)
-
-
-def is_linear(price: UsagePrice) -> bool:
-    """Whether each unit costs the same whatever else was used, so that rows rate apart."""
-    if price.included or price.maximum is not None or price.minimum is not None:
-        return False
-    if price.discount is not None and price.discount.amount is not None:
-        return False
-    model = price.model
-    if isinstance(model, Dimensional):
-        models: list[QuantityModel | str] = [rate.model for rate in model.rates]
-        models.append(model.otherwise)
-        return all(isinstance(one, PerUnit | str) for one in models)
-    return isinstance(model, PerUnit)
+    if any(charge.amount < ZERO for charge in charges):
+        purses = await send_purses(connection, sorted(purses.keys), spent_too=True)
+    await _charge(context, connection, charges, purses)
 
 
 def _cost(
@@ -110,23 +99,55 @@ def _amount(price: UsagePrice, totals: Mapping[str, Decimal]) -> Decimal:
     return price_amount(price, usage)
 
 
+class Purses(NamedTuple):
+    """Wallets that were asked for under their lock: their keys, and where their debts and grants
+    will be read.
+    """
+
+    keys: Sequence[WalletKey]
+    debts: Cursor
+    grants: Cursor
+
+
+async def send_purses(
+    connection: Connection, keys: Sequence[WalletKey], *, spent_too: bool = False
+) -> Purses:
+    """Lock these wallets and ask for their debts and grants; `spent_too`: for empty grants, too,
+    to which something may be given back.
+    """
+    async with connection.pipeline():
+        debts = await storage.send_lock(connection, keys)
+        grants = await storage.send_grants(connection, keys, spent_too=spent_too)
+    return Purses(keys, debts, grants)
+
+
 async def charge_wallets(
     context: Context, connection: Connection, charges: Sequence[Charge]
 ) -> None:
     """Draw these amounts, in order, from the grants of their wallets."""
+    if charges:
+        keys = sorted({(charge.customer, charge.asset) for charge in charges})
+        gives_back = any(charge.amount < ZERO for charge in charges)
+        purses = await send_purses(connection, keys, spent_too=gives_back)
+        await _charge(context, connection, charges, purses)
+
+
+async def _charge(
+    context: Context, connection: Connection, charges: Sequence[Charge], purses: Purses
+) -> None:
     if not charges:
         return
-    at = context.clock.now()
-    keys = sorted({(charge.customer, charge.asset) for charge in charges})
-    debts = await storage.lock_wallets(connection, keys)
-    gives_back = any(charge.amount < ZERO for charge in charges)
-    grants = await storage.grants_of(connection, keys, spent_too=gives_back)
-    purse = _Purse(context, at, debts, grants)
+    debts = await storage.locked_debts(purses.debts)
+    if len(debts) < len(purses.keys):
+        debts = await storage.lock_wallets(connection, purses.keys)
+    grants = await storage.found_grants(purses.grants, purses.keys)
+    purse = _Purse(context, context.clock.now(), debts, grants)
     for charge in charges:
         purse.charge(charge)
-    await storage.set_remaining(connection, purse.remaining())
-    await storage.set_debts(connection, purse.debts())
-    await storage.insert_entries(connection, purse.entries)
+    async with connection.pipeline():
+        await storage.set_remaining(connection, purse.remaining())
+        await storage.set_debts(connection, purse.debts())
+        await storage.insert_entries(connection, purse.entries)
 
 
 class _Purse:
@@ -157,13 +178,14 @@ class _Purse:
             grants.values(), charge.amount + owed, self._at, charge.meter, debt=debt - owed
         )
         for grant_id, part in drawn.parts:
-            grant = grants[grant_id]
-            grants[grant_id] = _with_remaining(grant, grant.remaining - part)
-            self._touched[charge.customer, grant_id] = grant.remaining - part
+            left = grants[grant_id].remaining - part
+            grants[grant_id] = _with_remaining(grants[grant_id], left)
+            self._touched[charge.customer, grant_id] = left
             self._note(charge, grant_id, -part)
-        self._debts[key] = debt - owed + drawn.uncovered
-        if self._debts[key] != debt:
-            self._note(charge, None, debt - self._debts[key])
+        after = debt - owed + drawn.uncovered
+        if after != debt:
+            self._debts[key] = after
+            self._note(charge, None, debt - after)
 
     def _note(self, charge: Charge, grant_id: str | None, amount: Decimal) -> None:
         entry_id = self._context.ids("went", self._at)

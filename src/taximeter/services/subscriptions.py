@@ -6,19 +6,18 @@ that was recorded under the old terms again, and bills what falls due at once.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from taximeter.domain.catalog.plan import Plan
 from taximeter.domain.subscription import change as changes
 from taximeter.domain.subscription.change import seat_quantities
-from taximeter.domain.subscription.charges import boundaries
 from taximeter.domain.subscription.customer import Customer, CustomerTerms
 from taximeter.domain.subscription.subscription import Phase, Proration, Subscription
 from taximeter.kernel.errors import AlreadyExists, FieldError, Invalid, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
-from taximeter.kernel.times import Anchor, anchor_at, format_instant, period_at, to_utc
-from taximeter.services.billing import bill_due, closed_until
+from taximeter.kernel.times import Anchor, anchor_at, format_instant, period_at
+from taximeter.services.billing import bill_due, closed_until, following_boundary
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
 from taximeter.services.recount import recount
@@ -63,7 +62,7 @@ async def create_subscription(transaction: Transaction, new: NewSubscription) ->
         cure = "Choose another key, or change that subscription."
         raise AlreadyExists(kind="subscription", key=new.key, cure=cure)
     subscription = _begin(transaction, new, customer, plan)
-    await _store(transaction, subscription)
+    await storage.put(connection, subscription, following_boundary(subscription, None))
     await transaction.audit(
         "subscription.created", subscription.id,
         {"customer": customer.key, "plan": plan.key, "version": plan.version},
@@ -191,9 +190,10 @@ async def _apply(
     """Write the subscription as it is `after` a change at `since`, with all that follows."""
     if after == before:
         return after
-    terms = await terms_of(transaction.connection, before.customer)
-    await discard_drafts(transaction.connection, after, since)
-    await _store(transaction, after)
+    connection = transaction.connection
+    terms = await terms_of(connection, before.customer)
+    await discard_drafts(connection, after, since)
+    await storage.put(connection, after, await _following(connection, after, since))
     await recount(transaction, terms, since=since)
     await bill_due(transaction, after)
     return after
@@ -204,12 +204,15 @@ async def terms_of(connection: Connection, customer: str) -> CustomerTerms:
     return (await customer_terms(connection, [customer]))[customer]
 
 
-async def _store(transaction: Transaction, subscription: Subscription) -> None:
-    """Write the subscription, with its next boundary after what is billed already."""
-    billed = await closed_until(transaction.connection, subscription, drafts=True)
-    until = subscription.ends_at or to_utc(datetime(9000, 1, 1), "UTC")
-    following = next(boundaries(subscription, billed, until), None)
-    await storage.put(transaction.connection, subscription, following)
+async def _following(
+    connection: Connection, subscription: Subscription, since: datetime
+) -> datetime | None:
+    """The next boundary to close after a change at `since`: what was closed before then stays."""
+    stored = await storage.lock(connection, subscription)
+    open_from = since if stored is None else min(since, stored)
+    billed = await closed_until(connection, subscription, drafts=True)
+    after = open_from - timedelta(microseconds=1)
+    return following_boundary(subscription, after if billed is None else max(billed, after))
 
 
 async def get_subscription(

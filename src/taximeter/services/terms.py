@@ -73,9 +73,9 @@ class Terms:
     async def load(self, connection: Connection, customers: Iterable[str]) -> None:
         """Have the terms of all these customers at hand until the next `load`."""
         wanted = set(customers)
-        missing = wanted - self._customers.keys()
+        missing = sorted(key for key in wanted if key not in self._customers)
         if missing:
-            found = await storage.customer_terms(connection, sorted(missing))
+            found = await storage.customer_terms(connection, missing)
             for key in missing:
                 self._customers[key] = CachedTerms(found.get(key))
         for key in wanted:

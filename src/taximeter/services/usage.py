@@ -259,6 +259,10 @@ class _Reader:
             if whole is not None:
                 hours.append((n, whole))
             rest += edges
+        if rest and not self._by_events:
+            cut = {floor_hour(edge.start) for edge in rest}
+            used = await storage.used_hours(self._connection, wanted, cut)
+            rest = [edge for edge in rest if floor_hour(edge.start) in used]
         parts: dict[Key, list[tuple[Decimal, str | None]]] = {}
         if hours:
             for n, group, quantity, latest in await storage.hour_parts(

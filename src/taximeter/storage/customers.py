@@ -11,12 +11,13 @@ from taximeter.storage.terms import customer_of
 Connection = AsyncConnection[tuple[Any, ...]]
 
 _COLUMNS = "customer, currency, timezone, enforcement, document, created_at, updated_at"
+_FIND = f"SELECT {_COLUMNS} FROM customer WHERE customer = %s"
+_LOCK = f"{_FIND} FOR UPDATE"
 
 
 async def find(connection: Connection, key: str, *, lock: bool = False) -> Customer | None:
     """The customer `key`, if there is one; with `lock` no other transaction changes it meanwhile."""
-    sql = f"SELECT {_COLUMNS} FROM customer WHERE customer = %s"
-    cursor = await connection.execute(sql + (" FOR UPDATE" if lock else ""), [key])
+    cursor = await connection.execute(_LOCK if lock else _FIND, [key])
     row = await cursor.fetchone()
     return customer_of(row) if row else None
 

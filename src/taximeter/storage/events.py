@@ -74,6 +74,7 @@ class EventFilter:
 
 
 def stored_of(row: Sequence[Any]) -> StoredEvent:
+    """The event in a row of `EVENT_COLUMNS`."""
     content, attributes = row[8], row[9]
     event = Event(
         row[0], row[1], row[2], row[3], row[4].astimezone(UTC), row[5].astimezone(UTC), row[6],

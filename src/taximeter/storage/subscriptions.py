@@ -169,6 +169,18 @@ async def due(connection: Connection, at: datetime, limit: int) -> list[tuple[st
     return [(row[0], row[1]) for row in await cursor.fetchall()]
 
 
+async def next_boundaries(connection: Connection, customer: str) -> dict[str, datetime]:
+    """The next billing boundary of each subscription of a customer that has one, by id."""
+    cursor = await connection.execute(
+        """
+        SELECT id, next_boundary FROM subscription
+        WHERE customer = %s AND next_boundary IS NOT NULL
+        """,
+        [customer],
+    )
+    return {row[0]: row[1].astimezone(UTC) for row in await cursor.fetchall()}
+
+
 async def next_due(connection: Connection) -> datetime | None:
     """The earliest billing boundary of any subscription."""
     cursor = await connection.execute("SELECT min(next_boundary) FROM subscription")

@@ -5,7 +5,7 @@ which hours and which events are wanted is the service's to say. All of it works
 but for the search of the customers that have usage.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -162,6 +162,20 @@ async def _first(
     cursor = await connection.execute(sql, parameters)
     row = await cursor.fetchone()
     return row[0].astimezone(UTC) if row and row[0] else None
+
+
+async def used_hours(
+    connection: Connection, wanted: Wanted, hours: Collection[datetime]
+) -> set[datetime]:
+    """Those of these hours that have usage."""
+    cursor = await connection.execute(
+        """
+        SELECT DISTINCT bucket_start FROM usage_bucket
+        WHERE customer = %s AND meter = %s AND bucket_start = ANY(%s)
+        """,
+        [wanted.customer, wanted.meter.key, list(hours)],
+    )
+    return {row[0].astimezone(UTC) for row in await cursor.fetchall()}
 
 
 async def hour_groups(

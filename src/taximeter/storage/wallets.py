@@ -9,22 +9,27 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from psycopg import AsyncConnection
+import msgspec
+from psycopg import AsyncConnection, AsyncCursor
 
 from taximeter.domain.credit.wallet import Grant
 from taximeter.kernel.money import Money
 
 Connection = AsyncConnection[tuple[Any, ...]]
+Cursor = AsyncCursor[tuple[Any, ...]]
 WalletKey = tuple[str, str]
 
+_encode = msgspec.json.Encoder(decimal_format="string").encode
+
 _LOCK = """
-UPDATE wallet AS w SET debt = w.debt FROM unnest(%s::text[], %s::text[]) AS k (customer, asset)
+UPDATE wallet AS w SET debt = w.debt
+FROM json_to_recordset(%s) AS k (customer text, asset text)
 WHERE w.customer = k.customer AND w.asset = k.asset
 RETURNING w.customer, w.asset, w.debt
 """
 _CREATE = """
 INSERT INTO wallet (customer, asset, debt)
-SELECT customer, asset, 0 FROM unnest(%s::text[], %s::text[]) AS k (customer, asset)
+SELECT customer, asset, 0 FROM json_to_recordset(%s) AS k (customer text, asset text)
 ON CONFLICT DO NOTHING
 """
 _GRANT_COLUMNS = """
@@ -33,22 +38,25 @@ g.expires_at, g.scope_meters, g.created_at
 """
 _GRANTS_LEFT = f"""
 SELECT {_GRANT_COLUMNS} FROM credit_grant g
-JOIN unnest(%s::text[], %s::text[]) AS k (customer, asset)
+JOIN json_to_recordset(%s) AS k (customer text, asset text)
     ON g.customer = k.customer AND g.asset = k.asset
 WHERE g.voided_at IS NULL AND (g.remaining > 0 OR %s)
 """
 _SET_REMAINING = """
 UPDATE credit_grant AS g SET remaining = k.remaining
-FROM unnest(%s::text[], %s::text[], %s::numeric[]) AS k (customer, id, remaining)
+FROM json_to_recordset(%s) AS k (customer text, id text, remaining numeric)
 WHERE g.customer = k.customer AND g.id = k.id
 """
 _SET_DEBT = """
 UPDATE wallet AS w SET debt = k.debt
-FROM unnest(%s::text[], %s::text[], %s::numeric[]) AS k (customer, asset, debt)
+FROM json_to_recordset(%s) AS k (customer text, asset text, debt numeric)
 WHERE w.customer = k.customer AND w.asset = k.asset
 """
-_COPY_ENTRIES = """
-COPY wallet_entry (customer, id, asset, grant_id, kind, amount, at, ref) FROM STDIN (FORMAT binary)
+_INSERT_ENTRIES = """
+INSERT INTO wallet_entry (customer, id, asset, grant_id, kind, amount, at, ref)
+SELECT customer, id, asset, grant_id, kind, amount, at, ref
+FROM json_to_recordset(%s) AS r (customer text, id text, asset text, grant_id text, kind text,
+    amount numeric, at timestamptz, ref text)
 """
 _STORED_COLUMNS = f"{_GRANT_COLUMNS}, g.cost_basis, g.cost_basis_asset, g.voided_at"
 _INSERT_GRANT = """
@@ -115,30 +123,48 @@ def grant_of(row: Sequence[Any]) -> Grant:
     )  # fmt: skip
 
 
-def _columns(keys: Iterable[WalletKey]) -> list[list[str]]:
-    ordered = sorted(keys)
-    return [[customer for customer, _ in ordered], [asset for _, asset in ordered]]
+def _keys(keys: Iterable[WalletKey]) -> str:
+    return _document([{"customer": customer, "asset": asset} for customer, asset in sorted(keys)])
+
+
+def _document(rows: Sequence[object]) -> str:
+    return _encode(rows).decode()
+
+
+async def send_lock(connection: Connection, keys: Sequence[WalletKey]) -> Cursor:
+    """Lock those of these wallets that exist; `locked_debts` reads the answer."""
+    return await connection.execute(_LOCK, [_keys(keys)])
+
+
+async def locked_debts(cursor: Cursor) -> dict[WalletKey, Decimal]:
+    """The debt of each wallet that `send_lock` locked."""
+    return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
 
 
 async def lock_wallets(
     connection: Connection, keys: Sequence[WalletKey]
 ) -> dict[WalletKey, Decimal]:
     """Lock these wallets, making those that are missing; returns the debt of each."""
-    columns = _columns(keys)
-    cursor = await connection.execute(_LOCK, columns)
-    debts = {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
+    debts = await locked_debts(await send_lock(connection, keys))
     if len(debts) < len(keys):
-        await connection.execute(_CREATE, columns)
-        cursor = await connection.execute(_LOCK, columns)
-        debts = {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
+        await connection.execute(_CREATE, [_keys(keys)])
+        debts = await locked_debts(await send_lock(connection, keys))
     return debts
 
 
-async def grants_of(
+async def send_grants(
     connection: Connection, keys: Sequence[WalletKey], *, spent_too: bool = False
+) -> Cursor:
+    """Ask for the grants of these wallets that have something left (`spent_too`: for all that are
+    not void); `found_grants` reads the answer.
+    """
+    return await connection.execute(_GRANTS_LEFT, [_keys(keys), spent_too])
+
+
+async def found_grants(
+    cursor: Cursor, keys: Sequence[WalletKey]
 ) -> dict[WalletKey, list[Grant]]:
-    """The grants of these wallets that have something left (`spent_too`: all that are not void)."""
-    cursor = await connection.execute(_GRANTS_LEFT, [*_columns(keys), spent_too])
+    """The grants that `send_grants` asked for, by wallet."""
     grants: dict[WalletKey, list[Grant]] = {key: [] for key in keys}
     for row in await cursor.fetchall():
         grant = grant_of(row)
@@ -146,30 +172,34 @@ async def grants_of(
     return grants
 
 
+async def grants_of(
+    connection: Connection, keys: Sequence[WalletKey], *, spent_too: bool = False
+) -> dict[WalletKey, list[Grant]]:
+    """The grants of these wallets that have something left (`spent_too`: all that are not void)."""
+    return await found_grants(await send_grants(connection, keys, spent_too=spent_too), keys)
+
+
 async def set_remaining(
     connection: Connection, remaining: Sequence[tuple[str, str, Decimal]]
 ) -> None:
     """Write what grants have left: (customer, grant id, remaining) each."""
     if remaining:
-        await connection.execute(
-            _SET_REMAINING, [list(c) for c in zip(*sorted(remaining), strict=True)]
-        )
+        rows = [{"customer": c, "id": i, "remaining": r} for c, i, r in sorted(remaining)]
+        await connection.execute(_SET_REMAINING, [_document(rows)])
 
 
 async def set_debts(connection: Connection, debts: Sequence[tuple[str, str, Decimal]]) -> None:
     """Write debts: (customer, asset, debt) each."""
     if debts:
-        await connection.execute(_SET_DEBT, [list(c) for c in zip(*sorted(debts), strict=True)])
+        rows = [{"customer": c, "asset": a, "debt": d} for c, a, d in sorted(debts)]
+        await connection.execute(_SET_DEBT, [_document(rows)])
 
 
 async def insert_entries(connection: Connection, entries: Sequence[Entry]) -> None:
     """Append movements."""
-    if not entries:
-        return
-    async with connection.cursor() as cursor, cursor.copy(_COPY_ENTRIES) as copy:
-        copy.set_types(_ENTRY_TYPES)
-        for entry in entries:
-            await copy.write_row(entry)
+    if entries:
+        rows = [entry._asdict() for entry in entries]
+        await connection.execute(_INSERT_ENTRIES, [_document(rows)])
 
 
 class StoredGrant(NamedTuple):

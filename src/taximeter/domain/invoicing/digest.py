@@ -17,8 +17,9 @@ from taximeter.kernel.times import format_instant
 
 
 def input_digest(*inputs: object) -> str:
-    """The SHA-256, in hexadecimal, of the inputs in their order: dataclasses, mappings with text
-    keys, sequences, texts, whole numbers, Decimals, aware datetimes, booleans and None.
+    """The SHA-256, in hexadecimal, of the inputs in their order: dataclasses (the fields that they
+    compare by), mappings with text keys, sequences, texts, whole numbers, Decimals, aware
+    datetimes, booleans and None.
     """
     text = json.dumps(_canonical(inputs), separators=(",", ":"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -34,7 +35,7 @@ def _canonical(value: object) -> object:
             return {"local": value.isoformat()}
         return {"instant": format_instant(value)}
     if is_dataclass(value) and not isinstance(value, type):
-        members = {f.name: _canonical(getattr(value, f.name)) for f in fields(value)}
+        members = {f.name: _canonical(getattr(value, f.name)) for f in fields(value) if f.compare}
         return {type(value).__name__: members}
     if isinstance(value, Mapping):
         assert all(isinstance(key, str) for key in value), "a digest's mapping has text keys"

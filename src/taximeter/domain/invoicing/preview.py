@@ -7,7 +7,7 @@ price is shown for one full period of its own.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 from taximeter.domain.catalog.currency import minor_digits
 from taximeter.domain.catalog.meter import Meter
@@ -28,7 +28,8 @@ from taximeter.kernel.money import Money, round_to_minor
 from taximeter.kernel.quantity import ONE, ZERO, format_decimal
 
 
-class SampleEvent(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SampleEvent:
     """`count` equal events of this type and data."""
 
     type: str
@@ -36,7 +37,8 @@ class SampleEvent(NamedTuple):
     count: int
 
 
-class Fault(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Fault:
     """Why the sample event at `index` would be quarantined."""
 
     index: int
@@ -119,8 +121,10 @@ def _minimum_line(plan: Plan, covered: Decimal) -> PreviewLine | None:
         Step(f"minimum of {format_decimal(plan.minimum)}", None, None, plan.minimum),
         Step("fees and usage of the period", None, None, -covered),
     )
-    name = f"{plan.name}: minimum"
-    return PreviewLine(None, name, plan.currency, False, None, ONE, amount, exact, steps)
+    return PreviewLine(
+        price=None, description=f"{plan.name}: minimum", asset=plan.currency, settled=False,
+        rate=None, quantity=ONE, amount=amount, exact=exact, steps=steps,
+    )  # fmt: skip
 
 
 def usage_of(

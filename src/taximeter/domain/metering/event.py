@@ -37,8 +37,8 @@ _CHECKED_MAX = 20_000
 _encode = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
-class Event(NamedTuple):
-    """One usage event. `content` is `data` as canonical JSON; `attributes` the CloudEvents
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One usage event (a struct: a batch makes thousands). `content` is `data` as canonical JSON; `attributes` the CloudEvents
     extension attributes as JSON, None where there are none.
     """
 
@@ -160,6 +160,7 @@ def _check_names(
         type(event_id) is str
         and 0 < len(event_id) <= NAME_CHARS_MAX
         and event_id.isprintable()
+        and type(customer) is type(source) is type(kind) is str  # others may have no hash
         and (customer, source, kind) in _checked
     ):
         return None

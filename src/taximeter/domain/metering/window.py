@@ -41,14 +41,15 @@ def windows_in(window: Window, timezone: str, span: Period) -> Iterator[Period]:
 
 
 def hours_and_rest(period: Period) -> tuple[Period | None, tuple[Period, ...]]:
-    """The whole UTC hours of `period`, and what is left of it before and after them."""
+    """The whole UTC hours of `period`, and what is left of it, each part within one hour."""
     start = floor_hour(period.start)
     start = start if start == period.start else start + HOUR
     end = floor_hour(period.end)
-    if start >= end:
+    if start > end:
         return None, (period,)
     edges = (Period(period.start, start), Period(end, period.end))
-    return Period(start, end), tuple(edge for edge in edges if edge.start < edge.end)
+    whole = Period(start, end) if start < end else None
+    return whole, tuple(edge for edge in edges if edge.start < edge.end)
 
 
 def floor_hour(at: datetime) -> datetime:

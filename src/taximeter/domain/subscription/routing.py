@@ -10,7 +10,6 @@ that has a price on that meter at the event's own time; with none it is recorded
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import Dimensional, UsagePrice
@@ -23,6 +22,7 @@ from taximeter.domain.metering.fold import (
     metered_value,
 )
 from taximeter.domain.rating.dimensional import match_rate
+from taximeter.domain.rating.linear import is_linear
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.subscription import Segment, Subscription, segment_at
 from taximeter.kernel.times import Period
@@ -37,20 +37,27 @@ ALWAYS = Period(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One price's segment that an event adds to."""
+    """One price's segment that an event adds to. `linear`: its parts rate apart."""
 
     subscription: str
     segment: Segment
     price: UsagePrice
+    linear: bool
 
 
 @dataclass(frozen=True, slots=True)
 class MeterRoute:
-    """One meter that reads the event, and the segments its value adds to."""
+    """One meter that reads the event, and the segments its value adds to. `adds`: values are
+    summed (or counted), which the fold of a batch does on the spot.
+    """
 
     meter: Meter
     targets: tuple[Target, ...]
     matched: dict[tuple[str, ...], bool] = field(default_factory=dict, compare=False)
+    adds: bool = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "adds", self.meter.aggregation in ("sum", "count"))
 
     def priced(self, values: tuple[str, ...]) -> bool:
         """Whether every price has a rate (or an `otherwise`) for these dimension values."""
@@ -79,12 +86,9 @@ class Routing:
     reason: str | None
 
 
-class Reading(NamedTuple):
-    """What one meter reads in one event."""
-
-    route: MeterRoute
-    values: tuple[str, ...]
-    value: Value
+# What one meter reads in one event: its route, the values of its dimensions, and the metered
+# value. A plain tuple: every event makes one for each meter.
+Reading = tuple[MeterRoute, tuple[str, ...], Value]
 
 
 def routing_at(
@@ -136,7 +140,7 @@ def _targets(
             if isinstance(price, UsagePrice) and price.meter == meter:
                 segment = segment_at(subscription, price.key, at)
                 assert segment is not None, "the phase that has the price applies at this instant"
-                targets.append(Target(subscription.id, segment, price))
+                targets.append(Target(subscription.id, segment, price, is_linear(price)))
         if targets:
             return tuple(targets)
     return ()
@@ -148,7 +152,7 @@ def read(routing: Routing, event: Event) -> tuple[Reading, ...] | str:
     """
     if routing.reason is not None:
         return routing.reason
-    readings = []
+    readings: list[Reading] = []
     data = event.data
     try:
         for route in routing.meters:
@@ -159,7 +163,7 @@ def read(routing: Routing, event: Event) -> tuple[Reading, ...] | str:
             value = metered_value(meter, data)
             if not route.priced(values):
                 return UNMATCHED_DIMENSION
-            readings.append(Reading(route, values, value))
+            readings.append((route, values, value))
     except Unreadable as unreadable:
         return str(unreadable)
     return tuple(readings)

@@ -137,15 +137,15 @@ class Home:
         return sum(file.stat().st_size for file in files if file.exists())
 
     def last_words(self) -> str:
-        """The last complaint of the server, without its prefix; "" where there is none."""
+        """The last messages of the server, without their prefixes; "" where there are none."""
         text = ""
         for file in [self.start_log, *self.log_files()[-1:]]:
             if file.exists():
                 with file.open("rb") as stream:
                     stream.seek(max(0, file.stat().st_size - 8192))
-                    text += stream.read().decode(errors="replace")
-        found = re.findall(r"(?:FATAL|PANIC|ERROR|could not): *(.*)", text)
-        return found[-1].strip() if found else ""
+                    text += stream.read().decode(errors="replace") + "\n"
+        found = re.findall(r"(?:LOG|ERROR|FATAL|PANIC|HINT|could not): *(.*)", text)
+        return "; ".join(line.strip() for line in found[-3:])
 
 
 class DirectoryLock:

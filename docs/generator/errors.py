@@ -1,0 +1,145 @@
+"""The page of error codes: classes from the kernel, statuses from the edge, fields from here.
+
+Owns what each code of a field means. A test compares that list with the source.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from docs.generator.markdown import code, page, table
+from taximeter.http.problem import STATUS, TITLES
+from taximeter.kernel.errors import TaximeterError
+from taximeter.services.ingest import REASONS
+
+_CALLS = ("FieldError", "InvalidEvent", "_invalid", "add", "fail")
+_CODE = re.compile(r"[a-z][a-z0-9_]*")
+
+# The first class of a code: a kind of it that has the same code says more in `detail`.
+_CLASS_CODES = {error.code: error for error in reversed(STATUS)}
+# Answers that no class of the kernel stands for.
+_MESSAGES = {
+    "invalid": "Fields are wrong; `errors` names each of them with its cure.",
+    "unavailable": "A part that is needed cannot be had; the cure stands with it.",
+}
+_EDGE_CODES = {
+    "atomic_refused": (422, "An event of an atomic batch is wrong, so none was taken."),
+    "internal": (500, "Something went wrong on the server; its log has the request id."),
+    "method_not_allowed": (405, "The address does not take this method."),
+}
+ERROR_CODES = {*_CLASS_CODES, *_EDGE_CODES}
+FIELD_CODES = {
+    "conflicting_fields": "These do not go together.",
+    "credit_unit_on_invoice": "A credit unit is drawn from a wallet, never invoiced.",
+    "currency_mismatch": "The plan and the customer have different currencies.",
+    "duplicate": "This stands in the list twice.",
+    "duplicate_key": "A JSON object has this key twice.",
+    "immutable": "This cannot be changed once it is used.",
+    "in_the_future": "The time lies further ahead than is taken.",
+    "invalid_choice": "The value is none of those listed.",
+    "invalid_cursor": "The cursor is not one that an answer gave.",
+    "invalid_dimension": "A dimension is an object, an array or too long. (Quarantines.)",
+    "invalid_duration": "This is no ISO 8601 duration such as PT1H.",
+    "invalid_key": "This is no key: 1 to 128 letters, digits or `. _ : @ -`.",
+    "invalid_number": 'This is no exact number in quotes, such as `"0.30"`.',
+    "invalid_property": "This names no property of an event's data.",
+    "invalid_scope": "There is no such scope, or it does not go with the others.",
+    "invalid_text": "This is no text, too long a text, or holds control characters.",
+    "invalid_time": "This is no RFC 3339 date-time with an offset.",
+    "invalid_type": "This is of another kind: an object, a list, a text is wanted.",
+    "invoiced": "A finalized invoice covers that time, and does not change.",
+    "minimum_on_wallet": "A price that is drawn from a wallet has no minimum.",
+    "missing": "This is needed and was left out.",
+    "missing_value": "The property that a meter reads is missing. (Quarantines.)",
+    "negative_value": "The metered value is negative. (Quarantines.)",
+    "no_meter": "No meter reads events of this type. (Quarantines.)",
+    "no_rate": "No rate of the price matches these dimensions.",
+    "non_numeric_value": "The property that a meter reads is not a number. (Quarantines.)",
+    "not_an_object": "A JSON object is wanted here.",
+    "not_supported": "This is part of the published grammar and not built yet.",
+    "number_out_of_bounds": "A number has over 18 digits before or 12 after the point.",
+    "other_currency": "An invoice has one currency, and this is another.",
+    "out_of_range": "The value is below or above what is taken.",
+    "required": "This is needed and was left out.",
+    "tier_order": "The bounds of tiers must ascend.",
+    "too_deep": "The event's data is nested too deeply.",
+    "too_early": "The time lies before one that it must follow.",
+    "too_late": "The time lies after one that it must precede.",
+    "too_long": "The text is too long.",
+    "too_many": "The list is longer than is taken.",
+    "too_many_properties": "The event has more properties than are taken.",
+    "unknown_currency": "This is no ISO 4217 currency.",
+    "unknown_customer": "There is no such customer yet. (Quarantines.)",
+    "unknown_dimension": "This is not among the dimensions.",
+    "unknown_field": "There is no such field.",
+    "unknown_meter": "There is no such meter.",
+    "unknown_price": "The plan has no such price.",
+    "unknown_subscription": "The customer has no such subscription. (Quarantines.)",
+    "unmatched_dimension": "No rate matches the event's dimensions. (Quarantines.)",
+    "unsupported_version": "The specversion is not 1.0.",
+    "value_on_count": "A meter that counts events reads no value.",
+}
+
+
+def render() -> str:
+    """The page."""
+    intro = (
+        "An error is answered as a problem document (RFC 9457, `application/problem+json`). Decide "
+        "by `code`, which is stable; `detail` is for people. A `422` lists in `errors` every "
+        "field that is wrong; where all of them have one code, `code` is that code."
+    )
+    return page("Errors", intro, ["## Answers", _answers(), "## Fields and events", _fields()])
+
+
+def _answers() -> str:
+    rows = [(STATUS[error], name, _message(error)) for name, error in _CLASS_CODES.items()]
+    rows += [(status, name, meaning) for name, (status, meaning) in _EDGE_CODES.items()]
+    head = ["status", "", "code", "message"]
+    return table(head, ([str(s), TITLES[s], code(n), m] for s, n, m in sorted(rows)))
+
+
+def _message(error: type[TaximeterError]) -> str:
+    return _MESSAGES.get(error.code) or (error.__doc__ or "").replace("!r}", "}")
+
+
+def _fields() -> str:
+    intro = (
+        "What `errors[].code` and an event's `error.code` say. *Quarantines*: the event is stored "
+        "and counts as soon as what it lacks is there."
+    )
+    rows = ([code(name), meaning] for name, meaning in sorted(FIELD_CODES.items()))
+    return "\n\n".join([intro, table(["code", "meaning"], rows)])
+
+
+def codes_in_use(folder: Path) -> set[str]:
+    """Every code that the source under `folder` can answer with."""
+    found = {*_CLASS_CODES, *REASONS}
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            found.update(_codes_of(node))
+    return found
+
+
+def _codes_of(node: ast.AST) -> Iterator[str]:
+    """The codes in a call that makes an error, or in a table of codes."""
+    if isinstance(node, ast.Call):
+        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        if name in _CALLS and len(node.args) >= 3:
+            yield from _constants(node.args[-2])
+        elif name == "problem" and len(node.args) >= 2:
+            yield from _constants(node.args[1])
+    elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+        target = ast.unparse(node.targets[0])
+        if target.lower().endswith("codes"):
+            for value in node.value.values:
+                yield from _constants(value)
+
+
+def _constants(node: ast.AST | None) -> Iterator[str]:
+    if isinstance(node, ast.IfExp):
+        yield from _constants(node.body)
+        yield from _constants(node.orelse)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        if _CODE.fullmatch(node.value):
+            yield node.value

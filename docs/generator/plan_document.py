@@ -1,0 +1,234 @@
+"""The page of the plan and meter documents, asked from the parser itself.
+
+For each kind of object the parser is given a small right one that notes which fields it asks for.
+Leaving a field out shows whether it is needed, and a wrong value makes the parser say what is
+right. Owns only what each field means; a field without a meaning, or the reverse, is an error.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from docs.generator.markdown import code, page, table
+from taximeter.domain.catalog import plan as shapes
+from taximeter.domain.catalog.document import parse_meter, parse_plan
+from taximeter.domain.catalog.meter import Meter
+from taximeter.kernel.errors import Invalid
+
+Document = dict[str, Any]
+_WRONG = 0.5  # of no field's kind: texts, lists, objects, choices, whole numbers and quoted ones
+_SHORT = {
+    "1 to 128 letters, digits": "a key",
+    "in quotes, as text": "text",
+    "in quotes, such as": "a number",
+    "a name such as model": "a property",
+}
+_CURE = re.compile(r"\b(?:Say|Write it) (.*?)\.?$", re.DOTALL)
+
+MEANINGS = {
+    "aggregation": "How events become a quantity",
+    "allow_negative": "Whether a negative value counts; else the event is quarantined",
+    "amount": "The fee",
+    "Discount amount": "The amount off",
+    "Model package amount": "The price of each package begun",
+    "asset": "What the price is counted in: the plan's currency unless said",
+    "currency": "What invoices are in",
+    "description": "What counts and what does not, for people",
+    "dimensions": "The properties of the event that tell usage apart",
+    "discount": "Off the price: `percent` or `amount`",
+    "event_type": "The type of the events that count",
+    "filter": "Which events count: for each property the values that do",
+    "flat": "A fee, once when the tier is entered",
+    "free": "Units free of charge, before packages",
+    "grace": "How long a draft waits for late usage after its period",
+    "included": "Units free in each period, before the model",
+    "key": "Its name in the API",
+    "match": "The dimension values that it asks for",
+    "maximum": "At most this for a period",
+    "meter": "The meter whose quantity is priced",
+    "minimum": "At least this for a period",
+    "Plan minimum": "At least this for a period over all prices",
+    "model": "How the quantity becomes an amount; see below",
+    "name": "What people read",
+    "otherwise": "What becomes of usage that no rate matches: `quarantine`, `zero` or a model",
+    "per": "So many units are what `unit` prices",
+    "percent": "Percent off",
+    "period": "How long a period is; a price's own may differ from its plan's",
+    "prices": "What the plan charges",
+    "rates": "A model for each combination of dimension values; most matched wins, then the first",
+    "settle": "Where it is paid: `invoice`, or `wallet` at once from credits",
+    "size": "Units in a package",
+    "tiers": "In ascending order; the last may be without end",
+    "timing": "Billed before (`advance`) or after (`arrears`) the period",
+    "type": "What kind of price it is",
+    "unit": "The price of `per` units",
+    "Meter unit": "What is counted, for people",
+    "up_to": "The tier's last unit; left out: without end",
+    "value": "The property of the event's data that is metered",
+}
+
+
+class _Watched(dict[str, Any]):
+    """An object of a document that notes which fields are asked for."""
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        super().__init__(content)
+        self.asked: dict[str, None] = {}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked[key] = None
+        return super().get(key, default)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of object: a right one, and how the parser is given it."""
+
+    title: str
+    note: str
+    sample: Document
+    parse: Callable[[Document], object]
+    fields: tuple[str, ...] | None = None  # those to show, where others show the rest
+
+
+def render() -> str:
+    """The page."""
+    kinds = list(_kinds())
+    intro = (
+        "A plan as `PUT /v1/plans/{key}` and `taximeter plan` take it, and a meter as "
+        "`PUT /v1/meters/{key}` does. Numbers stand in quotes, so that they stay exact. A key has "
+        "1 to 128 letters, digits or `. _ : @ -` and starts with a letter or digit. A property is "
+        "a name in an event's `data`; `usage.model` is one inside another. Unknown fields are "
+        "refused."
+    )
+    return page("Plan and meter documents", intro, (_section(kind) for kind in kinds))
+
+
+def _section(kind: _Kind) -> str:
+    rows = [
+        [
+            code(name),
+            "yes" if _is_needed(kind, name) else "",
+            _values(kind, name),
+            MEANINGS.get(f"{kind.title} {name}") or MEANINGS[name],
+        ]
+        for name in _asked(kind)
+        if kind.fields is None or name in kind.fields
+    ]
+    example = yaml.safe_dump(kind.sample, default_flow_style=True, sort_keys=False, width=1000)
+    return "\n\n".join(
+        [
+            f"## {kind.title}",
+            kind.note,
+            table(["field", "needed", "value", "meaning"], rows),
+            f"```yaml\n{example.strip()}\n```",
+        ]
+    )
+
+
+def _asked(kind: _Kind) -> list[str]:
+    """The fields that the parser reads in such an object, in its order."""
+    watched = _Watched(kind.sample)
+    kind.parse(watched)
+    return list(watched.asked)
+
+
+def _findings(kind: _Kind, sample: Document, name: str) -> list[tuple[str, str]]:
+    """Code and sentence of what is wrong with the field `name` of `sample`."""
+    try:
+        kind.parse(sample)
+    except Invalid as error:
+        return [(f.code, f.detail) for f in error.errors if f.path.rpartition(".")[2] == name]
+    return []
+
+
+def _is_needed(kind: _Kind, name: str) -> bool:
+    left = {key: value for key, value in kind.sample.items() if key != name}
+    return any(found == "required" for found, _ in _findings(kind, left, name))
+
+
+def _values(kind: _Kind, name: str) -> str:
+    """What the parser says is right, where it was given something wrong."""
+    found = _findings(kind, {**kind.sample, name: _WRONG}, name)
+    assert found, f"the parser takes anything as {name} of a {kind.title}"
+    cure = _CURE.search(found[0][1])
+    words = cure[1] if cure else ""
+    return next((short for start, short in _SHORT.items() if words.startswith(start)), words)
+
+
+def _plan(**fields: Any) -> Document:
+    return {"key": "scale", "currency": "USD", "period": "month", **fields}
+
+
+def _usage(**fields: Any) -> Document:
+    return {"key": "tokens", "type": "usage", "meter": "tokens", **fields}
+
+
+def _parse_price(price: Document) -> object:
+    return parse_plan(_plan(prices=[price]))
+
+
+def _parse_tier(tier: Document) -> object:
+    return _parse_price(_usage(model="graduated", tiers=[tier]))
+
+
+def _parse_rate(rate: Document) -> object:
+    return _parse_price(_usage(model="dimensional", dimensions=["model"], rates=[rate]))
+
+
+def _parse_discount(discount: Document) -> object:
+    return _parse_price({"key": "fee", "type": "flat", "amount": "1", "discount": discount})
+
+
+def _note(shape: type) -> str:
+    return " ".join((shape.__doc__ or "").split())
+
+
+def _kinds() -> Iterator[_Kind]:
+    fee: Document = {"key": "platform", "type": "flat", "amount": "499.00"}
+    seats: Document = {"key": "seats", "type": "seat", "model": "per_unit", "unit": "20.00"}
+    meter: Document = {"event_type": "llm.completion", "aggregation": "sum", "value": "tokens"}
+    yield _Kind("Plan", "One version of a plan.", _plan(prices=[fee]), parse_plan)
+    yield _Kind("Flat price", "A fee for each period.", fee, _parse_price)
+    yield _Kind(
+        "Seat price", "A fee for each seat; the subscription says how many.", seats, _parse_price,
+        ("key", "type", "model", "asset", "period", "discount", "name", "timing"),
+    )  # fmt: skip
+    yield _Kind(
+        "Usage price",
+        "A price for what a meter counts. In this order: `included`, the model, `discount`, "
+        "`maximum`, `minimum`.",
+        _usage(model="per_unit", unit="0.30"), _parse_price,
+        ("key", "type", "meter", "model", "settle", "asset", "period", "discount", "name",
+         "included", "maximum", "minimum"),
+    )  # fmt: skip
+    yield from _models()
+    yield _Kind(
+        "Tier", _note(shapes.Tier), {"up_to": "1000", "unit": "0.30", "flat": "5"}, _parse_tier
+    )
+    yield _Kind(
+        "Rate", _note(shapes.Rate), {"match": {"model": "large"}, "unit": "14"}, _parse_rate,
+        ("match", "model"),
+    )  # fmt: skip
+    yield _Kind("Discount", "Exactly one of the two.", {"percent": "10"}, _parse_discount)
+    yield _Kind("Meter", _note(Meter), meter, lambda body: parse_meter("m", body, version=1))
+
+
+def _models() -> Iterator[_Kind]:
+    tier = {"up_to": "1000", "unit": "0.30"}
+    rate = {"match": {"model": "large"}, "unit": "14", "per": "1000000"}
+    models: tuple[tuple[str, type, Document], ...] = (
+        ("per_unit", shapes.PerUnit, {"unit": "1.75", "per": "1000000"}),
+        ("package", shapes.Package, {"amount": "10", "size": "1000"}),
+        ("graduated", shapes.Graduated, {"tiers": [tier, {"unit": "0.20"}]}),
+        ("volume", shapes.Volume, {"tiers": [tier, {"unit": "0.20"}]}),
+        ("stairstep", shapes.Stairstep, {"tiers": [{"up_to": "1000", "flat": "49"}]}),
+        ("dimensional", shapes.Dimensional, {"dimensions": ["model"], "rates": [rate]}),
+    )
+    own = ("unit", "per", "amount", "size", "free", "tiers", "dimensions", "rates", "otherwise")
+    for name, shape, fields in models:
+        note = _note(shape).partition(" `by_shape`")[0]
+        yield _Kind(f"Model {name}", note, _usage(model=name, **fields), _parse_price, own)

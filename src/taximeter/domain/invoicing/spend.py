@@ -1,0 +1,176 @@
+"""What a subscription's billing period has cost so far, and what it will have at its end.
+
+Owns what belongs to a period's spend and the forecast. Amounts are rounded as the invoice will
+round them, line by line, so both say the same to the cent; what settles from a wallet is exact.
+
+A period's spend is its fees as they fall due and the usage that its invoice will bill. The
+forecast is a run rate: what has been used since a price began to count, times the whole span over
+the time gone by, rated again, so that tiers and included units count as they will; a quantity that
+does not grow with time (a maximum, distinct values) stays. Fees that fall due by the end are added
+in full, and the plan's minimum is met.
+"""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from taximeter.domain.catalog.plan import Price, Settle, UsagePrice
+from taximeter.domain.invoicing.lines import Line, fee_lines, minimum_line, sum_of, usage_lines
+from taximeter.domain.rating.rate import Usage, rate_price
+from taximeter.domain.subscription.charges import (
+    boundaries,
+    closed_period,
+    fees_belonging_to,
+    minimum_at,
+)
+from taximeter.domain.subscription.subscription import Segment, Subscription, segments_in
+from taximeter.kernel.quantity import ZERO, divide
+from taximeter.kernel.times import Duration, Period
+
+SegmentKey = tuple[str, datetime]
+FORECAST_METHOD = "run_rate"
+
+_INSTANT = timedelta(microseconds=1)
+_LONGEST = Duration(months=13, days=0, seconds=0)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSpend:
+    """One price's part of a period's spend: so far, and as forecast for the period's end."""
+
+    price: str
+    name: str
+    asset: str
+    settle: Settle
+    quantity: Decimal
+    amount: Decimal
+    forecast: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """A period's spend. `total` and `forecast` add up what is in the plan's currency, however it
+    settles; credit units stand in `prices` alone.
+    """
+
+    period: Period
+    currency: str
+    prices: tuple[PriceSpend, ...]
+    total: Decimal
+    forecast: Decimal
+
+
+def open_period(subscription: Subscription, at: datetime) -> Period | None:
+    """The billing period that is open at `at`: from the last billing boundary to the next; None
+    before the subscription's start and after its end.
+    """
+    if at < subscription.starts_at:
+        return None
+    until = _LONGEST.after(at, subscription.anchor.timezone)
+    following = next(boundaries(subscription, at, until), None)
+    if following is None:
+        return None
+    period = closed_period(subscription, following)
+    return period if at in period else None
+
+
+def usage_segments(subscription: Subscription, period: Period) -> tuple[Segment, ...]:
+    """The segments of usage prices that the invoice of `period` bills: those that end with it or
+    within it.
+    """
+    return tuple(
+        segment
+        for segment in segments_in(subscription, period)
+        if isinstance(segment.price, UsagePrice) and period.start < segment.span.end <= period.end
+    )
+
+
+def segment_key(segment: Segment) -> SegmentKey:
+    """By what a segment's usage is found: its price and its start."""
+    return segment.price.key, segment.span.start
+
+
+def spend_of(
+    subscription: Subscription,
+    period: Period,
+    at: datetime,
+    usage: Mapping[SegmentKey, Usage],
+    growing: Set[str],
+) -> Spend:
+    """The spend of the open `period` at `at`. `usage` has the totals of its segments; the meters
+    in `growing` are those whose quantity adds up over time.
+    """
+    segments = usage_segments(subscription, period)
+    now = Period(period.start, min(at + _INSTANT, period.end))
+    so_far = [*fee_lines(fees_belonging_to(subscription, now))]
+    at_end = [*fee_lines(fees_belonging_to(subscription, period))]
+    for segment in segments:
+        used = usage.get(segment_key(segment), ())
+        so_far += _lines(segment, used)
+        at_end += _lines(segment, _projected(segment, used, at, growing))
+    currency = subscription.phases[0].plan.currency
+    prices = _by_price(subscription, so_far, at_end)
+    return Spend(
+        period, currency, prices, total=_in(currency, so_far),
+        forecast=_in(currency, at_end) + _true_up(subscription, period, currency, at_end),
+    )  # fmt: skip
+
+
+def run_rate(quantity: Decimal, span: Period, at: datetime) -> Decimal:
+    """What `quantity`, counted since the start of `span`, will be at its end if it goes on as it
+    did: times the whole span over the time gone by at `at`. As it is before the start and after
+    the end.
+    """
+    gone, whole = (at - span.start) // _INSTANT, (span.end - span.start) // _INSTANT
+    if not 0 < gone < whole:
+        return quantity
+    return divide(quantity * whole, Decimal(gone))
+
+
+def _projected(segment: Segment, used: Usage, at: datetime, growing: Set[str]) -> Usage:
+    assert isinstance(segment.price, UsagePrice)
+    if segment.price.meter not in growing:
+        return used
+    return [(dimensions, run_rate(quantity, segment.span, at)) for dimensions, quantity in used]
+
+
+def _lines(segment: Segment, used: Usage) -> tuple[Line, ...]:
+    assert isinstance(segment.price, UsagePrice)
+    return usage_lines(segment, rate_price(segment.price, used))
+
+
+def _by_price(
+    subscription: Subscription, so_far: Sequence[Line], at_end: Sequence[Line]
+) -> tuple[PriceSpend, ...]:
+    """One entry a price that has a line, in the order in which the prices are written."""
+    found = []
+    prices: dict[str, Price] = {}
+    for phase in subscription.phases:
+        prices |= {price.key: price for price in phase.plan.prices}
+    for key, price in prices.items():
+        now = [line for line in so_far if line.price == key]
+        end = [line for line in at_end if line.price == key]
+        if not now and not end and not isinstance(price, UsagePrice):
+            continue
+        fees = [line.quantity for line in now if line.kind == "fee"]
+        quantity = fees[-1] if fees else sum((line.quantity for line in now), ZERO)
+        settle: Settle = price.settle if isinstance(price, UsagePrice) else "invoice"
+        found.append(
+            PriceSpend(key, price.name, price.asset, settle, quantity, sum_of(now), sum_of(end))
+        )
+    return tuple(found)
+
+
+def _true_up(
+    subscription: Subscription, period: Period, currency: str, at_end: Sequence[Line]
+) -> Decimal:
+    minimum = minimum_at(subscription, period.end)
+    if minimum is None:
+        return ZERO
+    line = minimum_line(minimum, [line for line in at_end if line.asset == currency])
+    return ZERO if line is None else line.amount
+
+
+def _in(currency: str, lines: Sequence[Line]) -> Decimal:
+    return sum_of(line for line in lines if line.asset == currency)

@@ -1,0 +1,140 @@
+"""What customers have spent in their open billing periods, and the forecast for their ends.
+
+Owns the reading of totals for many customers at once, in a fixed number of statements.
+Spend is true at the instant of the answer: it is rated from the totals of that moment.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.invoicing.spend import (
+    SegmentKey,
+    Spend,
+    open_period,
+    segment_key,
+    spend_of,
+    usage_segments,
+)
+from taximeter.domain.rating.rate import Usage
+from taximeter.domain.subscription.customer import Customer, CustomerTerms
+from taximeter.domain.subscription.subscription import Segment, Subscription
+from taximeter.kernel.errors import NotFound
+from taximeter.kernel.quantity import ZERO
+from taximeter.kernel.times import Period
+from taximeter.services.context import Connection, Context
+from taximeter.services.dimensions import dimensions_of
+from taximeter.storage import terms as term_storage
+from taximeter.storage import totals as total_storage
+
+GROWING = ("count", "sum")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUsage:
+    """The totals of the segments that a subscription's open period will bill."""
+
+    subscription: Subscription
+    period: Period
+    segments: tuple[Segment, ...]
+    usage: Mapping[SegmentKey, Usage]
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionSpend:
+    """The spend of one subscription's open period."""
+
+    subscription: Subscription
+    spend: Spend
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerSpend:
+    """A customer's spend at `at`: one part for each subscription with an open period."""
+
+    customer: Customer
+    at: datetime
+    parts: tuple[SubscriptionSpend, ...]
+
+    @property
+    def period(self) -> Period | None:
+        """From the first of the open periods' starts to the last of their ends; None: none."""
+        if not self.parts:
+            return None
+        periods = [part.spend.period for part in self.parts]
+        return Period(min(p.start for p in periods), max(p.end for p in periods))
+
+    @property
+    def total(self) -> Decimal:
+        """What was spent so far, in the customer's currency."""
+        return sum((part.spend.total for part in self.parts), ZERO)
+
+    @property
+    def forecast(self) -> Decimal:
+        """What will have been spent at the periods' ends, in the customer's currency."""
+        return sum((part.spend.forecast for part in self.parts), ZERO)
+
+
+async def get_spend(context: Context, customer: str) -> CustomerSpend:
+    """The customer's spend now. Raises `NotFound`."""
+    async with context.pool.connection() as connection:
+        terms = await term_storage.customer_terms(connection, [customer])
+        if customer not in terms:
+            raise NotFound(kind="customer", key=customer)
+        found = await read_spend(connection, [terms[customer]], context.clock.now())
+    return found[0]
+
+
+async def read_spend(
+    connection: Connection, terms: Sequence[CustomerTerms], at: datetime
+) -> list[CustomerSpend]:
+    """The spend at `at` of each of these customers, in their order."""
+    growing = growing_meters(await term_storage.current_meters(connection))
+    return spends_of(terms, await read_open_usage(connection, terms, at), at, growing)
+
+
+def growing_meters(meters: Iterable[Meter]) -> Set[str]:
+    """The keys of the meters whose quantity adds up over time."""
+    return {meter.key for meter in meters if meter.aggregation in GROWING}
+
+
+async def read_open_usage(
+    connection: Connection, terms: Sequence[CustomerTerms], at: datetime
+) -> list[OpenUsage]:
+    """The usage of every subscription of these customers with a period open at `at`."""
+    periods = [
+        (subscription, period, usage_segments(subscription, period))
+        for one in terms
+        for subscription in one.subscriptions
+        if (period := open_period(subscription, at)) is not None
+    ]
+    keys = [
+        (subscription.customer, subscription.id, *segment_key(segment))
+        for subscription, _, segments in periods
+        for segment in segments
+    ]
+    usage: dict[tuple[str, str], dict[SegmentKey, Usage]] = {}
+    totals = await total_storage.segment_totals(connection, keys)
+    for (customer, subscription_id, price, start), rows in totals.items():
+        used = [(dimensions_of(text), quantity) for text, quantity in rows]
+        usage.setdefault((customer, subscription_id), {})[price, start] = used
+    return [
+        OpenUsage(one, period, segments, usage.get((one.customer, one.id), {}))
+        for one, period, segments in periods
+    ]
+
+
+def spends_of(
+    terms: Sequence[CustomerTerms], found: Iterable[OpenUsage], at: datetime, growing: Set[str]
+) -> list[CustomerSpend]:
+    """The spend at `at` of each of these customers, of whom `found` is the open usage."""
+    parts: dict[str, list[SubscriptionSpend]] = {}
+    for one in found:
+        spend = spend_of(one.subscription, one.period, at, one.usage, growing)
+        part = SubscriptionSpend(one.subscription, spend)
+        parts.setdefault(one.subscription.customer, []).append(part)
+    return [
+        CustomerSpend(one.customer, at, tuple(parts.get(one.customer.key, ()))) for one in terms
+    ]

@@ -1,0 +1,401 @@
+"""A second, naive biller: it recomputes what all invoices of an instance must say together.
+
+Shares no code with the product and reads only what the API shows: the raw events, the documents
+of meters and plans, the phases of subscriptions. It folds event by event, rates unit by unit
+(tests/naive_rater.py), counts in fractions and rounds each line once.
+
+When usage arrived does not matter to it: usage lines and later adjustments of a segment must add
+up to the price of all its events; fees to what each day of each phase costs; wallet entries to the
+price of all that settles from a wallet.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from typing import Any
+
+from tests.naive_rater import model_amount, number, printed, usage_lines
+from tests.scenarios.naive_calendar import days, instant, period_around
+from tests.scenarios.story import Json, Story
+
+DIGITS = {"USD": 2, "EUR": 2, "JPY": 0, "BHD": 3}
+FAR = instant("9000-01-01T00:00:00Z")
+Span = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A phase of a subscription, with its plan's document."""
+
+    start: datetime
+    end: datetime
+    plan: Json
+    quantities: Json
+    proration: str
+
+    def price(self, key: str) -> Json | None:
+        return next((one for one in self.plan["prices"] if one["key"] == key), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A subscription as the API shows it."""
+
+    id: str
+    key: str | None
+    anchor: datetime
+    timezone: str
+    cancelled: bool
+    phases: tuple[Phase, ...]
+
+    @property
+    def end(self) -> datetime:
+        return self.phases[-1].end
+
+    def price_keys(self) -> list[str]:
+        return list(dict.fromkeys(p["key"] for phase in self.phases for p in phase.plan["prices"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Over which the quantity of one price accumulates."""
+
+    contract: str
+    price: str
+    span: Span
+
+
+@dataclass(slots=True)
+class Fold:
+    """The events of one segment and one set of dimension values, folded one by one."""
+
+    document: Json
+    quantity: Fraction | None = None
+    latest: tuple[Any, ...] = ()
+    members: set[str] | None = None
+
+    def add(self, aggregation: str, value: Any, order: tuple[Any, ...]) -> None:
+        if aggregation == "unique":
+            self.members = (self.members or set()) | {str(value)}
+            self.quantity = Fraction(len(self.members))
+            return
+        found = number(value)
+        before = self.quantity
+        if before is None or (aggregation == "latest" and order > self.latest):
+            self.quantity, self.latest = found, order
+        elif aggregation in ("sum", "count"):
+            self.quantity = before + found
+        elif aggregation in ("max", "min"):
+            self.quantity = max(before, found) if aggregation == "max" else min(before, found)
+
+
+async def audit(story: Story) -> None:
+    """Recompute every invoice of every customer and compare."""
+    meters = await story.everything("/v1/meters")
+    for customer in await story.everything("/v1/customers"):
+        await _audit_customer(story, customer, meters)
+
+
+async def _audit_customer(story: Story, customer: Json, meters: Sequence[Json]) -> None:
+    key = customer["key"]
+    contracts = [
+        await _contract(story, one)
+        for one in await story.everything("/v1/subscriptions", customer=key)
+    ]
+    events = await story.everything("/v1/events", customer=key, status="accepted")
+    folds = _fold(contracts, meters, events)
+    expected = _rated(folds, wallet=False)
+    digits = DIGITS[customer["currency"]]
+    for contract in contracts:
+        invoices = await story.everything("/v1/invoices", customer=key, subscription=contract.id)
+        upcoming = await _upcoming(story, key, contract.id)
+        every = [*invoices, *([upcoming] if upcoming else [])]
+        for invoice in every:
+            check_arithmetic(invoice, digits)
+        lines = [line for invoice in every for line in invoice["lines"]]
+        until = instant(upcoming["period"]["to"]) if upcoming else contract.end
+        _check_usage(contract, expected, lines, until, digits)
+        _check_fees(contract, lines, until)
+        _check_minimums(contract, every, expected, digits)
+    await _check_wallets(story, key, contracts, _rated(folds, wallet=True))
+
+
+async def _contract(story: Story, found: Json) -> Contract:
+    phases = []
+    for phase in found["phases"]:
+        path = f"/v1/plans/{phase['plan']}"
+        plan = await story.ask("GET", path, params={"version": phase["version"]})
+        end = FAR if phase["ends_at"] is None else instant(phase["ends_at"])
+        phases.append(
+            Phase(instant(phase["starts_at"]), end, plan, phase["quantities"], phase["proration"])
+        )
+    return Contract(
+        found["id"], found["key"], datetime.fromisoformat(found["anchor"]), found["timezone"],
+        found["cancelled_at"] is not None, tuple(phases),
+    )  # fmt: skip
+
+
+async def _upcoming(story: Story, customer: str, subscription: str) -> Json | None:
+    path = f"/v1/customers/{customer}/upcoming_invoice"
+    answer = await story.client.get(path, params={"subscription": subscription})
+    assert answer.status_code in (200, 404), answer.text
+    return answer.json() if answer.status_code == 200 else None
+
+
+def _fold(
+    contracts: Sequence[Contract], meters: Sequence[Json], events: Sequence[Json]
+) -> dict[Segment, dict[tuple[tuple[str, str], ...], Fold]]:
+    folds: dict[Segment, dict[tuple[tuple[str, str], ...], Fold]] = defaultdict(dict)
+    for event in events:
+        at = instant(event["time"])
+        for meter in meters:
+            if meter["event_type"] != event["type"] or not _passes(meter, event["data"]):
+                continue
+            count = meter["aggregation"] == "count"
+            value = 1 if count else event["data"][meter["value"]]
+            names = meter.get("dimensions", [])
+            values = tuple((name, _text(event["data"].get(name))) for name in names)
+            order = (at, instant(event["received_at"]), event["source"], event["id"])
+            for contract, phase, price in _targets(contracts, meter["key"], event, at):
+                segment = Segment(contract.id, price["key"], _segment(contract, phase, price, at))
+                fold = folds[segment].setdefault(values, Fold(price))
+                fold.add(meter["aggregation"], value, order)
+    return folds
+
+
+def _passes(meter: Json, data: Json) -> bool:
+    return all(_text(data.get(name)) in wanted for name, wanted in meter.get("filter", {}).items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+def _targets(
+    contracts: Sequence[Contract], meter: str, event: Json, at: datetime
+) -> Iterator[tuple[Contract, Phase, Json]]:
+    for contract in contracts:
+        if event["subscription"] not in (None, contract.id, contract.key):
+            continue
+        for phase in contract.phases:
+            prices = [one for one in phase.plan["prices"] if one.get("meter") == meter]
+            if phase.start <= at < phase.end and prices:
+                yield from ((contract, phase, price) for price in prices)
+                return
+
+
+def _unit(phase: Phase, price: Json) -> str:
+    return str(price.get("period") or phase.plan["period"])
+
+
+def _segment(contract: Contract, phase: Phase, price: Json, at: datetime) -> Span:
+    unit = _unit(phase, price)
+    start, end = period_around(contract.anchor, contract.timezone, unit, at)
+
+    def same(other: Phase) -> bool:
+        found = other.price(price["key"])
+        return found == price and _unit(other, found) == unit
+
+    index = contract.phases.index(phase)
+    first = last = index
+    while first > 0 and same(contract.phases[first - 1]):
+        first -= 1
+    while last + 1 < len(contract.phases) and same(contract.phases[last + 1]):
+        last += 1
+    return max(start, contract.phases[first].start), min(end, contract.phases[last].end)
+
+
+def _rated(
+    folds: dict[Segment, dict[tuple[tuple[str, str], ...], Fold]], *, wallet: bool
+) -> dict[Segment, list[Fraction]]:
+    """The exact amount of each line of each segment."""
+    amounts = {}
+    for segment, by_values in folds.items():
+        document = next(iter(by_values.values())).document
+        if (document.get("settle") == "wallet") == wallet:
+            usage = [(dict(values), fold.quantity or Fraction(0)) for values, fold in by_values.items()]
+            amounts[segment] = usage_lines(document, usage)
+    return amounts
+
+
+def check_arithmetic(invoice: Json, digits: int) -> None:
+    """Lines, subtotal, total and what is due add up, and each line is rounded once."""
+    where = f"invoice {invoice['number'] or invoice['id']} of {invoice['customer']}"
+    for line in invoice["lines"]:
+        if line["kind"] in ("fee", "usage"):
+            assert line["amount"] == printed(number(line["exact"]), digits), (where, line)
+        steps = sum((number(step["amount"]) for step in line["tiers"]), Fraction(0))
+        assert steps == number(line["exact"]), (where, line)
+    value = {name: number(invoice[name]) for name in (
+        "subtotal", "discount", "credits", "tax", "total", "paid_credits", "amount_paid",
+        "amount_due",
+    )}  # fmt: skip
+    lines = sum((number(line["amount"]) for line in invoice["lines"]), Fraction(0))
+    assert value["subtotal"] == lines, where
+    deductions = value["discount"] + value["credits"]
+    assert value["total"] == value["subtotal"] - deductions + value["tax"], where
+    due = value["total"] - value["paid_credits"] - value["amount_paid"]
+    assert value["amount_due"] == due, where
+
+
+def _spans(line: Json) -> Span:
+    return instant(line["period"]["from"]), instant(line["period"]["to"])
+
+
+def _check_usage(
+    contract: Contract, expected: dict[Segment, list[Fraction]], lines: Sequence[Json],
+    until: datetime, digits: int,
+) -> None:  # fmt: skip
+    billed: dict[Segment, Fraction] = defaultdict(Fraction)
+    for line in lines:
+        if line["kind"] in ("usage", "adjustment"):
+            billed[Segment(contract.id, line["price"], _spans(line))] += number(line["amount"])
+    mine = {
+        segment: exact
+        for segment, exact in expected.items()
+        if segment.contract == contract.id and segment.span[1] <= until
+    }
+    for segment, exact in mine.items():
+        want = sum((number(printed(one, digits)) for one in exact), Fraction(0))
+        assert billed[segment] == want, f"{segment}: billed {billed[segment]}, used {want}"
+    for segment in billed.keys() - mine.keys():
+        document = _document_at(contract, segment)
+        want = sum((number(printed(x, digits)) for x in usage_lines(document, [])), Fraction(0))
+        assert billed[segment] == want, f"{segment}: billed {billed[segment]} without usage"
+
+
+def _document_at(contract: Contract, segment: Segment) -> Json:
+    start = segment.span[0]
+    phase = next(one for one in contract.phases if one.start <= start < one.end)
+    price = phase.price(segment.price)
+    assert price is not None, f"{segment} is billed by a price that did not apply"
+    return price
+
+
+def _check_fees(contract: Contract, lines: Sequence[Json], until: datetime) -> None:
+    """The exact fees of each price add up to what each day of each phase costs."""
+    for key in contract.price_keys():
+        documents = [(phase, phase.price(key)) for phase in contract.phases]
+        fees = [(phase, one) for phase, one in documents if one and one["type"] != "usage"]
+        if not fees:
+            continue
+        assert len({_unit(phase, one) for phase, one in fees}) == 1, "one grid a fee"
+        mine = [line for line in lines if line["kind"] == "fee" and line["price"] == key]
+        billed = sum((number(line["exact"]) for line in mine), Fraction(0))
+        cut = _owed(contract, fees, until, cut=True)
+        whole = _owed(contract, fees, until, cut=False)
+        wanted = [cut, whole] if contract.cancelled else [cut]
+        assert any(abs(billed - one) < Fraction(1, 10**9) for one in wanted), (
+            f"{contract.id} {key}: billed {float(billed)}, owed {[float(one) for one in wanted]}"
+        )
+
+
+def _owed(
+    contract: Contract, fees: Sequence[tuple[Phase, Json]], until: datetime, *, cut: bool
+) -> Fraction:
+    """What is due by `until`; with `cut` the subscription's end cuts the fee of its period."""
+    advance = fees[0][1].get("timing", "advance") == "advance"
+    unit = _unit(*fees[0])
+    owed = Fraction(0)
+    at = contract.phases[0].start
+    while at < contract.end and (at <= until if advance else True):
+        start, end = period_around(contract.anchor, contract.timezone, unit, at)
+        if not advance and min(end, contract.end) > until:
+            break
+        for phase, document in fees:
+            begin, finish = phase.start, phase.end
+            if finish == contract.end and not cut:
+                finish = FAR
+            quantity = phase.quantities.get(document["key"])
+            fee = _fee(document, quantity)
+            owed += fee * _share(contract, (start, end), (begin, finish), phase, until, advance)
+        at = end
+    return owed
+
+
+def _fee(document: Json, quantity: str | None) -> Fraction:
+    percent = number((document.get("discount") or {}).get("percent", 0))
+    if document["type"] == "flat":
+        amount = number(document["amount"])
+    else:
+        assert quantity is not None
+        amount = model_amount(document, number(quantity))
+    return amount * (100 - percent) / 100
+
+
+def _share(
+    contract: Contract, period: Span, phase_span: Span, phase: Phase, until: datetime, advance: bool
+) -> Fraction:
+    """How much of the period the phase holds, by the cuts that it and the next ask for."""
+    index = contract.phases.index(phase)
+    following = contract.phases[index + 1] if index + 1 < len(contract.phases) else None
+
+    def cut_at(at: datetime, proration: str) -> Fraction:
+        if at <= period[0]:
+            return Fraction(0)
+        if at >= period[1]:
+            return Fraction(1)
+        if proration == "none":
+            return Fraction(1)  # it waits for the period's end
+        if proration == "by_second":
+            return Fraction((at - period[0]).total_seconds()) / Fraction(
+                (period[1] - period[0]).total_seconds()
+            )
+        whole = days(contract.timezone, period)
+        return Fraction(days(contract.timezone, (period[0], at)), whole)
+
+    first = index == 0
+    begin = cut_at(phase_span[0], "by_day" if first else phase.proration)
+    finish = cut_at(phase_span[1], following.proration if following else "by_day")
+    if advance and phase_span[0] > until:
+        return Fraction(0)
+    return max(Fraction(0), finish - begin)
+
+
+def _check_minimums(
+    contract: Contract, invoices: Sequence[Json], expected: dict[Segment, list[Fraction]],
+    digits: int,
+) -> None:  # fmt: skip
+    """Fees, usage and true-up of a period are no less than its minimum, and no true-up is left
+    that they do not need.
+    """
+    lines = [line for invoice in invoices for line in invoice["lines"]]
+    for invoice in invoices:
+        start, end = _spans(invoice)
+        phase = next((one for one in contract.phases if one.start <= start < one.end), None)
+        if start == end or phase is None or phase.plan.get("minimum") is None:
+            continue
+        covered = trueup = Fraction(0)
+        for line in lines:
+            since, until = _spans(line)
+            document = phase.price(line["price"]) if line["price"] else None
+            if line["kind"] == "minimum":
+                trueup += number(line["amount"]) if (since, until) == (start, end) else 0
+            elif line["kind"] == "fee" and document and document.get("timing") != "arrears":
+                covered += number(line["amount"]) if start <= since < end else 0
+            elif start < until <= end:
+                covered += number(line["amount"])
+        whole = period_around(contract.anchor, contract.timezone, phase.plan["period"], start)
+        share = Fraction(days(contract.timezone, (start, end)), days(contract.timezone, whole))
+        minimum = number(printed(number(phase.plan["minimum"]) * share, digits))
+        want = max(Fraction(0), minimum - covered)
+        assert trueup == want, f"{contract.id} {start}: true-up {float(trueup)}, not {float(want)}"
+
+
+async def _check_wallets(
+    story: Story, customer: str, contracts: Sequence[Contract],
+    expected: dict[Segment, list[Fraction]],
+) -> None:  # fmt: skip
+    entries = await story.everything(f"/v1/customers/{customer}/wallet_entries")
+    drawn: dict[str, Fraction] = defaultdict(Fraction)
+    for entry in entries:
+        if entry["kind"] == "draw":
+            drawn[entry["ref"]] -= number(entry["amount"])
+    used: dict[str, Fraction] = defaultdict(Fraction)
+    for segment, exact in expected.items():
+        used[f"{segment.contract}/{segment.price}"] += sum(exact, Fraction(0))
+    assert {ref: x for ref, x in drawn.items() if x} == {ref: x for ref, x in used.items() if x}

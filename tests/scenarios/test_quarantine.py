@@ -1,0 +1,130 @@
+"""Events that cannot be billed yet: kept, released once, billed in their own period."""
+
+from typing import Any
+
+from tests.scenarios.story import Story, amounts, event, totals, usage_price
+
+
+async def reasons(story: Story) -> dict[str, str]:
+    """Why each quarantined event waits."""
+    found = await story.everything("/v1/events", status="quarantined")
+    return {one["id"]: one["reason"] for one in found}
+
+
+async def test_a_customer_that_appears_later(story: Story) -> None:
+    await story.meter("calls")
+    await story.plan("p", usage_price("calls", "calls", unit="0.10"))
+    await story.advance("2026-01-20T00:00:00Z")
+    answer = await story.send(event("calls", "a", q=5), event("calls", "b", q=6))
+    assert (answer["accepted"], answer["quarantined"]) == (0, 2)
+    again = await story.send(event("calls", "a", q=5), event("calls", "b", q=7))
+    assert (again["duplicates"], again["rejected"]) == (1, 1)
+    assert await reasons(story) == {"a": "unknown_customer", "b": "unknown_customer"}
+
+    await story.advance("2026-02-03T00:00:00Z")
+    await story.customer()
+    assert await reasons(story) == {}
+    [row] = await story.usage("calls", customer="acme", window="month", **{"from": "2026-01-01T00:00:00Z"})
+    assert row["value"] == "11"
+    await story.subscribe("p", starts_at="2026-01-01T00:00:00Z")  # priced from its start on
+    await story.send(event("calls", "a", q=5))
+    await story.advance("2026-03-01T02:00:00Z")
+    assert totals(await story.invoices()) == ["1.10"]
+
+
+async def test_a_meter_that_appears_later(story: Story) -> None:
+    """The invoice of the month is final when its meter is made: it is adjusted on the next."""
+    await story.customer()
+    await story.meter("calls")
+    await story.meter("images", event_type="placeholder")
+    await story.plan(
+        "p", usage_price("calls", "calls", unit="0.10"), usage_price("x", "tokens", unit="1"),
+        usage_price("y", "tokens", unit="2"),
+    ) if False else None  # fmt: skip
+    await story.plan("p", usage_price("calls", "calls", unit="0.10"))
+    await story.subscribe("p")
+    answer = await story.send(event("calls", "a", q=1), event("tokens", "t", q=3))
+    assert (answer["accepted"], answer["quarantined"]) == (1, 1)
+    assert await reasons(story) == {"t": "no_meter"}
+    await story.advance("2026-01-10T00:00:00Z")
+    await story.meter("tokens")
+    assert await reasons(story) == {}
+    assert await story.usage("tokens", customer="acme", window="total", to="2026-01-31T00:00:00Z") != []
+
+
+async def test_a_rate_that_appears_later(story: Story) -> None:
+    """Quarantined for want of a rate in January; released in February by a new plan version that
+    has it: billed as January's, once, on the next invoice.
+    """
+    await story.customer()
+    await story.meter("minutes", dimensions=["speed"])
+
+    async def publish(*speeds: str) -> None:
+        rates = [{"match": {"speed": speed}, "unit": "1"} for speed in speeds]
+        await story.plan("p", usage_price(
+            "video", "minutes", model="dimensional", dimensions=["speed"], rates=rates,
+            otherwise="quarantine",
+        ))  # fmt: skip
+
+    await publish("fast")
+    subscription = await story.subscribe("p")
+    await story.advance("2026-01-20T00:00:00Z")
+    answer = await story.send(
+        event("minutes", "a", q=4, speed="fast"), event("minutes", "b", q=9, speed="turbo"),
+        event("minutes", "c", q=9),
+    )  # fmt: skip
+    assert (answer["accepted"], answer["quarantined"]) == (1, 2)
+    assert await reasons(story) == {"b": "unmatched_dimension", "c": "unmatched_dimension"}
+    await publish("fast", "turbo")
+    await story.change(subscription, version=2, at="2026-01-10T00:00:00Z", proration="none")
+    released = await story.ask("POST", "/v1/events/release", json={"customer": "acme"})
+    assert released == {"released": 1, "still_quarantined": 1}
+    assert await story.ask("POST", "/v1/events/release") == {"released": 0, "still_quarantined": 1}
+    await story.advance("2026-02-01T02:00:00Z")
+    [invoice] = await story.invoices()
+    assert amounts(invoice) == [("video", "4", "4.00"), ("video", "9", "9.00")]
+
+
+async def test_values_that_cannot_be_read_wait_for_a_new_version_of_the_meter(story: Story) -> None:
+    await story.customer()
+    await story.meter("calls")
+    await story.plan("p", usage_price("calls", "calls", unit="1"))
+    await story.subscribe("p")
+    bad: dict[str, Any] = {
+        "text": "many", "blank": "", "space": " 5", "full-width": "１２", "true": True,
+        "list": [1], "object": {"q": 1}, "null": None, "exponent": "1e3", "nan": "NaN",
+        "infinity": "Infinity", "comma": "1,5", "plus": "+1", "long": "1" * 19,
+    }  # fmt: skip
+    events = [event("calls", key, q=value) for key, value in bad.items()]
+    events += [event("calls", "missing"), event("calls", "negative", q=-1)]
+    answer = await story.send(*events, event("calls", "good", q="1.5"))
+    assert (answer["accepted"], answer["quarantined"]) == (1, len(events))
+    expected = dict.fromkeys(bad, "non_numeric_value")
+    expected |= {"null": "missing_value", "missing": "missing_value", "negative": "negative_value"}
+    assert await reasons(story) == expected
+    # Nobody is billed for them, and a release changes nothing while the meter is the same.
+    assert (await story.upcoming())["total"] == "1.50"
+    released = await story.ask("POST", "/v1/events/release")
+    assert released == {"released": 0, "still_quarantined": len(events)}
+    await story.meter("calls", allow_negative=True)
+    released = await story.ask("POST", "/v1/events/release")
+    assert released["released"] == 1
+    assert (await story.upcoming())["total"] == "0.50"
+
+
+async def test_a_released_event_of_a_finalized_month_is_adjusted(story: Story) -> None:
+    await story.customer()
+    await story.meter("calls")
+    await story.plan("p", usage_price("calls", "calls", unit="1"))
+    await story.subscribe("p", key="main")
+    await story.use(event("calls", "a", q=2))
+    answer = await story.send(event("calls", "b", q=3, subscription="second"))
+    assert answer["results"][0]["error"]["code"] == "unknown_subscription"
+    await story.advance("2026-02-10T00:00:00Z")
+    assert totals(await story.invoices()) == ["2.00"]
+    # It names a contract that is made later, from January on, at a price of its own.
+    await story.plan("q", usage_price("calls", "calls", unit="5"))
+    await story.subscribe("q", key="second", starts_at="2026-01-15T00:00:00Z", anchor="2026-01-01")
+    assert await reasons(story) == {}
+    await story.advance("2026-03-01T02:00:00Z")
+    assert totals(await story.invoices()) == ["2.00"]
