@@ -78,7 +78,7 @@ class Fold:
 
     def add(self, aggregation: str, value: Any, order: tuple[Any, ...]) -> None:
         if aggregation == "unique":
-            self.members = (self.members or set()) | {str(value)}
+            self.members = (self.members or set()) | {_text(value)}
             self.quantity = Fraction(len(self.members))
             return
         found = number(value)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from taximeter.domain.credit.wallet import Grant
-from taximeter.http.fields import (
+from taximeter.http.fields import KEY_PATTERN, (
     LIMIT,
     Body,
     Cursor,
@@ -30,18 +30,17 @@ from taximeter.services.balance import GrantBalance, WalletBalance
 from taximeter.services.grants import Entry, StoredGrant
 
 router = APIRouter(prefix="/v1", tags=["Credits"])
-ASSET_PATTERN = "^[A-Za-z][A-Za-z0-9_]{0,63}$"
 PRIORITY_DEFAULT = 50
 PRIORITY_MAX = 1000
 METERS_MAX = 100
 
-_is_asset = re.compile(ASSET_PATTERN[:-1] + r"\Z").match
+_is_asset = re.compile(KEY_PATTERN[:-1] + r"\Z").match
 
 
 def _asset(value: str) -> str:
     if not _is_asset(value):
-        raise ValueError("send a currency such as USD or a credit unit such as credits (a letter, "
-                         "then at most 63 letters, digits or _)")  # fmt: skip
+        raise ValueError("send a currency such as USD or the key of a credit unit, such as "
+                         "credits")  # fmt: skip
     return value
 
 
@@ -60,7 +59,7 @@ def _not_negative(value: Decimal) -> Decimal:
 Asset = Annotated[
     str,
     AfterValidator(_asset),
-    WithJsonSchema({"type": "string", "pattern": ASSET_PATTERN, "examples": ["USD"]}),
+    WithJsonSchema({"type": "string", "pattern": KEY_PATTERN, "examples": ["USD"]}),
 ]
 CustomerPath = Annotated[CustomerKey, Path(description="The customer's key")]
 GrantPath = Annotated[Name, Path(description="The grant's id")]

@@ -143,7 +143,7 @@ def merge_total(totals: dict[TotalKey, Total], part: Total) -> None:
     target, meter = part.target, part.meter
     key = (
         part.customer, target.subscription, target.price.key, target.segment.span.start,
-        meter.key, meter.version, part.values,
+        meter.key, meter.series, part.values,
     )  # fmt: skip
     total = totals.get(key)
     if total is None:
@@ -175,7 +175,7 @@ def _member_rows(total: Total) -> list[MemberRow]:
     return [
         MemberRow(
             total.customer, total.target.subscription, total.target.price.key,
-            total.target.segment.span.start, meter.key, meter.version,
+            total.target.segment.span.start, meter.key, meter.series,
             "\\x" + member_digest(dimensions, value).hex(),
         )
         for value in total.tally.members or ()
@@ -189,7 +189,7 @@ def _total_row(total: Total, fresh: set[MemberRow]) -> TotalRow:
         quantity = sum(row in fresh for row in _member_rows(total))
     return TotalRow(
         total.customer, total.target.subscription, total.target.price.key, span.start, span.end,
-        meter.key, meter.version, dimension_text(meter.dimensions, total.values),
+        meter.key, meter.series, dimension_text(meter.dimensions, total.values),
         meter.aggregation, quantity, tally.events, tally.latest,
     )  # fmt: skip
 

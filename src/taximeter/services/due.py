@@ -1,4 +1,4 @@
-"""What falls due by itself: closing of periods and finalizing of drafts.
+"""What falls due by itself: closing of periods, finalizing of drafts, repayment of debts.
 
 Owns the jobs and their order. Each is one small transaction that checks again under its lock, so
 several processes may run them at once and a crash costs nothing: what is due is read from the
@@ -13,6 +13,7 @@ import structlog
 from taximeter.services.billing import bill_due, finalize_invoice
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
+from taximeter.services.grants import next_repayment, repay_due
 from taximeter.storage import invoices, subscriptions
 
 JOBS_PER_ROUND = 200
@@ -26,6 +27,7 @@ async def next_due(context: Context) -> datetime | None:
     """The earliest instant at which a job falls due; it may have passed."""
     async with context.pool.connection() as connection:
         instants = [await subscriptions.next_due(connection), await invoices.next_due(connection)]
+    instants.append(await next_repayment(context))
     return min((at for at in instants if at is not None), default=None)
 
 
@@ -33,7 +35,7 @@ async def run_due(context: Context) -> int:
     """Run every job that is due now; returns how many ran. One that fails is logged and does not
     stop the others; it is tried again the next time.
     """
-    done = 0
+    done = await repay_due(context)
     failed: set[tuple[str, str]] = set()
     for _ in range(ROUNDS_MAX):
         jobs = [job for job in await _due(context) if job[0] not in failed]

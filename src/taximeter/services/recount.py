@@ -5,9 +5,11 @@ change is routed by the new terms, and wallets are charged the difference. Runs 
 transaction of the change, which holds ingestion off. Must not touch what is invoiced.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import UsagePrice
@@ -21,7 +23,6 @@ from taximeter.kernel.times import format_instant
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection
 from taximeter.services.count import (
-    Counted,
     Total,
     TotalKey,
     add_totals,
@@ -30,7 +31,7 @@ from taximeter.services.count import (
     targets_of,
     totals_of,
 )
-from taximeter.services.dimensions import dimensions_of
+from taximeter.services.dimensions import dimension_text, dimensions_of
 from taximeter.services.settle import Charge, SegmentKey, charge_wallets
 from taximeter.services.terms import CachedTerms
 from taximeter.storage import recount as storage
@@ -39,75 +40,151 @@ from taximeter.storage.recount import StoredTotal
 
 EVENTS_PER_STEP = 5_000
 
+_INSTANT = timedelta(microseconds=1)
+
 Rows = list[tuple[str, Decimal]]
+RowKey = tuple[str, str, datetime, str, int]
 
 
 async def recount(
-    transaction: Transaction, before: CustomerTerms, *, since: datetime
+    transaction: Transaction, before: CustomerTerms, *, since: datetime, field: str = "at"
 ) -> None:
     """Bring the totals of a customer, whose terms were `before`, in line with the terms as they
-    are now, for segments that reach past `since`.
+    are now, from `since` on.
 
-    Raises `Invalid` (`invoiced`) where such a segment is on a finalized invoice.
+    Raises `Invalid` (`invoiced`, of `field`) where that would change what a finalized invoice
+    counts.
     """
     connection, customer = transaction.connection, before.customer.key
     terms = (await term_storage.customer_terms(connection, [customer]))[customer]
     old = await storage.totals_after(connection, customer, since)
-    if not await storage.has_events(connection, customer, since):
-        await _cut(connection, terms, old)
-        return
-    if any(total.billed for total in old):
-        detail = f"Usage since {format_instant(since)} is invoiced already: choose a later time."
-        raise Invalid([FieldError("at", "invoiced", detail)])
+    if await storage.has_events(connection, customer, since):
+        await _count_again(transaction, before, terms, old, since=since, field=field)
+    await _cut(connection, terms, await storage.totals_after(connection, customer, since - _INSTANT))
+
+
+async def _count_again(
+    transaction: Transaction,
+    before: CustomerTerms,
+    terms: CustomerTerms,
+    old: Sequence[StoredTotal],
+    *,
+    since: datetime,
+    field: str,
+) -> None:
+    connection, customer = transaction.connection, terms.customer.key
     start = min([since, *(total.period_start for total in old)])
-    await storage.delete_totals(connection, customer, since)
-    folded = await _fold(connection, terms, start=start, since=since)
+    cut = {(one.subscription, one.price, one.period_start) for one in old}
+    folded = [
+        total
+        async for total in _fold(connection, terms, start)
+        if total.target.segment.span.end > since or _place(total) in cut
+    ]
+    stood, stand = _by_row(old), _by_row([_stored(total) for total in folded])
+    changed = {key for key in stood | stand if stood.get(key) != stand.get(key)}
+    if any(total.billed for total in old if _row(total) in changed):
+        detail = f"Usage since {format_instant(since)} is invoiced already: choose a later time."
+        raise Invalid([FieldError(field, "invoiced", detail)])
+    await storage.delete_segments(connection, customer, sorted(changed & stood.keys()))
+    await add_totals(connection, [one for one in folded if _row(_stored(one)) in changed])
     after: dict[SegmentKey, Rows] = {}
-    for row in await add_totals(connection, folded):
-        key = SegmentKey(customer, row.subscription, row.price, row.period_start)
-        after.setdefault(key, []).append((row.dimensions, row.quantity))
-    targets = targets_of(folded)
-    new_prices = {key: targets[key].price for key in after}
-    charges = _charges(before, old, new_prices, after)
-    await charge_wallets(transaction.context, connection, charges)
+    for total in folded:
+        key = SegmentKey(customer, *_place(total))
+        text = dimension_text(total.meter.dimensions, total.values)
+        after.setdefault(key, []).append((text, Decimal(total.tally.quantity)))
+    prices = {key: target.price for key, target in targets_of(folded).items()}
+    await charge_wallets(transaction.context, connection, _charges(before, old, prices, after))
+
+
+def _place(total: Total) -> tuple[str, str, datetime]:
+    target = total.target
+    return target.subscription, target.price.key, target.segment.span.start
+
+
+def _stored(total: Total) -> StoredTotal:
+    """The row that a folded total will be."""
+    meter, tally = total.meter, total.tally
+    return StoredTotal(
+        *_place(total), total.target.segment.span.end, meter.key, meter.series,
+        dimension_text(meter.dimensions, total.values), Decimal(tally.quantity), tally.events,
+        tally.latest, billed=False,
+    )  # fmt: skip
+
+
+def _row(total: StoredTotal) -> RowKey:
+    return total.subscription, total.price, total.period_start, total.meter, total.version
+
+
+def _by_row(totals: Sequence[StoredTotal]) -> dict[RowKey, set[StoredTotal]]:
+    """The totals of each segment, whether billed or not."""
+    rows: dict[RowKey, set[StoredTotal]] = {}
+    for total in totals:
+        rows.setdefault(_row(total), set()).add(replace(total, billed=False))
+    return rows
 
 
 async def _cut(
-    connection: Connection, terms: CustomerTerms, old: Sequence[StoredTotal]
+    connection: Connection, terms: CustomerTerms, totals: Sequence[StoredTotal]
 ) -> None:
-    """Where no usage moves, a segment that ends earlier (or later) only takes its new end."""
+    """Where no usage moves, a segment that ends earlier or later only takes its new end."""
     subscriptions = {one.id: one for one in terms.subscriptions}
-    for total in old:
+    for total in totals:
         segment = segment_at(subscriptions[total.subscription], total.price, total.period_start)
         if segment is not None and segment.span.end != total.period_end:
             await storage.set_period_end(connection, terms.customer.key, total, segment.span.end)
 
 
 async def _fold(
-    connection: Connection, terms: CustomerTerms, *, start: datetime, since: datetime
-) -> list[Total]:
-    """Fold the customer's events from `start` on, as the terms route them now, for the segments
-    that reach past `since`. Reads in steps of bounded size.
+    connection: Connection, terms: CustomerTerms, start: datetime
+) -> AsyncIterator[Total]:
+    """Fold the customer's events from `start` on as the terms route them now, each read by the
+    versions of the meters that counted it. Reads in steps of bounded size.
     """
-    meters: dict[str, tuple[Meter, ...]] = {}
-    for meter in await term_storage.current_meters(connection):
-        meters[meter.event_type] = (*meters.get(meter.event_type, ()), meter)
-    cached = CachedTerms(terms)
+    epochs = _epochs(terms, await term_storage.meter_versions(connection))
     merged: dict[TotalKey, Total] = {}
     async for events in storage.events_from(
         connection, terms.customer.key, start, EVENTS_PER_STEP
     ):
         counted = []
         for event in events:
-            of_type = meters.get(event.type, ())
-            routing = cached.routing(of_type, event.type, event.subscription, event.time)
+            epoch = next(one for one in epochs if one.start <= event.received_at)
+            meters = epoch.meters.get(event.type, ())
+            routing = epoch.terms.routing(meters, event.type, event.subscription, event.time)
             readings = read(routing, event)
             if not isinstance(readings, str):
                 counted.append((event, readings))
         for total in totals_of(fold_events(counted)):
-            if total.target.segment.span.end > since:
-                merge_total(merged, total)
-    return list(merged.values())
+            merge_total(merged, total)
+    for total in merged.values():
+        yield total
+
+
+class _Epoch(NamedTuple):
+    """From when on which versions of the meters count, by event type."""
+
+    start: datetime
+    meters: Mapping[str, tuple[Meter, ...]]
+    terms: CachedTerms
+
+
+def _epochs(
+    terms: CustomerTerms, versions: Sequence[tuple[datetime, Meter]]
+) -> list[_Epoch]:
+    """The epochs, the last one first. What came before a meter was made waited for it, and was
+    counted by its first version.
+    """
+    starts = {made_at for made_at, meter in versions if meter.version > 1}
+    epochs = []
+    for start in [*sorted(starts, reverse=True), datetime.min.replace(tzinfo=UTC)]:
+        current: dict[str, Meter] = {}
+        for made_at, meter in versions:
+            if meter.version == 1 or made_at <= start:
+                current[meter.key] = meter
+        meters: dict[str, tuple[Meter, ...]] = {}
+        for meter in current.values():
+            meters[meter.event_type] = (*meters.get(meter.event_type, ()), meter)
+        epochs.append(_Epoch(start, meters, CachedTerms(terms)))
+    return epochs
 
 
 def _charges(

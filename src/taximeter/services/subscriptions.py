@@ -27,6 +27,8 @@ from taximeter.storage import subscriptions as storage
 from taximeter.storage.invoices import discard_drafts
 from taximeter.storage.terms import customer_terms, note_change
 
+_INSTANT = timedelta(microseconds=1)
+
 
 @dataclass(frozen=True, slots=True)
 class NewSubscription:
@@ -67,7 +69,7 @@ async def create_subscription(transaction: Transaction, new: NewSubscription) ->
         "subscription.created", subscription.id,
         {"customer": customer.key, "plan": plan.key, "version": plan.version},
     )  # fmt: skip
-    await recount(transaction, before, since=subscription.starts_at)
+    await recount(transaction, before, since=subscription.starts_at, field="starts_at")
     await release_customer(transaction, customer.key)
     await bill_due(transaction, subscription)
     return subscription
@@ -120,14 +122,15 @@ async def change_subscription(
     `period_end`. Usage since then is counted again at the new terms.
     """
     subscription = await _hold(transaction, subscription_id, customer)
-    instant = _instant(transaction, subscription, at)
+    closed = await closed_until(transaction.connection, subscription)
+    instant = _instant(transaction, subscription, at, closed)
     target = None
     if plan is not None or version is not None:
         key = plan or subscription.phases[-1].plan.key
         target = await _plan(transaction, key, version)
     changed = changes.change(
         subscription, at=instant, plan=target, quantities=quantities, proration=proration,
-        closed_until=await closed_until(transaction.connection, subscription),
+        closed_until=closed,
     )  # fmt: skip
     await transaction.audit(
         "subscription.changed", subscription.id,
@@ -147,10 +150,11 @@ async def cancel_subscription(
 ) -> Subscription:
     """End a subscription at an instant, `now` or `period_end`."""
     subscription = await _hold(transaction, subscription_id, customer)
-    instant = _instant(transaction, subscription, at)
+    closed = await closed_until(transaction.connection, subscription)
+    instant = _instant(transaction, subscription, at, closed)
     cancelled = changes.cancel(
         subscription, instant, made_at=transaction.at, credit_unused=credit_unused,
-        closed_until=await closed_until(transaction.connection, subscription),
+        closed_until=closed,
     )  # fmt: skip
     await transaction.audit(
         "subscription.cancelled", subscription.id,
@@ -173,12 +177,16 @@ async def _hold(
     return again
 
 
-def _instant(transaction: Transaction, subscription: Subscription, at: datetime | str) -> datetime:
+def _instant(
+    transaction: Transaction, subscription: Subscription, at: datetime | str,
+    closed: datetime | None,
+) -> datetime:  # fmt: skip
     if isinstance(at, datetime):
         return at
     now = max(transaction.at, subscription.starts_at)
     if at == "now":
-        return now
+        # At the very instant of a final invoice, what it billed stays: the change comes next.
+        return now + _INSTANT if now == closed else now
     assert at == "period_end", at
     phase = subscription.phase_at(now) or subscription.phases[-1]
     return period_at(subscription.anchor, phase.plan.period, now).end

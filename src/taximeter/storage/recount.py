@@ -1,6 +1,6 @@
 """The SQL of counting a customer's usage again."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,8 +22,12 @@ class StoredTotal:
     price: str
     period_start: datetime
     period_end: datetime
+    meter: str
+    version: int
     dimensions: str
     quantity: Decimal
+    events: int
+    latest: str | None
     billed: bool
 
 
@@ -33,8 +37,8 @@ async def totals_after(
     """The totals of segments that reach past `since`."""
     cursor = await connection.execute(
         """
-        SELECT subscription, price, period_start, period_end, dimensions, quantity,
-            billed IS NOT NULL
+        SELECT subscription, price, period_start, period_end, meter, version, dimensions,
+            quantity, events, latest, billed IS NOT NULL
         FROM usage_total WHERE customer = %s AND period_end > %s
         """,
         [customer, since],
@@ -45,20 +49,26 @@ async def totals_after(
     ]
 
 
-async def delete_totals(connection: Connection, customer: str, since: datetime) -> None:
-    """Remove the totals (and distinct members) of segments that reach past `since`."""
-    await connection.execute(
-        """
-        DELETE FROM usage_member m USING usage_total t
-        WHERE t.customer = %(customer)s AND t.period_end > %(since)s
-          AND m.customer = t.customer AND m.subscription = t.subscription AND m.price = t.price
-          AND m.period_start = t.period_start AND m.meter = t.meter AND m.version = t.version
-        """,
-        {"customer": customer, "since": since},
-    )
-    await connection.execute(
-        "DELETE FROM usage_total WHERE customer = %s AND period_end > %s", [customer, since]
-    )
+async def delete_segments(
+    connection: Connection, customer: str, keys: Sequence[tuple[str, str, datetime, str, int]]
+) -> None:
+    """Remove the totals and distinct members of these segments: (subscription, price,
+    period_start, meter, version) each.
+    """
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    if not columns:
+        return
+    for table in ("usage_member", "usage_total"):
+        await connection.execute(
+            f"""
+            DELETE FROM {table} t
+            USING unnest(%s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::integer[])
+                AS k (subscription, price, period_start, meter, version)
+            WHERE t.customer = %s AND t.subscription = k.subscription AND t.price = k.price
+              AND t.period_start = k.period_start AND t.meter = k.meter AND t.version = k.version
+            """,
+            [*columns, customer],
+        )
 
 
 async def has_events(connection: Connection, customer: str, since: datetime) -> bool:

@@ -161,6 +161,7 @@ CREATE TABLE subscription (
     UNIQUE (customer, key),
     FOREIGN KEY (customer) REFERENCES customer (customer)
 );
+CREATE INDEX subscription_id ON subscription (id);
 CREATE INDEX subscription_next_boundary ON subscription (next_boundary) WHERE next_boundary IS NOT NULL;
 
 -- From when to when which plan version prices a subscription, with which quantities.
@@ -185,6 +186,7 @@ CREATE TABLE wallet (
     debt numeric NOT NULL,
     PRIMARY KEY (customer, asset)
 ) WITH (fillfactor = 70);
+CREATE INDEX wallet_debt ON wallet (customer, asset) WHERE debt > 0;
 
 CREATE TABLE credit_grant (
     customer text COLLATE "C" NOT NULL,
@@ -205,6 +207,7 @@ CREATE TABLE credit_grant (
     FOREIGN KEY (customer, asset) REFERENCES wallet (customer, asset)
 ) WITH (fillfactor = 70);
 CREATE INDEX credit_grant_wallet ON credit_grant (customer, asset, id);
+CREATE INDEX credit_grant_id ON credit_grant (id);
 
 -- Each movement of credit, append-only. amount is signed; grant_id null moves the debt.
 CREATE TABLE wallet_entry (

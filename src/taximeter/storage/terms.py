@@ -4,6 +4,7 @@ Owns the reading of what prices usage, and the change log that keeps caches hone
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -24,7 +25,7 @@ Connection = AsyncConnection[tuple[Any, ...]]
 _CHANGES = "SELECT id, customer FROM cache_change WHERE id > %s ORDER BY id"
 _FIRST_CHANGE = "SELECT max(id), NULL FROM cache_change HAVING max(id) IS NOT NULL"
 _METERS = """
-SELECT DISTINCT ON (key) key, version, document FROM meter ORDER BY key, version DESC
+SELECT key, version, document, created_at FROM meter ORDER BY key, version
 """
 _CUSTOMERS = """
 SELECT customer, currency, timezone, enforcement, document, created_at, updated_at
@@ -71,11 +72,24 @@ async def lock_changes(connection: Connection, seen: int) -> list[tuple[int, str
 
 async def current_meters(connection: Connection) -> list[Meter]:
     """The newest version of every meter, by key."""
+    newest = {meter.key: meter for _, meter in await meter_versions(connection)}
+    return list(newest.values())
+
+
+async def meter_versions(connection: Connection) -> list[tuple[datetime, Meter]]:
+    """All versions of all meters, by key and version, each with when it was made."""
     cursor = await connection.execute(_METERS)
-    return [
-        parse_meter(key, document, version=version)
-        for key, version, document in await cursor.fetchall()
-    ]
+    found: list[tuple[datetime, Meter]] = []
+    for key, version, document, made_at in await cursor.fetchall():
+        meter = parse_meter(key, document, version=version)
+        before = found[-1][1] if found else None
+        same = before is not None and before.key == key
+        if same and before is not None and before.aggregation == meter.aggregation:
+            meter = replace(meter, series=before.series)
+        else:
+            meter = replace(meter, series=version)
+        found.append((made_at.astimezone(UTC), meter))
+    return found
 
 
 async def customer_terms(

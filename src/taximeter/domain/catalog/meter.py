@@ -16,7 +16,8 @@ class Meter:
     """`value` is the dotted path of a property of an event's `data` (None for `count`).
 
     `filter` keeps events whose property (as text) is one of the values listed; all its members
-    must hold. `dimensions` are properties by which usage is kept apart.
+    must hold. `dimensions` are properties by which usage is kept apart. `series` is the first of
+    the versions up to this one that aggregate alike: what they count is one quantity.
     """
 
     key: str
@@ -30,6 +31,7 @@ class Meter:
     name: str
     description: str
     allow_negative: bool
+    series: int = 1
 
     def __post_init__(self) -> None:
         assert self.aggregation in AGGREGATIONS, self.aggregation
