@@ -8,7 +8,8 @@ from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from taximeter.domain.credit.wallet import Grant
-from taximeter.http.fields import KEY_PATTERN, (
+from taximeter.http.fields import (
+    KEY_PATTERN,
     LIMIT,
     Body,
     Cursor,

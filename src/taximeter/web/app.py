@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match, Route
 
 from taximeter.kernel.errors import Invalid, NotFound, TaximeterError, Unavailable
+from taximeter.kernel.paging import decode_cursor
 from taximeter.services.customers import get_customer
 from taximeter.services.health import UNREACHABLE
 from taximeter.web import access, pages
@@ -52,7 +53,7 @@ class WebApplication:
             return
         request = Request(scope, receive, send)
         if request.url.path == "/live" and request.method == "GET":
-            response = await self._guarded(request, self._live)
+            response = await self._guarded(request, lambda request: self._live(request, send))
         else:
             response = await self._guarded(request, self._answer)
         if response is not None:
@@ -104,7 +105,7 @@ class WebApplication:
         detail = "There is no such page."
         return self.site.page("error.html", {"status": 404, "detail": detail}, status=404)
 
-    async def _live(self, request: Request) -> Response | None:
+    async def _live(self, request: Request, send: Send) -> Response | None:
         """GET /live: the figures of a page as they change; None where it was answered here."""
         site, token = self.site, request.cookies.get(access.COOKIE)
         if not await access.is_signed_in(site, token):
@@ -117,10 +118,13 @@ class WebApplication:
         async def figures() -> dict[str, str]:
             return {**clock_figures(site.context), **await read()}
 
-        await site.live.stream(
-            topic, figures, receive=request.receive, send=request._send,
-            still_welcome=lambda: access.is_signed_in(site, token),
-        )  # fmt: skip
+        try:
+            await site.live.stream(
+                topic, figures, receive=request.receive, send=send,
+                still_welcome=lambda: access.is_signed_in(site, token),
+            )  # fmt: skip
+        except Exception:
+            log.exception("live_stream_failed")  # its answer has begun: there is no other
         return None
 
     async def _watched(self, request: Request) -> tuple[str, Read]:
@@ -130,7 +134,7 @@ class WebApplication:
             await get_customer(site.context, key)
             return f"customer {key}", lambda: pages.read_customer(site, key)
         cursor = request.query_params.get("cursor")
-        await pages.read_home(site, cursor)
+        decode_cursor(cursor, 1)
         return f"home {cursor}", lambda: pages.read_home(site, cursor)
 
 
