@@ -19,19 +19,21 @@ from typing import TYPE_CHECKING
 from taximeter.kernel.errors import Unavailable
 
 if TYPE_CHECKING:
-    from taximeter.cli.runtime import ServeOptions
+    from taximeter.cli.runtime import Receive, Scope, Send, ServeOptions
     from taximeter.gateways.postgres import EmbeddedPostgres
     from taximeter.http.app import Application
     from taximeter.http.server import Server
     from taximeter.services.committer import Committer
     from taximeter.services.context import Connection, Context
     from taximeter.services.ingest import IngestAnswer, IngestRequest
+    from taximeter.web.app import WebApplication
 
 POOL_MIN = 2
 POOL_MAX = 16
 EVENTS_PER_COMMIT = 5_000
 EVENTS_WAITING_MAX = 100_000
 DATABASE_CHECK_S = 1.0
+API_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,33 @@ class StandingClock:
         self._at = at
 
 
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The whole instance as one ASGI application: the API at its paths, the pages at theirs. What
+    is nowhere is answered by the pages to a browser, by the API to a program.
+    """
+
+    api: "Application"
+    web: "WebApplication"
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Hand the request to whom it is for."""
+        await (self.web if self._is_for_pages(scope) else self.api)(scope, receive, send)
+
+    @staticmethod
+    def _is_for_pages(scope: "Scope") -> bool:
+        if scope["type"] != "http" or scope["path"].startswith(API_PATHS):
+            return False
+        from taximeter.web.app import is_page
+
+        return is_page(scope["path"]) or b"text/html" in dict(scope["headers"]).get(b"accept", b"")
+
+
 @dataclass(slots=True)
 class Instance:
     """A running instance: its applications and what keeps them going."""
 
-    app: "Application"
+    app: Front
     context: "Context"
     server: "Server"
     database: "EmbeddedPostgres | None"
@@ -100,8 +124,18 @@ class Instance:
     notices: list[str]
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
+    def sign_in_path(self, secret: str) -> str:
+        """Where a browser signs in with this API key, once and within ten minutes."""
+        token = self.app.web.site.sessions.make_link(secret, asyncio.get_running_loop().time())
+        return f"/login?token={token}"
+
+    def end_streams(self) -> None:
+        """End the answers that would never end by themselves."""
+        self.app.web.site.live.close()
+
     async def close(self) -> None:
         """Commit what waits, stop the tasks, close the database (and end it if it is ours)."""
+        self.end_streams()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -157,7 +191,8 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
         random_bytes=secrets.token_bytes, open_metrics=settings.open_metrics,
     )  # fmt: skip
     instance = Instance(
-        app=Application(server), context=context, server=server, database=database,
+        app=Front(Application(server), _pages(server)), context=context, server=server,
+        database=database,
         database_url=url, first_secret=started.secret, notices=started.notices,
     )  # fmt: skip
     _relax_garbage_collection()
@@ -171,6 +206,28 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
     if database is not None:
         instance.tasks.append(asyncio.create_task(_keep_running(database)))
     return instance
+
+
+def _pages(server: "Server") -> "WebApplication":
+    from taximeter.web.app import WebApplication
+    from taximeter.web.assets import Assets
+    from taximeter.web.live import Live
+    from taximeter.web.sessions import Sessions
+    from taximeter.web.site import Site
+
+    site = Site(
+        context=server.context, callers=server.callers, sessions=Sessions(server.random_bytes),
+        assets=Assets(cache_directory(environment())), live=Live(),
+    )  # fmt: skip
+    return WebApplication(site)
+
+
+def cache_directory(environment: Mapping[str, str]) -> Path | None:
+    """Where files may be kept that can be made again; None where there is no home for them."""
+    chosen, home = environment.get("XDG_CACHE_HOME"), environment.get("HOME")
+    if chosen and Path(chosen).is_absolute():
+        return Path(chosen) / "taximeter"
+    return Path(home) / ".cache" / "taximeter" if home else None
 
 
 def _relax_garbage_collection() -> None:
@@ -244,12 +301,15 @@ class ProcessRuntime:
 
     async def open_instance(self, options: "ServeOptions") -> Instance:
         """Bring an instance up. Raises `Unavailable`."""
-        return await open_instance(
-            settings_from(
-                environment(), data=options.data, sandbox=options.sandbox, now=options.now,
-                open_metrics=options.open_metrics,
-            )
+        settings = settings_from(
+            environment(), data=options.data, sandbox=options.sandbox, now=options.now,
+            open_metrics=options.open_metrics,
         )  # fmt: skip
+        if options.own_database:
+            settings = replace(settings, database_url=None)
+        return await open_instance(
+            replace(settings, root_key=options.root_key or settings.root_key)
+        )
 
     @contextmanager
     def database(self, data: Path, *, create: bool) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from taximeter import __version__
 from taximeter.cli.main import make_cli
+from taximeter.cli.terminal import printable
 from tests.cli.command_line import OfflineRuntime, run
 
 # What is dear to import and not needed to say what a command does.
@@ -94,8 +95,6 @@ def test_what_cannot_be_done_is_said_with_the_cure(arguments: list[str], said: s
 
 
 def test_text_from_elsewhere_cannot_steer_the_terminal() -> None:
-    from taximeter.cli.terminal import printable
-
     assert printable("a\x1b[31mb\nc\td") == "a\N{REPLACEMENT CHARACTER}[31mb\nc\td"
 
 

@@ -279,7 +279,8 @@ def test_many_batches_in_parallel(tmp_path: Path) -> None:
     rows = "".join(f"2026-01-05 10:00:00,{n % 50}\n" for n in range(2000))
     file = write(tmp_path, "at,n\n" + rows)
     options = (*NAMED, "--time-column", "at", "--batch", 7, "--parallel", 8)
-    with serving(*["drop", "lose", 503] * 2) as server:
+    faults: list[int | str] = ["drop", "lose", 503] * 2
+    with serving(*faults) as server:
         result = run_import(server, file, *options)
     assert counts(result) == {"read": 2000, "accepted": 2000}
     # 40 times each of 0..49: 40 x 1225 = 49,000

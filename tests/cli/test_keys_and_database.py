@@ -57,9 +57,7 @@ def test_a_key_is_made_listed_and_revoked(database: str) -> None:
         (["revoke", "key_none"], 1, "There is no API key 'key_none'."),
     ],
 )
-def test_keys_that_cannot_be(
-    database: str, arguments: list[str], status: int, said: str
-) -> None:
+def test_keys_that_cannot_be(database: str, arguments: list[str], status: int, said: str) -> None:
     result = run_on_database("keys", *arguments)
     assert result.exit_code == status
     assert result.stdout == ""

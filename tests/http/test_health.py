@@ -101,7 +101,7 @@ async def test_openapi_says_how_every_route_answers(client: httpx.AsyncClient) -
         assert {"401", "403", "503"} <= answers.keys(), (path, method)
         if "requestBody" in operation:
             assert {"400", "413", "422"} <= answers.keys(), (path, method)
-        if method == "post":
+        if method == "post" and not path.endswith("/preview"):
             parameters = [parameter["name"] for parameter in operation["parameters"]]
             assert "Idempotency-Key" in parameters, path
             assert "409" in answers, path

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from tests.scenarios.story import Story, amounts, event, totals, usage_price
+from tests.scenarios.story import Story, amounts, event, span, totals, usage_price
+
+JANUARY = ("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z")
 
 
 async def reasons(story: Story) -> dict[str, str]:
@@ -24,7 +26,7 @@ async def test_a_customer_that_appears_later(story: Story) -> None:
     await story.advance("2026-02-03T00:00:00Z")
     await story.customer()
     assert await reasons(story) == {}
-    [row] = await story.usage("calls", customer="acme", window="month", **{"from": "2026-01-01T00:00:00Z"})
+    [row] = await story.usage("calls", customer="acme", window="month", **{"from": JANUARY[0]})
     assert row["value"] == "11"
     await story.subscribe("p", starts_at="2026-01-01T00:00:00Z")  # priced from its start on
     await story.send(event("calls", "a", q=5))
@@ -33,23 +35,25 @@ async def test_a_customer_that_appears_later(story: Story) -> None:
 
 
 async def test_a_meter_that_appears_later(story: Story) -> None:
-    """The invoice of the month is final when its meter is made: it is adjusted on the next."""
+    """Events of January wait for their meter until February; then they are January's usage, and a
+    contract that begins on 1 January prices them.
+    """
     await story.customer()
-    await story.meter("calls")
-    await story.meter("images", event_type="placeholder")
-    await story.plan(
-        "p", usage_price("calls", "calls", unit="0.10"), usage_price("x", "tokens", unit="1"),
-        usage_price("y", "tokens", unit="2"),
-    ) if False else None  # fmt: skip
-    await story.plan("p", usage_price("calls", "calls", unit="0.10"))
-    await story.subscribe("p")
-    answer = await story.send(event("calls", "a", q=1), event("tokens", "t", q=3))
-    assert (answer["accepted"], answer["quarantined"]) == (1, 1)
-    assert await reasons(story) == {"t": "no_meter"}
-    await story.advance("2026-01-10T00:00:00Z")
+    answer = await story.send(event("tokens", "t", q=3), event("images", "i", q=1))
+    assert (answer["accepted"], answer["quarantined"]) == (0, 2)
+    assert await reasons(story) == {"t": "no_meter", "i": "no_meter"}
+    await story.advance("2026-02-10T00:00:00Z")
     await story.meter("tokens")
-    assert await reasons(story) == {}
-    assert await story.usage("tokens", customer="acme", window="total", to="2026-01-31T00:00:00Z") != []
+    await story.meter("large", event_type="tokens", filter={"size": ["large"]})
+    assert await reasons(story) == {"i": "no_meter"}
+    january = {"from": JANUARY[0], "to": JANUARY[1]}
+    [row] = await story.usage("tokens", customer="acme", window="total", **january)
+    assert row["value"] == "3"
+    assert await story.usage("large", customer="acme", window="total", **january) == []
+    await story.plan("p", usage_price("tokens", "tokens", unit="2"))
+    await story.subscribe("p", starts_at=JANUARY[0])
+    [invoice] = await story.invoices()
+    assert (span(invoice), invoice["total"]) == (JANUARY, "6.00")
 
 
 async def test_a_rate_that_appears_later(story: Story) -> None:
@@ -112,19 +116,46 @@ async def test_values_that_cannot_be_read_wait_for_a_new_version_of_the_meter(st
     assert (await story.upcoming())["total"] == "0.50"
 
 
-async def test_a_released_event_of_a_finalized_month_is_adjusted(story: Story) -> None:
+async def test_an_event_that_names_a_contract_to_come(story: Story) -> None:
+    """It waits for the contract, and is then billed by that one alone; what another contract has
+    invoiced for the same weeks stays as it is.
+    """
     await story.customer()
     await story.meter("calls")
     await story.plan("p", usage_price("calls", "calls", unit="1"))
     await story.subscribe("p", key="main")
     await story.use(event("calls", "a", q=2))
+    await story.advance("2026-01-20T00:00:00Z")
     answer = await story.send(event("calls", "b", q=3, subscription="second"))
     assert answer["results"][0]["error"]["code"] == "unknown_subscription"
     await story.advance("2026-02-10T00:00:00Z")
-    assert totals(await story.invoices()) == ["2.00"]
-    # It names a contract that is made later, from January on, at a price of its own.
+    [january] = await story.invoices()
+    assert january["total"] == "2.00"
     await story.plan("q", usage_price("calls", "calls", unit="5"))
     await story.subscribe("q", key="second", starts_at="2026-01-15T00:00:00Z", anchor="2026-01-01")
     assert await reasons(story) == {}
+    first, second = await story.invoices()
+    assert first == january
+    assert (second["total"], second["period"]["from"]) == ("15.00", "2026-01-15T00:00:00Z")
     await story.advance("2026-03-01T02:00:00Z")
+    assert totals(await story.invoices()) == ["2.00", "15.00"]
+
+
+async def test_what_is_released_into_an_invoiced_month_is_adjusted(story: Story) -> None:
+    await story.customer()
+    await story.meter("calls")
+    await story.plan("p", usage_price("calls", "calls", unit="1"))
+    await story.subscribe("p")
+    await story.send(event("calls", "a", q=2), event("calls", "b", q=-3))
+    await story.advance("2026-02-10T00:00:00Z")
     assert totals(await story.invoices()) == ["2.00"]
+    await story.meter("calls", allow_negative=True)
+    await story.ask("POST", "/v1/events/release", json={"type": "calls"})
+    # -1 in all: the 2.00 are given back, and 1.00 beyond, to the wallet.
+    await story.advance("2026-03-01T02:00:00Z")
+    _, february = await story.invoices()
+    assert amounts(february, "kind", "quantity", "amount") == [
+        ("usage", "0", "0.00"), ("adjustment", "-3", "-3.00"),
+    ]  # fmt: skip
+    assert (february["total"], february["amount_due"]) == ("-3.00", "0.00")
+    assert await story.available() == "3"

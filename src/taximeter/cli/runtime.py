@@ -22,12 +22,16 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """How `serve` opens its instance."""
+    """How an instance is opened. `own_database`: the embedded one in `data`, whatever the
+    environment says; `root_key`: an admin key for this run instead of the environment's.
+    """
 
     data: Path
     sandbox: bool
     now: datetime | None
     open_metrics: bool
+    own_database: bool = False
+    root_key: str | None = None
 
 
 class RunningInstance(Protocol):
@@ -46,6 +50,14 @@ class RunningInstance(Protocol):
     @property
     def notices(self) -> Sequence[str]:
         """What the operator should know, in sentences."""
+        ...
+
+    def sign_in_path(self, secret: str) -> str:
+        """Where a browser signs in with this API key, once and within ten minutes."""
+        ...
+
+    def end_streams(self) -> None:
+        """End the answers that would never end by themselves, before the server stops."""
         ...
 
     async def close(self) -> None:

@@ -14,6 +14,7 @@ from taximeter.kernel.errors import Malformed, TooLarge
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
 INFLATE_STEP = 1024 * 1024
+GZIP_MEMBERS_MAX = 100  # each costs a copy of what follows it
 
 
 class ClientGone(Exception):
@@ -52,10 +53,13 @@ async def read_body(
 def inflate(body: bytes, bytes_max: int) -> bytes:
     """The content of a gzip body, at most `bytes_max`: a bomb is stopped as it unfolds."""
     chunks = []
-    size = 0
+    size = members = 0
     rest = body
     try:
         while rest:
+            members += 1
+            if members > GZIP_MEMBERS_MAX:
+                raise Malformed(reason=f"send gzip of at most {GZIP_MEMBERS_MAX} members.")
             inflater = zlib.decompressobj(GZIP_WINDOW)
             while rest and not inflater.eof:
                 chunk = inflater.decompress(rest, INFLATE_STEP)

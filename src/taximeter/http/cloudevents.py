@@ -30,10 +30,13 @@ def read_events(body: bytes, shape: str, received_at: datetime) -> list[Event | 
 
     Raises `Malformed` where the body is no such JSON, `TooLarge` for over 10,000 events.
     """
+    read = read_event
     try:
         value = _decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except RecursionError as error:
         raise Malformed(reason=_reason(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        value, read = _decode_unusual(body, error), _read_unusual
     if shape == "batch" and type(value) is not list:
         raise Malformed(reason="a batch is a JSON array of events.")
     if shape == "one" and type(value) is list:
@@ -44,10 +47,39 @@ def read_events(body: bytes, shape: str, received_at: datetime) -> list[Event | 
         raise TooLarge(
             what="The batch", limit=f"{EVENTS_MAX} events", cure="Send it in smaller batches."
         )
-    events = [read_event(raw, received_at) for raw in raws]
+    events = [read(raw, received_at) for raw in raws]
     if not _no_doubt(body, raws):
         events = _with_duplicate_keys_refused(body, events)
     return events
+
+
+def _decode_unusual(body: bytes, refusal: Exception) -> Any:
+    """What the fast decoder refuses though it is JSON: numbers of thousands of digits and half
+    characters make one event invalid, not the whole batch malformed.
+
+    Raises `Malformed` with the reason of `refusal` for everything else.
+    """
+    try:
+        return json.loads(
+            body.decode(), parse_float=decode_number, parse_int=decode_number,
+            parse_constant=_no_constant,
+        )  # fmt: skip
+    except (ValueError, RecursionError):
+        raise Malformed(reason=_reason(refusal)) from None
+
+
+def _read_unusual(raw: object, received_at: datetime) -> Event | InvalidEvent:
+    """The event, where all of its texts are whole characters."""
+    try:
+        json.dumps(raw, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        detail = "It holds half of a surrogate pair. Send whole characters."
+        return InvalidEvent(None, FieldError("", "invalid_text", detail))
+    return read_event(raw, received_at)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _reason(error: Exception) -> str:

@@ -87,9 +87,7 @@ async def get_event(
 ) -> Response:
     """One event; its identity is its customer, source and id."""
     call.see(customer)
-    stored = await events.get_event(
-        call.context, customer=customer, source=source, event_id=id
-    )
+    stored = await events.get_event(call.context, customer=customer, source=source, event_id=id)
     return ok(event_json(stored))
 
 

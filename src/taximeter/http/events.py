@@ -77,12 +77,12 @@ async def _answer(
     if answer.reused_key:
         assert request.idempotency is not None
         raise IdempotencyConflict(key=request.idempotency.key)
+    replay = {"idempotent-replay": "true"} if answer.replay else {}
     if answer.refused:
-        return 422, _refusal(server, answer, len(events)), {}
+        return 422, _refusal(server, answer, len(events)), replay
     if not answer.replay:
         server.metrics.count_events(answer.accepted, [other.status for other in answer.others])
     show_all = parameters.get("results") == "all"
-    replay = {"idempotent-replay": "true"} if answer.replay else {}
     return 200, render(answer, events if show_all else ()), replay
 
 

@@ -173,7 +173,7 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
 
 def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     parameters = operation.setdefault("parameters", [])
-    if method == "post":
+    if method == "post" and not path.endswith("/preview"):  # a preview changes nothing
         parameters.append(_IDEMPOTENCY_KEY)
     statuses = {503}
     if path in OPEN:

@@ -35,7 +35,7 @@ class UsageParameters(Body):
     ] = None
     window: Window = "day"
     group_by: Annotated[
-        list[Annotated[str, Field(max_length=4000)]],
+        list[Annotated[str, Field(max_length=2600)]],
         Field(description="Dimensions of the meter, repeated or comma-separated", max_length=20),
     ] = []
     timezone: Annotated[

@@ -17,9 +17,7 @@ StoredEvent: TypeAlias = storage.StoredEvent
 async def get_event(context: Context, *, customer: str, source: str, event_id: str) -> StoredEvent:
     """The event of this identity. Raises `NotFound`."""
     async with context.pool.connection() as connection:
-        stored = await storage.find(
-            connection, customer=customer, source=source, event_id=event_id
-        )
+        stored = await storage.find(connection, customer=customer, source=source, event_id=event_id)
     if stored is None:
         raise NotFound(kind="event", key=event_id)
     return stored

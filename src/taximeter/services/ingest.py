@@ -16,6 +16,7 @@ from taximeter.domain.subscription.routing import UNKNOWN_CUSTOMER, Reading, rea
 from taximeter.kernel.errors import FieldError
 from taximeter.services.context import Connection, Context
 from taximeter.services.count import send_usage, settle_usage
+from taximeter.services.terms import Held
 from taximeter.storage import idempotency
 from taximeter.storage import ingestion as storage
 from taximeter.storage.idempotency import Key, StoredAnswer
@@ -127,9 +128,8 @@ async def commit_events(
     context: Context, connection: Connection, requests: Sequence[IngestRequest]
 ) -> list[IngestAnswer]:
     """Take the events of these requests in: one answer for each request, in order."""
-    await context.terms.refresh(connection)
     events = [e for r in requests for e in r.events if type(e) is Event]
-    await context.terms.load(connection, {event.customer for event in events})
+    held = await context.terms.hold(connection, {event.customer for event in events})
     refused = await _refused_atomic(connection, requests)
     staged: dict[Identity, _Staged] = {}
     for number, request in enumerate(requests):
@@ -139,7 +139,7 @@ async def commit_events(
             if type(event) is Event:
                 identity = (event.customer, event.source, event.id)
                 if identity not in staged:
-                    staged[identity] = _stage(context, event)
+                    staged[identity] = _stage(held, event)
     new: Collection[Identity] = staged.keys()
     digests: dict[Identity, bytes] = {}
     rows = [storage.event_row(staged[key].event, staged[key].reason) for key in sorted(staged)]
@@ -178,11 +178,11 @@ async def commit_events(
     return answers
 
 
-def _stage(context: Context, event: Event) -> _Staged:
-    cached = context.terms.customer(event.customer)
+def _stage(held: Held, event: Event) -> _Staged:
+    cached = held.customers[event.customer]
     if cached.terms is None:
         return _Staged(event, UNKNOWN_CUSTOMER, ())
-    meters = context.terms.meters_of(event.type)
+    meters = held.meters.get(event.type, ())
     routing = cached.routing(meters, event.type, event.subscription, event.time)
     readings = read(routing, event)
     if isinstance(readings, str):

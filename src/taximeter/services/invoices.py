@@ -7,7 +7,6 @@ finalized invoice is answered as it was frozen.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import NamedTuple
 
 from taximeter.domain.catalog.plan import Dimensional, UsagePrice

@@ -34,9 +34,7 @@ class PlanPut:
     outcome: Outcome
 
 
-async def put_plan(
-    transaction: Transaction, key: str, document: Mapping[str, object]
-) -> PlanPut:
+async def put_plan(transaction: Transaction, key: str, document: Mapping[str, object]) -> PlanPut:
     """Publish the document as the plan's next version; one of the same meaning as the newest
     version changes nothing.
 

@@ -60,7 +60,8 @@ async def recount(
     old = await storage.totals_after(connection, customer, since)
     if await storage.has_events(connection, customer, since):
         await _count_again(transaction, before, terms, old, since=since, field=field)
-    await _cut(connection, terms, await storage.totals_after(connection, customer, since - _INSTANT))
+    ending = await storage.totals_after(connection, customer, since - _INSTANT)
+    await _cut(connection, terms, ending)
 
 
 async def _count_again(

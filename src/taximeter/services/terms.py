@@ -1,13 +1,14 @@
 """What prices usage, cached: meters, plan versions, customers and their subscriptions.
 
-Owns the cache and its one rule: `refresh` runs inside the transaction that prices, after it has
-locked `cache_change` against writers, so what was committed before is seen and a stale entry can
+Owns the cache and its one rule: `hold` runs inside the transaction that prices, and locks
+`cache_change` against writers, so what was committed before is seen and a stale entry can
 delay but never misprice. Bounded: the customers used longest ago are dropped.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.subscription.customer import CustomerTerms
@@ -47,46 +48,56 @@ class CachedTerms:
         return routing
 
 
+class Held(NamedTuple):
+    """What prices a batch: the current meters by event type, and its customers' terms."""
+
+    meters: Mapping[str, tuple[Meter, ...]]
+    customers: Mapping[str, CachedTerms]
+
+
 class Terms:
-    """The cache. Use it under the lock that `lock_changes` takes."""
+    """The cache. Several lanes may use it at once: what one holds is its own."""
 
     def __init__(self) -> None:
         self._seen = -1
-        self._meters: dict[str, tuple[Meter, ...]] = {}
+        self._meters: Mapping[str, tuple[Meter, ...]] = {}
         self._customers: OrderedDict[str, CachedTerms] = OrderedDict()
 
-    async def refresh(self, connection: Connection) -> None:
-        """Lock the terms against writers until the transaction ends and drop what has changed."""
+    async def hold(self, connection: Connection, customers: Iterable[str]) -> Held:
+        """The terms of these customers as they are until the transaction ends: they are locked
+        against writers, and what has changed is read anew.
+        """
+        await self._refresh(connection)
+        meters = self._meters
+        held: dict[str, CachedTerms] = {}
+        missing = []
+        for key in set(customers):
+            cached = self._customers.get(key)
+            if cached is None:
+                missing.append(key)
+            else:
+                self._customers.move_to_end(key)
+                held[key] = cached
+        if missing:
+            found = await storage.customer_terms(connection, sorted(missing))
+            for key in missing:
+                held[key] = self._customers[key] = CachedTerms(found.get(key))
+        while len(self._customers) > CUSTOMERS_MAX:
+            self._customers.popitem(last=False)
+        return Held(meters, held)
+
+    async def _refresh(self, connection: Connection) -> None:
+        """Lock the terms against writers and drop what has changed."""
         changes = await storage.lock_changes(connection, self._seen)
         if not changes and self._seen >= 0:
             return
         if self._seen < 0 or any(customer is None for _, customer in changes):
-            self._customers.clear()
-            self._meters = {}
+            meters: dict[str, tuple[Meter, ...]] = {}
             for meter in await storage.current_meters(connection):
-                self._meters[meter.event_type] = (*self._meters.get(meter.event_type, ()), meter)
+                meters[meter.event_type] = (*meters.get(meter.event_type, ()), meter)
+            self._meters = meters
+            self._customers.clear()
         for _, customer in changes:
             if customer is not None:
                 self._customers.pop(customer, None)
-        self._seen = max((change for change, _ in changes), default=max(self._seen, 0))
-
-    async def load(self, connection: Connection, customers: Iterable[str]) -> None:
-        """Have the terms of all these customers at hand until the next `load`."""
-        wanted = set(customers)
-        missing = sorted(key for key in wanted if key not in self._customers)
-        if missing:
-            found = await storage.customer_terms(connection, missing)
-            for key in missing:
-                self._customers[key] = CachedTerms(found.get(key))
-        for key in wanted:
-            self._customers.move_to_end(key)
-        while len(self._customers) > max(CUSTOMERS_MAX, len(wanted)):
-            self._customers.popitem(last=False)
-
-    def customer(self, key: str) -> CachedTerms:
-        """The terms of a customer that was loaded."""
-        return self._customers[key]
-
-    def meters_of(self, event_type: str) -> tuple[Meter, ...]:
-        """The current meters that read events of this type, by key."""
-        return self._meters.get(event_type, ())
+        self._seen = max(0, self._seen, *(change for change, _ in changes))

@@ -165,9 +165,7 @@ async def accept(connection: Connection, identities: Sequence[Identity]) -> set[
     return {(row[0], row[1], row[2]) for row in await cursor.fetchall()}
 
 
-async def set_reasons(
-    connection: Connection, reasons: Sequence[tuple[str, str, str, str]]
-) -> None:
+async def set_reasons(connection: Connection, reasons: Sequence[tuple[str, str, str, str]]) -> None:
     """Say why events are still quarantined: (customer, source, id, reason) each."""
     if reasons:
         columns = [list(column) for column in zip(*sorted(reasons), strict=True)]

@@ -46,8 +46,9 @@ async def store_answer(
     cursor = await connection.execute(
         """
         INSERT INTO idempotency (scope, key, request_digest, status, body, created_at)
-        VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+        VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING true
         """,
         [key.scope, key.key, key.request_digest, status, body, at],
     )
-    return cursor.rowcount == 1
+    # Fetched and not counted: within a pipeline the number of rows is not known yet.
+    return await cursor.fetchone() is not None

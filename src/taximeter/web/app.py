@@ -23,7 +23,11 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Page = Callable[[Site, Request], Awaitable[Response]]
 
-ASSET_CACHE = "public, max-age=31536000, immutable"
+ASSET_HEADERS = {
+    "cache-control": "public, max-age=31536000, immutable",
+    "vary": "accept-encoding",
+    "x-content-type-options": "nosniff",
+}
 RETRY_S = 30
 PAGES: dict[str, Page] = {
     "/": pages.home,
@@ -35,11 +39,30 @@ PAGES: dict[str, Page] = {
 log = structlog.get_logger("web")
 
 
-async def _no_endpoint(scope: Scope, receive: Receive, send: Send) -> None:
-    raise AssertionError("routes are matched, not run")
+OTHERS = ("/login", "/logout", "/live", "/favicon.ico")
+STATIC = "/static/"
 
 
-ROUTES = [(Route(path, _no_endpoint, methods=["GET"]), page) for path, page in PAGES.items()]
+def _not_run(request: Request) -> Response:
+    raise AssertionError(f"routes are matched here, not run: {request.url.path}")
+
+
+ROUTES = [(Route(path, _not_run, methods=["GET"]), page) for path, page in PAGES.items()]
+
+
+def is_page(path: str) -> bool:
+    """Whether something of the pages is at this path."""
+    return path in OTHERS or path.startswith(STATIC) or _page_at(path) is not None
+
+
+def _page_at(path: str) -> tuple[Page, dict[str, Any]] | None:
+    """The page at a path, and the parts of the path that it is asked for."""
+    scope = {"type": "http", "path": path, "method": "GET", "root_path": ""}
+    for route, page in ROUTES:
+        match, found = route.matches(scope)
+        if match is not Match.NONE:
+            return page, found["path_params"]
+    return None
 
 
 class WebApplication:
@@ -49,8 +72,7 @@ class WebApplication:
         self.site = site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
+        """Answer one request."""
         request = Request(scope, receive, send)
         if request.url.path == "/live" and request.method == "GET":
             response = await self._guarded(request, lambda request: self._live(request, send))
@@ -79,31 +101,34 @@ class WebApplication:
             return self.site.page("error.html", {"status": 500, "detail": detail}, status=500)
 
     def _error(self, status: int, error: TaximeterError) -> Response:
-        return self.site.page("error.html", {"status": status, "detail": error.detail}, status=status)
+        return self.site.page(
+            "error.html", {"status": status, "detail": error.detail}, status=status
+        )
 
     async def _answer(self, request: Request) -> Response:
         path, method = request.url.path, request.method
-        if path.startswith("/static/") and method in ("GET", "HEAD"):
-            return _static(self.site.assets.find(path.removeprefix("/static/")), request)
+        reading = method in ("GET", "HEAD")
+        if path.startswith(STATIC) and reading:
+            return _static(self.site.assets.find(path.removeprefix(STATIC)), request)
         if path == "/favicon.ico":
             return RedirectResponse(self.site.assets.url("logo.svg"), 303)
-        if path == "/login" and method in ("GET", "HEAD"):
+        if path == "/login" and reading:
             return await access.show_sign_in(self.site, request)
         if path == "/login" and method == "POST":
             return await access.sign_in(self.site, request)
         if path == "/logout" and method == "POST":
             return await access.sign_out(self.site, request)
-        if not await access.is_signed_in(self.site, request.cookies.get(access.COOKIE)):
-            return access.to_sign_in(request) if method in ("GET", "HEAD") else _not_allowed()
-        if method not in ("GET", "HEAD"):
+        found = _page_at(path)
+        signed_in = await access.is_signed_in(self.site, request.cookies.get(access.COOKIE))
+        if found is None and path not in OTHERS:
+            values = {"status": 404, "detail": "There is no such page."}
+            return self.site.page("error.html", values, status=404, signed_in=signed_in)
+        if found is None or not reading:
             return _not_allowed()
-        for route, page in ROUTES:
-            match, found = route.matches(request.scope)
-            if match is not Match.NONE:
-                request.scope["path_params"] = found["path_params"]
-                return await page(self.site, request)
-        detail = "There is no such page."
-        return self.site.page("error.html", {"status": 404, "detail": detail}, status=404)
+        if not signed_in:
+            return access.to_sign_in(request)
+        page, request.scope["path_params"] = found
+        return await page(self.site, request)
 
     async def _live(self, request: Request, send: Send) -> Response | None:
         """GET /live: the figures of a page as they change; None where it was answered here."""
@@ -141,9 +166,7 @@ class WebApplication:
 def _static(asset: Asset | None, request: Request) -> Response:
     if asset is None:
         return Response("Not found", 404, PAGE_HEADERS, "text/plain")
-    headers = {
-        "cache-control": ASSET_CACHE, "vary": "accept-encoding", "x-content-type-options": "nosniff",
-    }  # fmt: skip
+    headers = {**ASSET_HEADERS}
     content = asset.content
     if "gzip" in request.headers.get("accept-encoding", ""):
         headers["content-encoding"] = "gzip"

@@ -143,8 +143,8 @@ class Live:
             for topic in list(self._topics.values()):
                 try:
                     topic.publish(await topic.read())
-                except Exception as error:
-                    log.warning("live_read_failed", error=repr(error))
+                except Exception:
+                    log.exception("live_read_failed")  # the next round may do better
             took_s = loop.time() - began_s
             await asyncio.sleep(max(PAUSE_S, PAUSE_FOR_EACH_S * took_s))
 

@@ -1,5 +1,6 @@
 """The pages: each reads by a service or two and renders one template."""
 
+import asyncio
 from collections.abc import Iterable
 from decimal import Decimal
 
@@ -164,7 +165,7 @@ async def _charts(site: Site, overview: CustomerOverview) -> list[UsageChart]:
             group_by=meter.dimensions[:1], timezone=customer.timezone, fill_zero=True,
         )  # fmt: skip
         page = await get_usage(site.context, query, limit=CHART_ROWS_MAX, cursor=None)
-        chart = usage_chart(meter, page.rows, customer.timezone)
+        chart = await asyncio.to_thread(usage_chart, meter, page.rows, customer.timezone)
         if chart is not None:
             charts.append(chart)
     return charts

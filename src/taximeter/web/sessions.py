@@ -32,7 +32,7 @@ class Sessions:
         self._links: OrderedDict[bytes, _Kept] = OrderedDict()
 
     def begin(self, secret: str, now_s: float) -> str:
-        """Begin a session with this API key; its token. The oldest goes where there are too many."""
+        """Begin a session with this API key; its token. Of too many the oldest ends."""
         return self._keep(self._sessions, secret, now_s + SESSION_S, SESSIONS_MAX)
 
     def find(self, token: str, now_s: float) -> str | None:

@@ -4,7 +4,7 @@ Owns the headers that every page has. Scripts and styles come from our own addre
 other site may frame a page or send a form to us.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -59,7 +59,6 @@ class Site:
     sessions: Sessions
     assets: Assets
     live: Live
-    random_bytes: Callable[[int], bytes]
 
     @cached_property
     def templates(self) -> Environment:
