@@ -7,6 +7,8 @@ server does that and the rest: HTTP, JSON, validation, digests, routing, hourly 
 burn order and their entries.
 """
 
+import json
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -61,8 +63,7 @@ def floor_rate(url: str, made: list[dict[str, Any]], size: int) -> float:
         (
             e["subject"], e["source"], e["id"], e["type"], "2026-11-20T10:00:00Z",
             "2026-11-20T10:00:00Z", b"0123456789abcdef",
-            '{"model":"gpt-5.2","input_tokens":%d,"output_tokens":%d}'
-            % (e["data"]["input_tokens"], e["data"]["output_tokens"]),
+            json.dumps(e["data"]),
             e["data"]["input_tokens"], e["data"]["output_tokens"],
         )
         for e in made
@@ -93,8 +94,6 @@ def floor_rate(url: str, made: list[dict[str, Any]], size: int) -> float:
 
 
 def _typed(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    from datetime import datetime
-
     at = datetime.fromisoformat(rows[0][4])
     return [(*row[:4], at, at, *row[6:]) for row in rows]
 

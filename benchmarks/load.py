@@ -67,7 +67,9 @@ def request(path: str, key: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
-async def drive(port: int, requests: Sequence[bytes], connections: int) -> tuple[float, list[float]]:
+async def drive(
+    port: int, requests: Sequence[bytes], connections: int
+) -> tuple[float, list[float]]:
     """Send all requests over so many connections; returns the wall time and each latency."""
     loop = asyncio.get_running_loop()
     seconds: list[float] = []

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from taximeter.kernel.errors import Unavailable
 
@@ -75,7 +75,7 @@ class RealClock:
 class StandingClock:
     """A sandbox's clock: stands still until it is set."""
 
-    __test__ = False  # as its protocol says, whose name a test runner would collect
+    __test__: ClassVar[bool] = False  # as its protocol says, whose name a test runner would collect
 
     def __init__(self, at: datetime) -> None:
         self._at = at

@@ -21,9 +21,7 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
 
 
-async def read_body(
-    receive: Receive, headers: dict[bytes, bytes], *, bytes_max: int
-) -> bytes:
+async def read_body(receive: Receive, headers: dict[bytes, bytes], *, bytes_max: int) -> bytes:
     """The inflated body of a request.
 
     Raises `TooLarge` over `bytes_max` (as sent or inflated), `Malformed` for a content encoding

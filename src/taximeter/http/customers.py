@@ -7,7 +7,16 @@ from pydantic import Field, field_validator
 
 from taximeter.domain.catalog.currency import is_currency
 from taximeter.domain.subscription.customer import Customer
-from taximeter.http.fields import LIMIT, Body, Cursor, CustomerKey, DecimalText, Limit, Text, instant
+from taximeter.http.fields import (
+    LIMIT,
+    Body,
+    Cursor,
+    CustomerKey,
+    DecimalText,
+    Limit,
+    Text,
+    instant,
+)
 from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.kernel.quantity import format_decimal
 from taximeter.kernel.times import zone

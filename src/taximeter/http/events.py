@@ -16,7 +16,13 @@ from taximeter.http.body import ClientGone, Receive, read_body
 from taximeter.http.cloudevents import CONTENT_TYPES, read_events
 from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
 from taximeter.http.server import Server, authenticate, idempotency_key
-from taximeter.kernel.errors import FieldError, IdempotencyConflict, Invalid, Malformed, TaximeterError
+from taximeter.kernel.errors import (
+    FieldError,
+    IdempotencyConflict,
+    Invalid,
+    Malformed,
+    TaximeterError,
+)
 from taximeter.services.ingest import IngestAnswer, IngestRequest, Outcome
 from taximeter.services.keys import Caller
 

@@ -58,7 +58,9 @@ class Invalid(TaximeterError):
         assert found, "an Invalid error names at least one field"
         first = found[0]
         more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
-        super().__init__(summary=f"{first.path}: {first.detail}{more}" if first.path else first.detail)
+        super().__init__(
+            summary=f"{first.path}: {first.detail}{more}" if first.path else first.detail
+        )
         self.errors = found
 
 

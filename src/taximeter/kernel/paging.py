@@ -48,7 +48,7 @@ def decode_cursor(cursor: str | None, parts: int) -> tuple[str, ...] | None:
 
 
 def invalid_cursor() -> Invalid:
-    """The error for a cursor that is not of the list; for a part of a key that a list cannot read."""
+    """The error for a cursor that is not of the list, or has a part that it cannot read."""
     detail = "This is no cursor of this list. Use the next_cursor of its last answer, or none."
     return Invalid([FieldError("cursor", "invalid_cursor", detail)])
 

@@ -229,9 +229,7 @@ async def _late_minimums(
     return lines
 
 
-def draft_of(
-    subscription: Subscription, statement: Statement, row: InvoiceRow
-) -> Invoice:
+def draft_of(subscription: Subscription, statement: Statement, row: InvoiceRow) -> Invoice:
     """The draft that says what `statement` does."""
     return Invoice(
         id=row.id, number=None, customer=subscription.customer, subscription=subscription.id,
@@ -249,9 +247,7 @@ async def credits_for(
     if grants is None:
         key = (invoice.customer, invoice.currency)
         grants = (await wallet_storage.grants_of(connection, [key]))[key]
-    return apply_credits(
-        invoice.lines, invoice.totals, grants, at, currency=invoice.currency
-    )
+    return apply_credits(invoice.lines, invoice.totals, grants, at, currency=invoice.currency)
 
 
 def following_boundary(subscription: Subscription, after: datetime | None) -> datetime | None:
@@ -287,9 +283,7 @@ async def bill_due(transaction: Transaction, subscription: Subscription) -> int:
     return closed
 
 
-async def _close(
-    transaction: Transaction, subscription: Subscription, boundary: datetime
-) -> None:
+async def _close(transaction: Transaction, subscription: Subscription, boundary: datetime) -> None:
     connection = transaction.connection
     if has_ended(subscription, boundary):
         if not await late_now(connection, subscription, boundary):
@@ -339,9 +333,7 @@ async def _finalize_one(
     transaction: Transaction, subscription: Subscription, row: InvoiceRow, *, by_itself: bool
 ) -> Invoice | None:
     connection, at = transaction.connection, transaction.at
-    late = await total_storage.mark_billed(
-        connection, row.customer, row.subscription, row.boundary
-    )
+    late = await total_storage.mark_billed(connection, row.customer, row.subscription, row.boundary)
     statement = await state(connection, subscription, row.boundary, late)
     draft = draft_of(subscription, statement, row)
     if by_itself and not any(line.quantity or line.amount for line in _all_lines(draft)):

@@ -9,7 +9,6 @@ prepares its batch while the database works on the first.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -28,6 +27,7 @@ RETRIES_MAX = 5
 RETRY_FIRST_S = 0.02
 RECONNECT_S_MAX = 30.0
 RETRY_AFTER_S = 1
+STOP_S_MAX = 10.0
 _CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected)
 
 log = structlog.get_logger("committer")
@@ -57,6 +57,7 @@ class Committer(Generic[Item, Answer]):
         self._waiting: deque[tuple[Item, int, asyncio.Future[Answer]]] = deque()
         self._weight_waiting = 0
         self._wake = asyncio.Event()
+        self._pending: set[asyncio.Future[Answer]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self.commits = 0
 
@@ -73,10 +74,8 @@ class Committer(Generic[Item, Answer]):
 
     async def stop(self) -> None:
         """Commit what waits, then stop. What cannot be committed gets `Unavailable`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(10):
-                while self._waiting:
-                    await asyncio.sleep(0.01)
+        if self._pending:
+            await asyncio.wait(self._pending, timeout=STOP_S_MAX)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -95,7 +94,11 @@ class Committer(Generic[Item, Answer]):
         self._waiting.append((item, weight, future))
         self._weight_waiting += weight
         self._wake.set()
-        return await future
+        self._pending.add(future)
+        try:
+            return await future
+        finally:
+            self._pending.discard(future)
 
     def _take(self) -> list[tuple[Item, int, asyncio.Future[Answer]]]:
         """What goes into the next transaction. A request whose client has gone is dropped."""

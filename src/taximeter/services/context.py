@@ -6,7 +6,7 @@ the machine or a random source by themselves.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
@@ -29,7 +29,7 @@ class Clock(Protocol):
 class TestClock(Clock, Protocol):
     """A clock that stands still until it is set."""
 
-    __test__ = False
+    __test__: ClassVar[bool] = False
 
     def set(self, at: datetime) -> None:
         """Show `at` from now on."""

@@ -19,7 +19,6 @@ from taximeter.services.settle import Purses, SegmentKey, send_purses, settle_ch
 from taximeter.storage import ingestion as storage
 from taximeter.storage.ingestion import BucketRow, ChangedTotal, Cursor, MemberRow, TotalRow
 
-
 # An event that counts, and what each meter reads in it.
 Counted = tuple[Event, Sequence[Reading]]
 
@@ -47,9 +46,7 @@ class Total(NamedTuple):
 TotalKey = tuple[str, str, str, datetime, str, int, tuple[str, ...]]
 
 
-async def count_usage(
-    context: Context, connection: Connection, counted: Sequence[Counted]
-) -> None:
+async def count_usage(context: Context, connection: Connection, counted: Sequence[Counted]) -> None:
     """Add these events to totals and buckets, and settle what draws from wallets."""
     counting = await send_usage(connection, counted)
     await settle_usage(context, connection, counting)

@@ -66,9 +66,7 @@ async def _due(context: Context) -> list[Job]:
 
 def _close(customer: str, subscription_id: str) -> Callable[[Transaction], Awaitable[None]]:
     async def work(transaction: Transaction) -> None:
-        found = await subscriptions.find(
-            transaction.connection, subscription_id, customer=customer
-        )
+        found = await subscriptions.find(transaction.connection, subscription_id, customer=customer)
         assert found is not None, "a subscription is never deleted"
         await bill_due(transaction, found)
 

@@ -6,7 +6,7 @@ hand in events that `read_event` made; routing, folding and rating are the domai
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 from psycopg.errors import SerializationFailure
@@ -40,7 +40,7 @@ class IngestRequest:
     idempotency: Key | None = None
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """What became of the event at `index` of its request."""
 
     index: int
@@ -255,9 +255,7 @@ async def _refused_atomic(
     return refused
 
 
-def _refusal(
-    request: IngestRequest, known: dict[Identity, bytes]
-) -> IngestAnswer:
+def _refusal(request: IngestRequest, known: dict[Identity, bytes]) -> IngestAnswer:
     """Why an atomic request was refused: its invalid events and those in conflict."""
     others = []
     mine = dict(known)

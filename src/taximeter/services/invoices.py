@@ -84,9 +84,7 @@ async def _draft(
     context: Context, connection: Connection, subscription: Subscription, row: InvoiceRow
 ) -> Invoice:
     late = await late_now(connection, subscription, row.boundary)
-    draft = draft_of(
-        subscription, await state(connection, subscription, row.boundary, late), row
-    )
+    draft = draft_of(subscription, await state(connection, subscription, row.boundary, late), row)
     return with_credits(draft, await credits_for(connection, draft, context.clock.now()))
 
 

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import UsagePrice
+from taximeter.domain.metering.event import Event
 from taximeter.domain.rating.rate import price_amount
 from taximeter.domain.subscription.customer import CustomerTerms
-from taximeter.domain.subscription.routing import read
+from taximeter.domain.subscription.routing import UNMATCHED_DIMENSION, read
 from taximeter.domain.subscription.subscription import segment_at
 from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.quantity import ZERO
@@ -124,9 +125,7 @@ def _by_row(totals: Sequence[StoredTotal]) -> dict[RowKey, set[StoredTotal]]:
     return rows
 
 
-async def _cut(
-    connection: Connection, terms: CustomerTerms, totals: Sequence[StoredTotal]
-) -> None:
+async def _cut(connection: Connection, terms: CustomerTerms, totals: Sequence[StoredTotal]) -> None:
     """Where no usage moves, a segment that ends earlier or later only takes its new end."""
     subscriptions = {one.id: one for one in terms.subscriptions}
     for total in totals:
@@ -143,21 +142,30 @@ async def _fold(
     """
     epochs = _epochs(terms, await term_storage.meter_versions(connection))
     merged: dict[TotalKey, Total] = {}
-    async for events in storage.events_from(
-        connection, terms.customer.key, start, EVENTS_PER_STEP
-    ):
+    async for events in storage.events_from(connection, terms.customer.key, start, EVENTS_PER_STEP):
         counted = []
         for event in events:
             epoch = next(one for one in epochs if one.start <= event.received_at)
             meters = epoch.meters.get(event.type, ())
             routing = epoch.terms.routing(meters, event.type, event.subscription, event.time)
             readings = read(routing, event)
+            if readings == UNMATCHED_DIMENSION:
+                raise Invalid([_unmatched(event)])
             if not isinstance(readings, str):
                 counted.append((event, readings))
         for total in totals_of(fold_events(counted)):
             merge_total(merged, total)
     for total in merged.values():
         yield total
+
+
+def _unmatched(event: Event) -> FieldError:
+    """Usage that was counted is never set aside again: the terms have to have a rate for it."""
+    detail = (
+        f"Event {event.id} of {format_instant(event.time)} has dimensions that no rate of the plan "
+        "matches. Add a rate, or an otherwise."
+    )
+    return FieldError("plan", "unmatched_usage", detail)
 
 
 class _Epoch(NamedTuple):
@@ -168,9 +176,7 @@ class _Epoch(NamedTuple):
     terms: CachedTerms
 
 
-def _epochs(
-    terms: CustomerTerms, versions: Sequence[tuple[datetime, Meter]]
-) -> list[_Epoch]:
+def _epochs(terms: CustomerTerms, versions: Sequence[tuple[datetime, Meter]]) -> list[_Epoch]:
     """The epochs, the last one first. What came before a meter was made waited for it, and was
     counted by its first version.
     """

@@ -200,9 +200,7 @@ class _Purse:
 
     def debts(self) -> list[tuple[str, str, Decimal]]:
         """The debts that changed."""
-        return [
-            (*key, debt) for key, debt in self._debts.items() if debt != self._first_debts[key]
-        ]
+        return [(*key, debt) for key, debt in self._debts.items() if debt != self._first_debts[key]]
 
 
 def _with_remaining(grant: Grant, remaining: Decimal) -> Grant:

@@ -16,7 +16,7 @@ _LOCK = f"{_FIND} FOR UPDATE"
 
 
 async def find(connection: Connection, key: str, *, lock: bool = False) -> Customer | None:
-    """The customer `key`, if there is one; with `lock` no other transaction changes it meanwhile."""
+    """The customer `key`, if there is one; with `lock` no other transaction changes it."""
     cursor = await connection.execute(_LOCK if lock else _FIND, [key])
     row = await cursor.fetchone()
     return customer_of(row) if row else None
@@ -62,4 +62,3 @@ async def has_subscriptions(connection: Connection, key: str) -> bool:
     row = await cursor.fetchone()
     assert row is not None
     return bool(row[0])
-

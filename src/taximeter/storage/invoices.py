@@ -64,9 +64,7 @@ def _row_of(row: Sequence[Any]) -> InvoiceRow:
     )  # fmt: skip
 
 
-async def insert_draft(
-    connection: Connection, row: InvoiceRow, *, currency: str
-) -> None:
+async def insert_draft(connection: Connection, row: InvoiceRow, *, currency: str) -> None:
     """Note that a boundary is billed; a unique key makes a second time impossible."""
     await connection.execute(
         """
@@ -270,8 +268,6 @@ async def due(connection: Connection, at: datetime, limit: int) -> list[tuple[st
 
 async def next_due(connection: Connection) -> datetime | None:
     """When the earliest draft is to be finalized."""
-    cursor = await connection.execute(
-        "SELECT min(finalize_at) FROM invoice WHERE status = 'draft'"
-    )
+    cursor = await connection.execute("SELECT min(finalize_at) FROM invoice WHERE status = 'draft'")
     row = await cursor.fetchone()
     return row[0].astimezone(UTC) if row and row[0] else None

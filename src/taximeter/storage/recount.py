@@ -31,9 +31,7 @@ class StoredTotal:
     billed: bool
 
 
-async def totals_after(
-    connection: Connection, customer: str, since: datetime
-) -> list[StoredTotal]:
+async def totals_after(connection: Connection, customer: str, since: datetime) -> list[StoredTotal]:
     """The totals of segments that reach past `since`."""
     cursor = await connection.execute(
         """

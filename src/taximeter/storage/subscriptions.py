@@ -44,7 +44,7 @@ async def find_plan(connection: Connection, key: str, version: int | None) -> Pl
     """A version of a plan (None: the newest), if there is one."""
     cursor = await connection.execute(
         """
-        SELECT plan, version, document FROM plan_version
+        SELECT version, document FROM plan_version
         WHERE plan = %s AND (%s::integer IS NULL OR version = %s)
         ORDER BY version DESC LIMIT 1
         """,
@@ -188,9 +188,7 @@ async def next_due(connection: Connection) -> datetime | None:
     return row[0].astimezone(UTC) if row and row[0] else None
 
 
-async def _load(
-    connection: Connection, keys: Sequence[tuple[Any, ...]]
-) -> list[Subscription]:
+async def _load(connection: Connection, keys: Sequence[tuple[Any, ...]]) -> list[Subscription]:
     found = []
     for customer, subscription_id in keys:
         subscription = await find(connection, subscription_id, customer=customer)

@@ -67,7 +67,7 @@ async def lock_changes(connection: Connection, seen: int) -> list[tuple[int, str
             await cursor.execute(_FIRST_CHANGE)
         else:
             await cursor.execute(_CHANGES, [seen])
-        return await cursor.fetchall()  # type: ignore[return-value]
+        return await cursor.fetchall()
 
 
 async def current_meters(connection: Connection) -> list[Meter]:
@@ -136,7 +136,7 @@ def subscriptions_of(rows: Sequence[Sequence[Any]]) -> dict[str, list[Subscripti
 def _phase_of(row: Sequence[Any]) -> Phase:
     return Phase(
         starts_at=row[12].astimezone(UTC), ends_at=_utc(row[13]),
-        plan=plan_of(row[14], row[15], row[18]),
+        plan=plan_of(row[15], row[18]),
         quantities={key: Decimal(value) for key, value in row[16].items()}, proration=row[17],
     )  # fmt: skip
 
@@ -145,11 +145,11 @@ def _utc(at: datetime | None) -> datetime | None:
     return at.astimezone(UTC) if at else None
 
 
-def plan_of(key: str, version: int, document: Mapping[str, object]) -> Plan:
+def plan_of(version: int, document: Mapping[str, object]) -> Plan:
     """The plan of a stored document. A version is immutable, so each is parsed once."""
-    return _parse_plan(key, version, msgspec.json.encode(document))
+    return _parse_plan(version, msgspec.json.encode(document))
 
 
 @lru_cache(maxsize=10_000)
-def _parse_plan(key: str, version: int, document: bytes) -> Plan:
+def _parse_plan(version: int, document: bytes) -> Plan:
     return parse_plan(msgspec.json.decode(document), version=version)

@@ -161,9 +161,7 @@ async def send_grants(
     return await connection.execute(_GRANTS_LEFT, [_keys(keys), spent_too])
 
 
-async def found_grants(
-    cursor: Cursor, keys: Sequence[WalletKey]
-) -> dict[WalletKey, list[Grant]]:
+async def found_grants(cursor: Cursor, keys: Sequence[WalletKey]) -> dict[WalletKey, list[Grant]]:
     """The grants that `send_grants` asked for, by wallet."""
     grants: dict[WalletKey, list[Grant]] = {key: [] for key in keys}
     for row in await cursor.fetchall():

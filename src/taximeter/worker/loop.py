@@ -15,7 +15,7 @@ log = structlog.get_logger("worker")
 
 
 async def run_for_ever(jobs: dict[str, Callable[[], Awaitable[int]]]) -> None:
-    """Run each job round after round, a second apart; a job that fails is logged and tried again."""
+    """Run each job round after round, a second apart; one that fails is logged and tried again."""
     while True:
         for name, job in jobs.items():
             try:

@@ -9,7 +9,7 @@ gave and nothing that was left to a default, so a retry without a time is still 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
@@ -38,8 +38,8 @@ _encode = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One usage event (a struct: a batch makes thousands). `content` is `data` as canonical JSON; `attributes` the CloudEvents
-    extension attributes as JSON, None where there are none.
+    """One usage event (a struct: a batch makes thousands). `content` is `data` as canonical JSON;
+    `attributes` the CloudEvents extension attributes as JSON, None where there are none.
     """
 
     customer: str
@@ -83,7 +83,7 @@ def read_event(raw: object, received_at: datetime) -> Event | InvalidEvent:
     """
     if type(raw) is not dict:
         return _invalid(None, "", "not_an_object", "An event is a JSON object.")
-    get = raw.get
+    get: Callable[[str], Any] = raw.get
     event_id, customer, source, kind = get("id"), get("subject"), get("source"), get("type")
     if source is None:
         source = ""
@@ -94,20 +94,15 @@ def read_event(raw: object, received_at: datetime) -> Event | InvalidEvent:
         if value is not None and not _is_name(value, NAME_CHARS_MAX):
             return _invalid(event_id, name, "invalid_text", _text_cure(NAME_CHARS_MAX))
     if get("specversion") not in (None, "1.0"):
-        return _invalid(event_id, "specversion", "unsupported_version", 'Send "1.0" or leave it out.')
+        detail = 'Send "1.0" or leave it out.'
+        return _invalid(event_id, "specversion", "unsupported_version", detail)
 
-    time_text = get("time")
-    if time_text is None:
-        time, given = received_at, ""
-    else:
-        parsed = parse_instant(time_text) if type(time_text) is str else None
-        if parsed is None:
-            detail = "Send an RFC 3339 date-time with an offset, such as 2026-01-05T10:00:00Z."
-            return _invalid(event_id, "time", "invalid_time", detail)
-        time, given = parsed, parsed.isoformat()
-        if time - received_at > FUTURE_MAX:
-            detail = f"The time is over 24 h ahead of the server's {format_instant(received_at)}."
-            return _invalid(event_id, "time", "in_the_future", detail)
+    time, given = received_at, ""
+    if (time_text := get("time")) is not None:
+        read = _read_time(time_text, received_at)
+        if isinstance(read, FieldError):
+            return InvalidEvent(event_id, read)
+        time, given = read, read.isoformat()
 
     data = get("data")
     if data is None:
@@ -133,6 +128,17 @@ def read_event(raw: object, received_at: datetime) -> Event | InvalidEvent:
         customer, source, event_id, kind, time, received_at,
         path, subscription, data, content, attributes, digest,
     )  # fmt: skip
+
+
+def _read_time(text: object, received_at: datetime) -> datetime | FieldError:
+    at = parse_instant(text) if type(text) is str else None
+    if at is None:
+        detail = "Send an RFC 3339 date-time with an offset, such as 2026-01-05T10:00:00Z."
+        return FieldError("time", "invalid_time", detail)
+    if at - received_at > FUTURE_MAX:
+        detail = f"The time is over 24 h ahead of the server's {format_instant(received_at)}."
+        return FieldError("time", "in_the_future", detail)
+    return at
 
 
 def _has_nul(text: bytes) -> bool:
@@ -215,7 +221,9 @@ def check_data(data: Mapping[str, Any], root: str = "data") -> FieldError | None
             if kind is str:
                 continue
             if kind is dict or kind is list:
-                waiting.append((item, f"{path}.{key}" if is_object else f"{path}[{key}]", depth + 1))
+                waiting.append(
+                    (item, f"{path}.{key}" if is_object else f"{path}[{key}]", depth + 1)
+                )
             elif (kind is int and not -_INT_BOUND < item < _INT_BOUND) or (
                 kind is Decimal and not within_bounds(item)
             ):

@@ -128,9 +128,7 @@ def _validity(subscriptions: Sequence[Subscription], at: datetime) -> tuple[date
     return start, min((i for i in instants if i > at), default=ALWAYS.end)
 
 
-def _targets(
-    subscriptions: Sequence[Subscription], meter: str, at: datetime
-) -> tuple[Target, ...]:
+def _targets(subscriptions: Sequence[Subscription], meter: str, at: datetime) -> tuple[Target, ...]:
     for subscription in subscriptions:
         phase = subscription.phase_at(at)
         if phase is None:

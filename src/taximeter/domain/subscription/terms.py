@@ -170,11 +170,11 @@ def _share_before(subscription: Subscription, whole: Period, at: datetime) -> Sh
     cuts = [p for p in subscription.phases if p.proration != "none" or p is first]
     by_second = {p.starts_at for p in cuts if p.proration == "by_second"}
     earlier = (p.starts_at for p in cuts if whole.start < p.starts_at < at)
-    shares = (_measure(subscription, whole, cut, cut in by_second) for cut in (at, *earlier))
+    shares = (_measure(subscription, whole, cut, by_second=cut in by_second) for cut in (at, *earlier))
     return max(shares, key=lambda share: share.fraction)
 
 
-def _measure(subscription: Subscription, whole: Period, at: datetime, by_second: bool) -> Share:
+def _measure(subscription: Subscription, whole: Period, at: datetime, *, by_second: bool) -> Share:
     if by_second and whole.start < at < whole.end:
         return Share((at - whole.start) // _SECOND, (whole.end - whole.start) // _SECOND, "second")
     timezone = subscription.anchor.timezone
