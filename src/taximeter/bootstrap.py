@@ -46,7 +46,7 @@ class Settings:
     sandbox: bool = False
     now: datetime | None = None
     open_metrics: bool = False
-    lanes: int = 1
+    lanes: int = 2
     workers: bool = True
 
 
@@ -238,16 +238,16 @@ def _relax_garbage_collection() -> None:
 
 def _context(url: str, *, connections_min: int, connections_max: int) -> "Context":
     """A context on real time over the database at `url`; its pool is not open yet."""
-    from psycopg import AsyncConnection
     from psycopg_pool import AsyncConnectionPool
 
     from taximeter.kernel.ids import IdSource
     from taximeter.services.context import Context
     from taximeter.services.terms import Terms
+    from taximeter.storage.connection import FlushedConnection
 
     pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
         url, min_size=connections_min, max_size=connections_max, open=False, timeout=10,
-        check=AsyncConnectionPool.check_connection, connection_class=AsyncConnection,
+        check=AsyncConnectionPool.check_connection, connection_class=FlushedConnection,
     )  # fmt: skip
     ids = IdSource(secrets.randbits)
     return Context(clock=RealClock(), test_clock=None, ids=ids, pool=pool, terms=Terms())
@@ -256,13 +256,12 @@ def _context(url: str, *, connections_min: int, connections_max: int) -> "Contex
 def _ingest_committer(
     context: "Context", url: str, lanes: int
 ) -> "Committer[IngestRequest, IngestAnswer]":
-    from psycopg import AsyncConnection
-
     from taximeter.services.committer import Committer
     from taximeter.services.ingest import commit_requests, weight_of
+    from taximeter.storage.connection import FlushedConnection
 
     async def connect() -> "Connection":
-        return await AsyncConnection.connect(url)
+        return await FlushedConnection.connect(url)
 
     async def commit(
         connection: "Connection", requests: "Sequence[IngestRequest]"

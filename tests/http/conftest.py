@@ -21,10 +21,8 @@ from tests.http.api import NOW, ROOT_KEY, client_for
 _NUMBERS = count(1)
 
 
-class TestServer(Protocol):
+class DatabaseServer(Protocol):
     """What the fixture `test_server` gives."""
-
-    __test__ = False
 
     url: str
     admin_url: str
@@ -65,7 +63,9 @@ async def client(instance: Instance) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="module")
-async def shared(test_server: TestServer, anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
+async def shared(
+    test_server: DatabaseServer, anyio_backend: str
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client with the admin key of an instance that the tests of a module share: for tables of
     bad input, and for tests that leave nothing behind that another one minds.
     """

@@ -80,6 +80,11 @@ class Api:
         headers = {"Content-Type": "application/json"}
         return self._json(self._send("PUT", path, parameters, body, headers))
 
+    def post(self, path: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Post `document` to `path`. Raises `Refused`, `Unavailable`."""
+        body = json.dumps(document, allow_nan=False).encode()
+        return self._json(self._send("POST", path, {}, body, {"Content-Type": "application/json"}))
+
     def post_events(self, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:
         """Post a batch of events; any answer. Raises `httpx2.RequestError`."""
         return self._client.post("/v1/events", content=body, headers=dict(headers))

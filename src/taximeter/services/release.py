@@ -91,8 +91,8 @@ async def _sweep_portion(transaction: Transaction) -> int:
 async def _release(
     transaction: Transaction, wanted: EventFilter, limit: int, *, others: bool = False
 ) -> int:
-    """Release up to `limit` events. They are counted in one go, since what is staged to be counted
-    is only cleared at the end of a transaction.
+    """Release up to `limit` events. They are counted in one go, so that each total and each wallet
+    is touched once.
     """
     connection = transaction.connection
     meters: Meters = {}

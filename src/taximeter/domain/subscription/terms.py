@@ -170,7 +170,9 @@ def _share_before(subscription: Subscription, whole: Period, at: datetime) -> Sh
     cuts = [p for p in subscription.phases if p.proration != "none" or p is first]
     by_second = {p.starts_at for p in cuts if p.proration == "by_second"}
     earlier = (p.starts_at for p in cuts if whole.start < p.starts_at < at)
-    shares = (_measure(subscription, whole, cut, by_second=cut in by_second) for cut in (at, *earlier))
+    shares = (
+        _measure(subscription, whole, cut, by_second=cut in by_second) for cut in (at, *earlier)
+    )
     return max(shares, key=lambda share: share.fraction)
 
 

@@ -1,0 +1,21 @@
+"""Every benchmark, one after the other: `make bench`, or `make bench ARGS=ingest` for one."""
+
+import sys
+
+from benchmarks import ingest, upcoming
+
+ALL = {"ingest": ingest.main, "upcoming": upcoming.main}
+
+
+def main() -> None:
+    """Run those named as arguments, else all."""
+    names = sys.argv[1:] or list(ALL)
+    unknown = [name for name in names if name not in ALL]
+    if unknown:
+        sys.exit(f"There is no benchmark {', '.join(unknown)}. Choose from {', '.join(ALL)}.")
+    for name in names:
+        ALL[name]()
+
+
+if __name__ == "__main__":
+    main()
