@@ -32,6 +32,7 @@ POOL_MIN = 2
 POOL_MAX = 16
 EVENTS_PER_COMMIT = 5_000
 EVENTS_WAITING_MAX = 100_000
+EVENTS_FOR_SECOND_LANE = 1_000
 DATABASE_CHECK_S = 1.0
 API_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 
@@ -271,6 +272,7 @@ def _ingest_committer(
     return Committer(
         connect=connect, commit=commit, weight=weight_of,
         weight_per_commit=EVENTS_PER_COMMIT, weight_waiting_max=EVENTS_WAITING_MAX, lanes=lanes,
+        weight_of_second_lane=EVENTS_FOR_SECOND_LANE,
     )  # fmt: skip
 
 

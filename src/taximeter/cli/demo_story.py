@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from heapq import merge
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,11 @@ class Shown:
 def plan_files() -> list[Path]:
     """The demo's plans: in the package, or beside it where it runs from its sources."""
     package = Path(__file__).resolve().parents[1]
-    for folder in (package / "plans", package.parents[1] / "plans"):
-        found = [folder / name for name in PLANS]
-        if all(file.is_file() for file in found):
-            return found
-    fail("The plans of the demo are missing from this installation. Install Taximeter again.")
+    folders = (package / "plans", package.parents[1] / "plans")
+    found = next((one for one in folders if (one / PLANS[0]).is_file()), None)
+    if found is None:
+        fail("The plans of the demo are missing from this installation. Install Taximeter again.")
+    return [found / name for name in PLANS]
 
 
 def set_up(api: Api) -> None:
@@ -140,7 +140,7 @@ def _batches() -> Iterator[tuple[list[dict[str, Any]], datetime]]:
     closes = {_months_later(profile) for profile in PROFILES}
     days = {START + timedelta(days=day) for day in range(1, (END - START).days + 1)}
     bounds = sorted({START, *starts, *closes, *days, END})
-    for begin, end in zip(bounds, bounds[1:], strict=False):
+    for begin, end in pairwise(bounds):
         events = merge(
             *(
                 usage_between(one, max(begin, to_utc(NEW_YEAR, one.timezone)), end)

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from taximeter import __version__
 from taximeter.cli.database import database
+from taximeter.cli.demo import demo
 from taximeter.cli.import_command import import_
 from taximeter.cli.keys import keys
 from taximeter.cli.plan import plan
@@ -43,6 +44,7 @@ def make_cli(runtime: Runtime) -> typer.Typer:
     )  # fmt: skip
     app.callback()(taximeter)
     app.command()(serve)
+    app.command()(demo)
     app.command("import")(import_)
     app.add_typer(plan, name="plan")
     app.add_typer(keys, name="keys")
@@ -68,6 +70,7 @@ def taximeter(
 
     \b
     Examples:
+      taximeter demo
       taximeter serve
       taximeter plan check plans/scale.yaml
       taximeter import usage.csv --customer acme --type llm.completion --time-column at

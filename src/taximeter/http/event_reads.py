@@ -13,11 +13,10 @@ from taximeter.services.events import StoredEvent
 from taximeter.services.ingest import REASONS
 from taximeter.services.release import RELEASED_MAX, Released
 
+_encode_exactly = msgspec.json.Encoder(decimal_format="number").encode
 router = APIRouter(prefix="/v1", tags=["Events"])
 EventPath = Annotated[Name, Path(description="The event's id, as its sender gave it")]
 Source = Annotated[str, Query(max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
-
-_attributes = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class EventParameters(Body):
@@ -40,13 +39,18 @@ class ReleaseBody(Body):
     limit: Annotated[int, Field(ge=1, le=RELEASED_MAX)] = RELEASED_MAX
 
 
+def _exact(value: object) -> msgspec.Raw:
+    """The value as JSON in which a Decimal is a number of all its digits."""
+    return msgspec.Raw(_encode_exactly(value))
+
+
 def event_json(stored: StoredEvent) -> dict[str, Any]:
     """An event as answered: what was sent, every number with all its digits, and what became of
     it. Should an extension attribute be called like a field of ours, ours is shown.
     """
     event = stored.event
     shown: dict[str, Any] = {
-        **(_attributes(event.attributes) if event.attributes else {}),
+        **{name: _exact(value) for name, value in (event.attributes or {}).items()},
         "specversion": "1.0",
         "id": event.id,
         "source": event.source,
@@ -55,7 +59,7 @@ def event_json(stored: StoredEvent) -> dict[str, Any]:
         "time": instant(event.time),
         "path": event.path,
         "subscription": event.subscription,
-        "data": msgspec.Raw(event.content),
+        "data": _exact(event.data),
         "status": stored.status,
         "reason": None,
         "reason_detail": None,

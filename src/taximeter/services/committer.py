@@ -4,8 +4,9 @@ Owns the queue, its bound and the retries. There is no timer: the commit before 
 window, so a lone request is committed at once and a crowd is committed together. Must not know
 what it commits.
 
-A lane is one connection with at most one transaction under way; with two lanes the second
-prepares its batch while the database works on the first.
+A lane is one connection with at most one transaction under way. The first takes whatever waits;
+a further one only where a good batch waits, to prepare it while the database works on the first:
+few requests are better committed together than apart.
 """
 
 import asyncio
@@ -47,6 +48,7 @@ class Committer(Generic[Item, Answer]):
         weight_per_commit: int,
         weight_waiting_max: int,
         lanes: int = 1,
+        weight_of_second_lane: int = 1,
     ) -> None:
         self._connect = connect
         self._commit = commit
@@ -54,9 +56,11 @@ class Committer(Generic[Item, Answer]):
         self._weight_per_commit = weight_per_commit
         self._weight_waiting_max = weight_waiting_max
         self._lanes = lanes
+        self._weight_of_second_lane = weight_of_second_lane
         self._waiting: deque[tuple[Item, int, asyncio.Future[Answer]]] = deque()
         self._weight_waiting = 0
         self._wake = asyncio.Event()
+        self._crowd = asyncio.Event()
         self._pending: set[asyncio.Future[Answer]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self.commits = 0
@@ -69,7 +73,8 @@ class Committer(Generic[Item, Answer]):
     def start(self) -> None:
         """Start the lanes in the running event loop."""
         self._tasks = [
-            asyncio.create_task(self._run(), name=f"lane-{lane}") for lane in range(self._lanes)
+            asyncio.create_task(self._run(self._crowd if lane else self._wake), name=f"lane-{lane}")
+            for lane in range(self._lanes)
         ]
 
     async def stop(self) -> None:
@@ -93,7 +98,7 @@ class Committer(Generic[Item, Answer]):
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, weight, future))
         self._weight_waiting += weight
-        self._wake.set()
+        self._signal()
         self._pending.add(future)
         try:
             return await future
@@ -113,15 +118,19 @@ class Committer(Generic[Item, Answer]):
             if not future.done():
                 batch.append((item, weight, future))
                 taken += weight
-        if not self._waiting:
-            self._wake.clear()
+        self._signal()
         return batch
 
-    async def _run(self) -> None:
+    def _signal(self) -> None:
+        """Wake the lanes that have work, let the others sleep."""
+        _set(self._wake, bool(self._waiting))
+        _set(self._crowd, self._weight_waiting >= self._weight_of_second_lane)
+
+    async def _run(self, work: asyncio.Event) -> None:
         connection: Connection | None = None
         try:
             while True:
-                await self._wake.wait()
+                await work.wait()
                 batch = self._take()
                 if batch:
                     connection = await self._commit_batch(connection, batch)
@@ -196,6 +205,13 @@ class Committer(Generic[Item, Answer]):
         _refuse(list(self._waiting))
         self._waiting.clear()
         self._weight_waiting = 0
+
+
+def _set(event: asyncio.Event, on: bool) -> None:  # noqa: FBT001
+    if on:
+        event.set()
+    else:
+        event.clear()
 
 
 def _refuse(batch: Sequence[tuple[Any, int, asyncio.Future[Any]]]) -> None:

@@ -62,8 +62,8 @@ class Counting(NamedTuple):
 
 
 async def send_usage(connection: Connection, counted: Sequence[Counted]) -> Counting:
-    """Send the batch's part of totals and buckets, and lock the wallets that it draws from: in
-    one round trip, where there are no distinct values to look up first.
+    """Send the batch's part of totals and buckets, and lock the wallets that it draws from: in a
+    pipeline that is one round trip, where there are no distinct values to look up first.
     """
     parts = fold_events(counted)
     totals = totals_of(parts)
@@ -76,11 +76,10 @@ async def send_usage(connection: Connection, counted: Sequence[Counted]) -> Coun
             if total.target.price.settle == "wallet"
         }
     )
-    async with connection.pipeline():
-        cursor = await storage.send_totals(connection, rows) if rows else None
-        if buckets:
-            await storage.send_buckets(connection, buckets)
-        purses = await send_purses(connection, wallets) if wallets else None
+    cursor = await storage.send_totals(connection, rows) if rows else None
+    if buckets:
+        await storage.send_buckets(connection, buckets)
+    purses = await send_purses(connection, wallets) if wallets else None
     return Counting(totals, rows, cursor, purses)
 
 

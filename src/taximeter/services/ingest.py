@@ -141,7 +141,7 @@ async def commit_events(
                 if identity not in staged:
                     staged[identity] = _stage(held, event)
     new: Collection[Identity] = staged.keys()
-    digests: dict[Identity, bytes] = {}
+    digests: dict[Identity, str] = {}
     rows = [storage.event_row(staged[key].event, staged[key].reason) for key in sorted(staged)]
     counted = [(s.event, s.readings) for s in staged.values() if s.reason is None]
     if rows:
@@ -195,7 +195,7 @@ def _outcome(
     event: Event | InvalidEvent,
     staged: dict[Identity, _Staged],
     new: Collection[Identity],
-    digests: dict[Identity, bytes],
+    digests: dict[Identity, str],
     seen: set[Identity],
 ) -> Outcome | None:
     """What became of an event; None where it was plainly accepted."""
@@ -230,7 +230,7 @@ REASONS = {
 
 async def _refused_atomic(
     connection: Connection, requests: Sequence[IngestRequest]
-) -> dict[int, dict[Identity, bytes]]:
+) -> dict[int, dict[Identity, str]]:
     """Which atomic requests hold an event in conflict or an invalid one, with what is stored."""
     atomic = [e for r in requests if r.atomic for e in r.events if type(e) is Event]
     if not atomic and not any(request.atomic for request in requests):
@@ -238,7 +238,7 @@ async def _refused_atomic(
     stored = await storage.stored_digests(
         connection, {(event.customer, event.source, event.id) for event in atomic}
     )
-    refused: dict[int, dict[Identity, bytes]] = {}
+    refused: dict[int, dict[Identity, str]] = {}
     known = dict(stored)
     for number, request in enumerate(requests):
         before = dict(known)
@@ -255,7 +255,7 @@ async def _refused_atomic(
     return refused
 
 
-def _refusal(request: IngestRequest, known: dict[Identity, bytes]) -> IngestAnswer:
+def _refusal(request: IngestRequest, known: dict[Identity, str]) -> IngestAnswer:
     """Why an atomic request was refused: its invalid events and those in conflict."""
     others = []
     mine = dict(known)

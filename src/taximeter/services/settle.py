@@ -115,9 +115,8 @@ async def send_purses(
     """Lock these wallets and ask for their debts and grants; `spent_too`: for empty grants, too,
     to which something may be given back.
     """
-    async with connection.pipeline():
-        debts = await storage.send_lock(connection, keys)
-        grants = await storage.send_grants(connection, keys, spent_too=spent_too)
+    debts = await storage.send_lock(connection, keys)
+    grants = await storage.send_grants(connection, keys, spent_too=spent_too)
     return Purses(keys, debts, grants)
 
 
@@ -144,10 +143,9 @@ async def _charge(
     purse = _Purse(context, context.clock.now(), debts, grants)
     for charge in charges:
         purse.charge(charge)
-    async with connection.pipeline():
-        await storage.set_remaining(connection, purse.remaining())
-        await storage.set_debts(connection, purse.debts())
-        await storage.insert_entries(connection, purse.entries)
+    await storage.set_remaining(connection, purse.remaining())
+    await storage.set_debts(connection, purse.debts())
+    await storage.insert_entries(connection, purse.entries)
 
 
 class _Purse:

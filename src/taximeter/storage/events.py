@@ -20,7 +20,7 @@ Position = tuple[str, datetime, str, str]
 
 EVENT_COLUMNS = """
 e.customer, e.source, e.id, e.type, e.time, e.received_at, e.path, e.subscription, e.data::text,
-e.attributes::text, e.digest, e.status, e.reason
+e.attributes::text, encode(e.digest, 'hex'), e.status, e.reason
 """
 _ORDER = "e.customer, e.time, e.source, e.id"
 _AFTER = """
@@ -75,11 +75,10 @@ class EventFilter:
 
 def stored_of(row: Sequence[Any]) -> StoredEvent:
     """The event in a row of `EVENT_COLUMNS`."""
-    content, attributes = row[8], row[9]
     event = Event(
-        row[0], row[1], row[2], row[3], row[4].astimezone(UTC), row[5].astimezone(UTC), row[6],
-        row[7], _decode(content), content.encode(), attributes.encode() if attributes else None,
-        row[10],
+        row[0], row[1], row[2], row[3], row[4].astimezone(UTC), row[5].astimezone(UTC),
+        data=_decode(row[8]), digest=row[10], path=row[6], subscription=row[7],
+        attributes=_decode(row[9]) if row[9] else None,
     )  # fmt: skip
     return StoredEvent(event, row[11], row[12])
 

@@ -10,7 +10,7 @@ may be pipelined, so that a whole transaction takes three round trips. Rows are 
 that two transactions that touch the same rows take their locks in the same order.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -26,17 +26,20 @@ Identity = tuple[str, str, str]
 
 _EVENT_ROW = """
 json_to_recordset(%s) AS r (customer text, source text, id text, type text, time timestamptz,
-    received_at timestamptz, status text, reason text, path text, subscription text, digest bytea,
-    data jsonb, attributes jsonb)
+    received_at timestamptz, reason text, path text, subscription text, digest text, data jsonb,
+    attributes jsonb)
 """
 _INSERT_EVENTS = f"""
 INSERT INTO event (customer, source, id, type, time, received_at, status, reason, path,
     subscription, digest, data, attributes)
-SELECT r.* FROM {_EVENT_ROW}
+SELECT customer, source, id, type, time, received_at,
+    CASE WHEN reason IS NULL THEN 'accepted' ELSE 'quarantined' END, reason, path, subscription,
+    decode(digest, 'hex'), data, attributes
+FROM {_EVENT_ROW}
 ON CONFLICT (customer, source, id) DO NOTHING
 """
 _DIGESTS = """
-SELECT e.customer, e.source, e.id, e.digest FROM event e
+SELECT e.customer, e.source, e.id, encode(e.digest, 'hex') FROM event e
 JOIN unnest(%s::text[], %s::text[], %s::text[]) AS k (customer, source, id)
     ON e.customer = k.customer AND e.source = k.source AND e.id = k.id
 """
@@ -83,11 +86,11 @@ FROM json_to_recordset(%s) AS r (customer text, subscription text, price text,
 ON CONFLICT DO NOTHING
 RETURNING customer, subscription, price, period_start, meter, version, encode(member, 'hex')
 """
-_encode = msgspec.json.Encoder(decimal_format="string").encode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-class EventRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A row of `event`."""
+class QuarantinedRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A row of `event` that is quarantined for `reason`; an accepted one is the event itself."""
 
     customer: str
     source: str
@@ -95,13 +98,15 @@ class EventRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     type: str
     time: datetime
     received_at: datetime
-    status: str
+    data: Mapping[str, Any]
     digest: str
-    data: msgspec.Raw
-    reason: str | None = None
+    reason: str
     path: str | None = None
     subscription: str | None = None
-    attributes: msgspec.Raw | None = None
+    attributes: Mapping[str, Any] | None = None
+
+
+EventRow = Event | QuarantinedRow
 
 
 class TotalRow(msgspec.Struct, frozen=True, gc=False):
@@ -162,11 +167,11 @@ class ChangedTotal(msgspec.Struct, frozen=True, gc=False):
 
 def event_row(event: Event, reason: str | None) -> EventRow:
     """The row of an event: accepted, or quarantined for `reason`."""
-    return EventRow(
+    if reason is None:
+        return event
+    return QuarantinedRow(
         event.customer, event.source, event.id, event.type, event.time, event.received_at,
-        "quarantined" if reason else "accepted", "\\x" + event.digest.hex(),
-        msgspec.Raw(event.content), reason, event.path, event.subscription,
-        None if event.attributes is None else msgspec.Raw(event.attributes),
+        event.data, event.digest, reason, event.path, event.subscription, event.attributes,
     )  # fmt: skip
 
 
@@ -176,8 +181,8 @@ def document(rows: Collection[object]) -> str:
 
 
 async def send_events(connection: Connection, rows: Sequence[EventRow]) -> Cursor:
-    """Insert what is not there yet, behind a savepoint. Once the answer is read, the cursor's
-    `rowcount` tells how many were new.
+    """Insert what is not there yet, behind a savepoint. Once the pipeline has been read, the
+    cursor's `rowcount` tells how many were new.
     """
     await connection.execute("SAVEPOINT before_events")
     return await connection.execute(_INSERT_EVENTS, [document(rows)])
@@ -196,7 +201,7 @@ async def insert_again(connection: Connection, rows: Sequence[EventRow]) -> set[
 
 async def stored_digests(
     connection: Connection, identities: Iterable[Identity]
-) -> dict[Identity, bytes]:
+) -> dict[Identity, str]:
     """The digest of each of these events that is stored."""
     columns = [list(column) for column in zip(*identities, strict=True)]
     if not columns:

@@ -61,13 +61,12 @@ async def lock_changes(connection: Connection, seen: int) -> list[tuple[int, str
 
     The lock is a table's, because its queue is fair: a writer is never starved by ingestion.
     """
-    async with connection.pipeline(), connection.cursor() as cursor:
-        await cursor.execute("LOCK TABLE cache_change IN SHARE MODE")
-        if seen < 0:
-            await cursor.execute(_FIRST_CHANGE)
-        else:
-            await cursor.execute(_CHANGES, [seen])
-        return await cursor.fetchall()
+    await connection.execute("LOCK TABLE cache_change IN SHARE MODE")
+    if seen < 0:
+        cursor = await connection.execute(_FIRST_CHANGE)
+    else:
+        cursor = await connection.execute(_CHANGES, [seen])
+    return [(row[0], row[1]) for row in await cursor.fetchall()]
 
 
 async def current_meters(connection: Connection) -> list[Meter]:

@@ -125,7 +125,7 @@ async def events_in(
         async for source, event_id, time, received_at, data in cursor:
             yield Event(
                 wanted.customer, source, event_id, kind, time.astimezone(UTC),
-                received_at.astimezone(UTC), None, None, _decode(data), b"", None, b"",
+                received_at.astimezone(UTC), _decode(data), "",
             )  # fmt: skip
 
 

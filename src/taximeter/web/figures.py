@@ -60,10 +60,15 @@ def customer_figures(row: CustomerOverview) -> Figures:
             name = f"{key}/price/{part.subscription.id}/{one.price}"
             found[f"{name}/quantity"] = text.quantity(one.quantity)
             found[f"{name}/amount"] = text.money(one.amount, one.asset)
-            found[f"{name}/forecast"] = text.money(one.forecast, one.asset)
-    for wallet in row.wallets:
+            found[f"{name}/forecast"] = text.about(one.forecast, one.asset)
+    for wallet in used_wallets(row):
         found |= _wallet_figures(key, wallet)
     return found
+
+
+def used_wallets(row: CustomerOverview) -> tuple[WalletBalance, ...]:
+    """The wallets that have something to show: a balance, a debt, or a grant."""
+    return tuple(wallet for wallet in row.wallets if wallet.posted or wallet.grants)
 
 
 def _wallet_figures(key: str, wallet: WalletBalance) -> Figures:

@@ -36,6 +36,7 @@ from taximeter.web.figures import (
     home_figures,
     invoice_figures,
     line_name,
+    used_wallets,
     with_shape,
 )
 from taximeter.web.site import Site, customer_url
@@ -76,6 +77,7 @@ async def home(site: Site, request: Request) -> Response:
         "today": today,
         "recent": recent.rows,
         "names": names,
+        "wallets": {row.spend.customer.key: used_wallets(row) for row in page.rows},
         "plans": {row.spend.customer.key: plans_of(row) for row in page.rows},
         "figures": home_figures(today, page.rows),
         "live": {"page": "home", **({"cursor": cursor} if cursor else {})},
@@ -133,6 +135,7 @@ async def customer(site: Site, request: Request) -> Response:
         "customer": found,
         "name": name_of(found),
         "overview": overview,
+        "wallets": used_wallets(overview),
         "plans": plans_of(overview),
         "upcoming": upcoming,
         "line_name": line_name,

@@ -71,10 +71,8 @@ class Site:
             asset=self.assets.url, version=__version__, customer_url=customer_url,
             invoice_url=invoice_url, line_url=line_url,
         )  # fmt: skip
-        found.filters.update(
-            quantity=text.quantity, money=text.money, exact_money=text.exact_money, day=text.day,
-            instant=text.instant, period=text.period,
-        )  # fmt: skip
+        for name in ("quantity", "unit_price", "money", "exact_money", "day", "instant", "period"):
+            found.filters[name] = getattr(text, name)
         return found
 
     def page(

@@ -16,6 +16,8 @@ from taximeter.kernel.times import Period, to_local
 LOCALE = "en"
 RUNNING_DIGITS = 2
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+TINY = Decimal("0.001")
+MILLION = Decimal(1_000_000)
 _MINUS = "\N{MINUS SIGN}"
 _NARROW = "\N{NO-BREAK SPACE}"
 _DAY = timedelta(days=1)
@@ -28,11 +30,23 @@ def quantity(number: Decimal) -> str:
     return f"{sign}{int(whole):,}{point}{fraction}"
 
 
+def unit_price(amount: Decimal) -> str:
+    """What one unit costs; a tiny price for a million units: `1.75 per million`."""
+    if abs(amount) >= TINY:
+        return quantity(amount)
+    return f"{quantity(amount * MILLION)} per million"
+
+
 def money(amount: Decimal, asset: str) -> str:
     """An amount at the currency's minor unit: `$1,234.50`; credit units in every digit."""
     if not is_currency(asset):
         return f"{quantity(amount)}{_NARROW}{asset}"
     return _currency(round_half_up(amount, minor_digits(asset)), asset)
+
+
+def about(amount: Decimal, asset: str) -> str:
+    """An amount that is an estimate: two decimals of a credit unit are enough."""
+    return money(amount if is_currency(asset) else round_half_up(amount, RUNNING_DIGITS), asset)
 
 
 def exact_money(amount: Decimal, asset: str) -> str:

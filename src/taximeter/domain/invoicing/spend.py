@@ -25,7 +25,7 @@ from taximeter.domain.subscription.charges import (
     minimum_at,
 )
 from taximeter.domain.subscription.subscription import Segment, Subscription, segments_in
-from taximeter.kernel.quantity import ZERO, divide
+from taximeter.kernel.quantity import DIGITS_FRACTION_MAX, ZERO, divide, round_half_up
 from taximeter.kernel.times import Duration, Period
 
 SegmentKey = tuple[str, datetime]
@@ -113,7 +113,10 @@ def spend_of(
     prices = _by_price(subscription, so_far, at_end)
     return Spend(
         period, currency, prices, total=_in(currency, so_far),
-        forecast=_in(currency, at_end) + _true_up(subscription, period, currency, at_end),
+        forecast=round_half_up(
+            _in(currency, at_end) + _true_up(subscription, period, currency, at_end),
+            DIGITS_FRACTION_MAX,
+        ),
     )  # fmt: skip
 
 
@@ -156,8 +159,9 @@ def _by_price(
         fees = [line.quantity for line in now if line.kind == "fee"]
         quantity = fees[-1] if fees else sum((line.quantity for line in now), ZERO)
         settle: Settle = price.settle if isinstance(price, UsagePrice) else "invoice"
+        forecast = round_half_up(sum_of(end), DIGITS_FRACTION_MAX)
         found.append(
-            PriceSpend(key, price.name, price.asset, settle, quantity, sum_of(now), sum_of(end))
+            PriceSpend(key, price.name, price.asset, settle, quantity, sum_of(now), forecast)
         )
     return tuple(found)
 

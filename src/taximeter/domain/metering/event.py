@@ -37,9 +37,9 @@ _CHECKED_MAX = 20_000
 _encode = msgspec.json.Encoder(decimal_format="number", order="sorted").encode
 
 
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """One usage event (a struct: a batch makes thousands). `content` is `data` as canonical JSON;
-    `attributes` the CloudEvents extension attributes as JSON, None where there are none.
+class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One usage event. `attributes` are the CloudEvents extension attributes, `digest` is in
+    hexadecimal. A struct, because a batch makes thousands and writes them out as JSON.
     """
 
     customer: str
@@ -48,12 +48,11 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     type: str
     time: datetime
     received_at: datetime
-    path: str | None
-    subscription: str | None
     data: Mapping[str, Any]
-    content: bytes
-    attributes: bytes | None
-    digest: bytes
+    digest: str
+    path: str | None = None
+    subscription: str | None = None
+    attributes: Mapping[str, Any] | None = None
 
 
 class InvalidEvent(NamedTuple):
@@ -112,7 +111,7 @@ def read_event(raw: object, received_at: datetime) -> Event | InvalidEvent:
     if problem := check_data(data):
         return InvalidEvent(event_id, problem)
     content = _encode(data)
-    attributes = None
+    attributes = extra = None
     if not _KNOWN.issuperset(raw):
         extra = {name: raw[name] for name in raw if name not in _KNOWN}
         if problem := check_data(extra, "attribute"):
@@ -125,8 +124,8 @@ def read_event(raw: object, received_at: datetime) -> Event | InvalidEvent:
         return _invalid(event_id, "data", "invalid_text", detail)
     digest = _digest(kind, given, path, subscription, content, attributes)
     return Event(
-        customer, source, event_id, kind, time, received_at,
-        path, subscription, data, content, attributes, digest,
+        customer, source, event_id, kind, time, received_at, data, digest, path, subscription,
+        extra,
     )  # fmt: skip
 
 
@@ -149,9 +148,9 @@ def _has_nul(text: bytes) -> bool:
 def _digest(
     kind: str, time: str, path: str | None, subscription: str | None, content: bytes,
     attributes: bytes | None,
-) -> bytes:  # fmt: skip
+) -> str:  # fmt: skip
     head = f"{kind}\0{time}\0{path or ''}\0{subscription or ''}\0".encode()
-    return hashlib.blake2b(head + content + b"\0" + (attributes or b""), digest_size=16).digest()
+    return hashlib.blake2b(head + content + b"\0" + (attributes or b""), digest_size=16).hexdigest()
 
 
 def _invalid(event_id: str | None, path: str, code: str, detail: str) -> InvalidEvent:
