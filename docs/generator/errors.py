@@ -77,6 +77,7 @@ FIELD_CODES = {
     "unknown_price": "The plan has no such price.",
     "unknown_subscription": "The customer has no such subscription. (Quarantines.)",
     "unmatched_dimension": "No rate matches the event's dimensions. (Quarantines.)",
+    "unmatched_usage": "Usage that was counted would have no rate under these terms.",
     "unsupported_version": "The specversion is not 1.0.",
     "value_on_count": "A meter that counts events reads no value.",
 }

@@ -48,27 +48,24 @@ async def used(client: httpx.AsyncClient, customer: str = "acme") -> str:
     return str(rows[0]["value"]) if rows else "0"
 
 
-@pytest.mark.parametrize(
-    ("content_type", "one", "batch"),
-    [
-        ("application/json", 200, 200), (ONE, 200, 400), (BATCH, 400, 200),
-        ("application/json; charset=utf-8", 200, 200), ("Application/JSON;charset=UTF-8", 200, 200),
-        (BATCH + "; charset=UTF-8", 400, 200), ("text/plain", 400, 400), ("", 400, 400),
-        ("application/x-www-form-urlencoded", 400, 400), ("application/cloudevents", 400, 400),
-    ],
-)  # fmt: skip
-async def test_content_types(
-    ready: httpx.AsyncClient, content_type: str, one: int, batch: int
-) -> None:
-    body = json.dumps(event("a", n=1))
-    answers = [
-        await post(ready, body, content_type), await post(ready, f"[{body}]", content_type),
-    ]  # fmt: skip
-    assert [answer.status_code for answer in answers] == [one, batch]
-    for answer in answers:
-        if answer.status_code == 400:
-            problem(answer, 400, "malformed")
-    assert await used(ready) == ("1" if 200 in (one, batch) else "0")
+CONTENT_TYPES = [
+    ("application/json", 200, 200), (ONE, 200, 400), (BATCH, 400, 200),
+    ("application/json; charset=utf-8", 200, 200), ("Application/JSON;charset=UTF-8", 200, 200),
+    (BATCH + "; charset=UTF-8", 400, 200), ("text/plain", 400, 400), ("", 400, 400),
+    ("application/x-www-form-urlencoded", 400, 400), ("application/cloudevents", 400, 400),
+]  # fmt: skip
+
+
+async def test_content_types(ready: httpx.AsyncClient) -> None:
+    for number, (content_type, *statuses) in enumerate(CONTENT_TYPES):
+        one, other = (json.dumps(event(f"{form}{number}", n=1)) for form in ("one", "batch"))
+        for body, status in zip([one, f"[{other}]"], statuses, strict=True):
+            answer = await post(ready, body, content_type)
+            assert answer.status_code == status, (content_type, body)
+            if status == 400:
+                problem(answer, 400, "malformed")
+    taken = sum(statuses.count(200) for _, *statuses in CONTENT_TYPES)
+    assert await used(ready) == str(taken)
 
 
 async def test_the_answer_counts_and_lists_what_was_not_accepted(ready: httpx.AsyncClient) -> None:
@@ -111,42 +108,46 @@ async def test_an_empty_batch_is_taken(ready: httpx.AsyncClient) -> None:
         assert (answer.status_code, answer.json()) == (200, expected)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"", b" ", b"null x", b"{", b"[", b'[{"id":1},]', b"{'id':1}", b"\xff\xfe", b"NaN x",
-        b'{"id":"\xff"}', b'{"data":{"n":NaN}}', b'{"data":{"n":Infinity}}', b"\xef\xbb\xbf{}",
-        b'{"data":{"n":-Infinity}}', b'{"data":{"n":01}}', b'{"data":{"n":1.}}', b'{"a":"\x01"}',
-        b'{"data":{"n":+1}}', b'{"data":{"n":.5}}', b"[" * 100_000, b'{"a":' * 100_000,
-        '{"id":"x"}'.encode("utf-16"), b'{"id":"\\u12"}', b'[{"id":"a"}] [{"id":"b"}]',
-    ],
-)  # fmt: skip
-async def test_a_body_that_is_no_json_is_refused(ready: httpx.AsyncClient, body: bytes) -> None:
-    found = problem(await post(ready, body), 400, "malformed")
-    assert "JSON" in found["detail"] or "nested" in found["detail"]
+NO_JSON = [
+    b"", b" ", b"null x", b"{", b"[", b'[{"id":1},]', b"{'id':1}", b"\xff\xfe", b"NaN x",
+    b'{"id":"\xff"}', b'{"data":{"n":NaN}}', b'{"data":{"n":Infinity}}', b"\xef\xbb\xbf{}",
+    b'{"data":{"n":-Infinity}}', b'{"data":{"n":01}}', b'{"data":{"n":1.}}', b'{"a":"\x01"}',
+    b'{"data":{"n":+1}}', b'{"data":{"n":.5}}', b"[" * 100_000, b'{"a":' * 100_000,
+    '{"id":"x"}'.encode("utf-16"), b'{"id":"\\u12"}', b'[{"id":"a"}] [{"id":"b"}]',
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("body", [b"1", b'"text"', b"true", b"null", b"1.5", b"[1]", b"[null]"])
-async def test_what_is_no_object_is_an_invalid_event(ready: httpx.AsyncClient, body: bytes) -> None:
-    result = await outcome(ready, body)
-    assert (result["status"], result["error"]["code"]) == ("invalid", "not_an_object")
+async def test_a_body_that_is_no_json_is_refused(ready: httpx.AsyncClient) -> None:
+    for body in NO_JSON:
+        found = problem(await post(ready, body), 400, "malformed")
+        assert "JSON" in found["detail"] or "nested" in found["detail"], body[:40]
+    assert (await get(ready, "/v1/events"))["data"] == []
+
+
+async def test_what_is_no_object_is_an_invalid_event(ready: httpx.AsyncClient) -> None:
+    for body in (b"1", b'"text"', b"true", b"null", b"1.5", b"[1]", b"[null]"):
+        result = await outcome(ready, body)
+        assert (result["status"], result["error"]["code"]) == ("invalid", "not_an_object"), body
 
 
 NAMES = [None, "", " \t", "a\nb", "a\x00b", "\u200b", 7, True, ["a"], {"a": 1}, "x" * 257]
 
 
-@pytest.mark.parametrize("field", ["id", "type", "subject", "source", "path", "subscription"])
-@pytest.mark.parametrize("value", NAMES, ids=[repr(name)[:12] for name in NAMES])
-async def test_names_are_text(ready: httpx.AsyncClient, field: str, value: object) -> None:
-    optional = field in ("source", "path", "subscription")
-    fine = optional and (value is None or (field == "source" and value == ""))
-    answer = await post(ready, json.dumps({**event("a", n=1), field: value}))
-    assert answer.status_code == 200, answer.text
-    body = answer.json()
-    assert (body["accepted"], body["rejected"]) == ((1, 0) if fine else (0, 1)), body
-    if not fine:
-        error = body["results"][0]["error"]
-        assert (error["path"], error["code"]) == (field, "missing" if value is None else "invalid_text")
+async def test_names_are_text(ready: httpx.AsyncClient) -> None:
+    for field in ("id", "type", "subject", "source", "path", "subscription"):
+        optional = field in ("source", "path", "subscription")
+        for number, value in enumerate(NAMES):
+            fine = optional and (value is None or (field == "source" and value == ""))
+            one = {**event(f"{field}{number}", n=1), field: value}
+            body = await send(ready, [one])
+            assert (body["accepted"], body["rejected"]) == ((1, 0) if fine else (0, 1)), (
+                field,
+                value,
+            )
+            if not fine:
+                error = body["results"][0]["error"]
+                code = "missing" if value is None else "invalid_text"
+                assert (error["path"], error["code"]) == (field, code), (field, value)
 
 
 async def test_the_longest_names_are_kept(ready: httpx.AsyncClient) -> None:
@@ -163,99 +164,96 @@ async def test_the_longest_names_are_kept(ready: httpx.AsyncClient) -> None:
     assert await used(ready, "ü" * 128) == "3"
 
 
-@pytest.mark.parametrize(
-    ("time", "code"),
-    [
-        ("2026-03-10T12:00:00Z", None), ("2026-03-10t12:00:00z", None),
-        ("2026-03-10T14:00:00.123456789+02:00", None), ("2026-03-11T12:00:00Z", None),
-        ("2026-03-11T12:00:00.000001Z", "in_the_future"), ("2026-03-10 12:00:00Z", "invalid_time"),
-        ("2026-03-10T12:00:00", "invalid_time"), ("2026-03-10", "invalid_time"),
-        ("2026-02-29T12:00:00Z", "invalid_time"), ("2026-03-10T24:00:00Z", "invalid_time"),
-        ("2026-03-10T12:00:60Z", "invalid_time"), ("10000-01-01T00:00:00Z", "invalid_time"),
-        ("0000-01-01T00:00:00Z", "invalid_time"), ("٢٠٢٦-03-10T12:00:00Z", "invalid_time"),
-        ("1773144000", "invalid_time"), (1773144000, "invalid_time"), (True, "invalid_time"),
-        ([], "invalid_time"), ("2026-03-10T12:00:00+99:00", "invalid_time"), (None, None),
-        ("1000-01-01T00:00:00Z", None),
-    ],
-)  # fmt: skip
-async def test_times(ready: httpx.AsyncClient, time: object, code: str | None) -> None:
-    body = (await post(ready, json.dumps({**event("a", n=1), "time": time}))).json()
-    if code is None:
-        assert body["accepted"] == 1, body
-    else:
-        error = body["results"][0]["error"]
-        assert (error["path"], error["code"]) == ("time", code)
+TIMES: list[tuple[object, str | None]] = [
+    ("2026-03-10T12:00:00Z", None), ("2026-03-10t12:00:00z", None),
+    ("2026-03-10T14:00:00.123456789+02:00", None), ("2026-03-11T12:00:00Z", None),
+    ("2026-03-11T12:00:00.000001Z", "in_the_future"), ("2026-03-10 12:00:00Z", "invalid_time"),
+    ("2026-03-10T12:00:00", "invalid_time"), ("2026-03-10", "invalid_time"),
+    ("2026-02-29T12:00:00Z", "invalid_time"), ("2026-03-10T24:00:00Z", "invalid_time"),
+    ("2026-03-10T12:00:60Z", "invalid_time"), ("10000-01-01T00:00:00Z", "invalid_time"),
+    ("0000-01-01T00:00:00Z", "invalid_time"), ("٢٠٢٦-03-10T12:00:00Z", "invalid_time"),
+    ("1773144000", "invalid_time"), (1773144000, "invalid_time"), (True, "invalid_time"),
+    ([], "invalid_time"), ("2026-03-10T12:00:00+99:00", "invalid_time"), (None, None),
+    ("1000-01-01T00:00:00Z", None),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("value", "counted"),
-    [
-        ("1", "1"), ("0", "0"), ("-0", "0"), ("1.0", "1"), ("1e3", "1000"), ("1E-3", "0.001"),
-        ("15e-1", "1.5"), ('"0.000000000001"', "0.000000000001"), ("0.1", "0.1"),
-        ("999999999999999999", "999999999999999999"), ("1e17", "100000000000000000"),
-        ("0.30000000000000004e0", None), ("1e18", None), ("1e400", None), ("1e-400", None),
-        ("1e999999999999999999999", None), ("123456789012345678901234567890", None),
-        ("9007199254740993", "9007199254740993"), ("1" * 5000, None), ("0." + "0" * 5000, "0"),
-        ("1e-12", "0.000000000001"), ("1e-13", None), ("18446744073709551616", None),
-    ],
-)  # fmt: skip
-async def test_numbers_keep_every_digit_or_are_refused(
-    ready: httpx.AsyncClient, value: str, counted: str | None
-) -> None:
-    one = '{"id":"a","type":"call","subject":"acme","data":{"n":%s}}' % value
-    other = json.dumps(event("b", n=0))
-    body = (await post(ready, f"[{one},{other}]")).json()
-    if counted is None:
-        assert (body["accepted"], body["rejected"]) == (1, 1), body
-        [result] = body["results"]
-        assert (result["index"], result["error"]["path"]) == (0, "data.n")
-        assert result["error"]["code"] == "number_out_of_bounds"
-    else:
-        assert body["accepted"] == 2, body
-        assert await used(ready) == counted
+async def test_times(ready: httpx.AsyncClient) -> None:
+    for number, (time, code) in enumerate(TIMES):
+        body = await send(ready, [{**event(f"e{number}", n=1), "time": time}])
+        if code is None:
+            assert body["accepted"] == 1, (time, body)
+        else:
+            error = body["results"][0]["error"]
+            assert (error["path"], error["code"]) == ("time", code), time
 
 
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        (True, "non_numeric_value"), ("", "non_numeric_value"), (" 1", "non_numeric_value"),
-        ("1 ", "non_numeric_value"), ("１", "non_numeric_value"), ("١", "non_numeric_value"),
-        ("1e3", "non_numeric_value"), ("NaN", "non_numeric_value"), ("+1", "non_numeric_value"),
-        ("1_000", "non_numeric_value"), ([1], "non_numeric_value"), ({}, "non_numeric_value"),
-        (None, "missing_value"), (-1, "negative_value"), ("-0.5", "negative_value"),
-        ("1.1234567890123", "non_numeric_value"), ("1" * 19, "non_numeric_value"),
-    ],
-)  # fmt: skip
-async def test_a_value_that_is_no_number_waits(
-    ready: httpx.AsyncClient, value: object, reason: str
-) -> None:
-    result = await outcome(ready, json.dumps(event("a", n=value)))
-    assert (result["status"], result["error"]["code"]) == ("quarantined", reason)
+NUMBERS: list[tuple[str, str | None]] = [
+    ("1", "1"), ("0", "0"), ("-0", "0"), ("1.0", "1"), ("1e3", "1000"), ("1E-3", "0.001"),
+    ("15e-1", "1.5"), ('"0.000000000001"', "0.000000000001"), ("0.1", "0.1"),
+    ("999999999999999999", "999999999999999999"), ("1e17", "100000000000000000"),
+    ("0.30000000000000004e0", None), ("1e18", None), ("1e400", None), ("1e-400", None),
+    ("1e999999999999999999999", None), ("123456789012345678901234567890", None),
+    ("9007199254740993", "9007199254740993"), ("1" * 5000, None), ("0." + "0" * 5000, "0"),
+    ("1e-12", "0.000000000001"), ("1e-13", None), ("18446744073709551616", None),
+]  # fmt: skip
+
+
+async def test_numbers_keep_every_digit_or_are_refused(ready: httpx.AsyncClient) -> None:
+    for number, (value, counted) in enumerate(NUMBERS):
+        customer = f"c{number}"
+        await put_customer(ready, customer)
+        one = f'{{"id":"a","type":"call","subject":"{customer}","data":{{"n":{value}}}}}'
+        other = json.dumps(event("b", n=0, customer=customer))
+        body = (await post(ready, f"[{one},{other}]")).json()
+        if counted is None:
+            assert (body["accepted"], body["rejected"]) == (1, 1), (value[:30], body)
+            [result] = body["results"]
+            assert (result["index"], result["error"]["path"]) == (0, "data.n")
+            assert result["error"]["code"] == "number_out_of_bounds"
+        else:
+            assert body["accepted"] == 2, (value[:30], body)
+            assert await used(ready, customer) == counted
+
+
+NO_NUMBERS: list[tuple[object, str]] = [
+    (True, "non_numeric_value"), ("", "non_numeric_value"), (" 1", "non_numeric_value"),
+    ("1 ", "non_numeric_value"), ("１", "non_numeric_value"), ("١", "non_numeric_value"),
+    ("1e3", "non_numeric_value"), ("NaN", "non_numeric_value"), ("+1", "non_numeric_value"),
+    ("1_000", "non_numeric_value"), ([1], "non_numeric_value"), ({}, "non_numeric_value"),
+    (None, "missing_value"), (-1, "negative_value"), ("-0.5", "negative_value"),
+    ("1.1234567890123", "non_numeric_value"), ("1" * 19, "non_numeric_value"),
+]  # fmt: skip
+
+
+async def test_a_value_that_is_no_number_waits(ready: httpx.AsyncClient) -> None:
+    for number, (value, reason) in enumerate(NO_NUMBERS):
+        result = await outcome(ready, json.dumps(event(f"e{number}", n=value)))
+        assert (result["status"], result["error"]["code"]) == ("quarantined", reason), value
     assert await used(ready) == "0"
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        '{"id":"a","id":"b","type":"call","subject":"acme","data":{"n":1}}',
-        '{"id":"a","type":"call","subject":"acme","data":{"n":1,"n":2}}',
-        '{"id":"a","type":"call","subject":"acme","data":{"n":1,"o":{"x":1,"x":1}}}',
-        '{"id":"a","type":"call","subject":"acme","data":{"n":1,"o":[{"x":1,"x":1}]}}',
-        '{"id":"a","type":"call","subject":"acme","data":{"n":1},"data":{"n":9}}',
-        '{"id":"a","type":"call","subject":"acme","data":{"n":1,"\\u006e":9}}',
-        '{"id":"a","type":"call","subject":"acme","data":{"n" :1, "n":9}}',
-        '{"id":"a","type":"call","subject":"acme","data":{"n":1},"x":{"y":1,"y":2}}',
-        '{"id":"a","type":"call","subject":"acme","data":{"n":1,"n":1}}',
-        '{"id":"a","type":"call","subject":"acme","data":{"n":1,"t":"{\\":","n":1}}',
-    ],
-)  # fmt: skip
-async def test_a_key_that_stands_twice_makes_its_event_invalid(
-    ready: httpx.AsyncClient, body: str
-) -> None:
-    answer = (await post(ready, f"[{json.dumps(event('ok', n=1))},{body}]")).json()
-    assert (answer["accepted"], answer["rejected"]) == (1, 1)
-    assert answer["results"][0]["error"]["code"] == "duplicate_key"
-    assert await used(ready) == "1"
+TWICE = [
+    '{"id":"a","id":"b","type":"call","subject":"acme","data":{"n":1}}',
+    '{"id":"a","type":"call","subject":"acme","data":{"n":1,"n":2}}',
+    '{"id":"a","type":"call","subject":"acme","data":{"n":1,"o":{"x":1,"x":1}}}',
+    '{"id":"a","type":"call","subject":"acme","data":{"n":1,"o":[{"x":1,"x":1}]}}',
+    '{"id":"a","type":"call","subject":"acme","data":{"n":1},"data":{"n":9}}',
+    '{"id":"a","type":"call","subject":"acme","data":{"n":1,"\\u006e":9}}',
+    '{"id":"a","type":"call","subject":"acme","data":{"n" :1, "n":9}}',
+    '{"id":"a","type":"call","subject":"acme","data":{"n":1},"x":{"y":1,"y":2}}',
+    '{"id":"a","type":"call","subject":"acme","data":{"n":1,"n":1}}',
+    '{"id":"a","type":"call","subject":"acme","data":{"n":1,"t":"{\\":","n":1}}',
+]  # fmt: skip
+
+
+async def test_a_key_that_stands_twice_makes_its_event_invalid(ready: httpx.AsyncClient) -> None:
+    for number, body in enumerate(TWICE):
+        good = json.dumps(event(f"ok{number}", n=1))
+        answer = (await post(ready, f"[{good},{body}]")).json()
+        assert (answer["accepted"], answer["rejected"]) == (1, 1), body
+        assert answer["results"][0]["error"]["code"] == "duplicate_key"
+    assert await used(ready) == str(len(TWICE))
 
 
 async def test_texts_that_look_like_keys_are_texts(ready: httpx.AsyncClient) -> None:
@@ -267,23 +265,22 @@ async def test_texts_that_look_like_keys_are_texts(ready: httpx.AsyncClient) -> 
     assert found["data"]["text"] == "\\\\u0000"
 
 
-@pytest.mark.parametrize(
-    ("field", "path"),
-    [
-        ('"data":{"n":1,"t":"a\\u0000b"}', "data"), ('"data":{"n":1,"a\\u0000":1}', "data"),
-        ('"data":{"n":1},"extra":"\\u0000"', "data"), ('"data":{"n":1,"t":"\\ud800"}', ""),
-        ('"data":{"n":1,"\\udc00":1}', ""), ('"data":{"n":1},"x":["\\ud800\\ud800"]', ""),
-        ('"data":{"n":1},"path":"\\ud83d"', ""),
-    ],
-)  # fmt: skip
-async def test_characters_that_text_cannot_hold(
-    ready: httpx.AsyncClient, field: str, path: str
-) -> None:
-    body = '[{"id":"a","type":"call","subject":"acme",%s},%s]' % (field, json.dumps(event("b", n=1)))
-    answer = (await post(ready, body)).json()
-    assert (answer["accepted"], answer["rejected"]) == (1, 1), answer
-    error = answer["results"][0]["error"]
-    assert (error["path"], error["code"]) == (path, "invalid_text")
+NO_TEXTS = [
+    ('"data":{"n":1,"t":"a\\u0000b"}', "data"), ('"data":{"n":1,"a\\u0000":1}', "data"),
+    ('"data":{"n":1},"extra":"\\u0000"', "data"), ('"data":{"n":1,"t":"\\ud800"}', ""),
+    ('"data":{"n":1,"\\udc00":1}', ""), ('"data":{"n":1},"x":["\\ud800\\ud800"]', ""),
+    ('"data":{"n":1},"path":"\\ud83d"', ""),
+]  # fmt: skip
+
+
+async def test_characters_that_text_cannot_hold(ready: httpx.AsyncClient) -> None:
+    for number, (field, path) in enumerate(NO_TEXTS):
+        good = json.dumps(event(f"b{number}", n=1))
+        body = f'[{{"id":"a","type":"call","subject":"acme",{field}}},{good}]'
+        answer = (await post(ready, body)).json()
+        assert (answer["accepted"], answer["rejected"]) == (1, 1), field
+        error = answer["results"][0]["error"]
+        assert (error["path"], error["code"]) == (path, "invalid_text"), field
 
 
 async def test_half_a_surrogate_in_an_id_is_not_echoed(ready: httpx.AsyncClient) -> None:
@@ -302,29 +299,30 @@ def nested(depth: int) -> dict[str, Any]:
     return data
 
 
-@pytest.mark.parametrize(
-    ("data", "code"),
-    [
-        (nested(5), None), (nested(6), "too_deep"), ({"n": 1, "a": [[[[1]]]]}, None),
-        ({"n": 1, "a": [[[[[1]]]]]}, "too_deep"), ({"n": 1, "a": [[[[[]]]]]}, "too_deep"),
-        ({"n": 1} | {f"p{i}": i for i in range(63)}, None),
-        ({"n": 1} | {f"p{i}": i for i in range(64)}, "too_many_properties"),
-        ({"n": 1, "o": [{f"p{i}": i for i in range(32)}] * 2}, "too_many_properties"),
-        ({"n": 1, "t": "x" * (64 * 1024 - 14)}, None),
-        ({"n": 1, "t": "x" * (64 * 1024 - 13)}, "too_large"),
-        ({"n": 1, "t": "é" * 33_000}, "too_large"), ({"n": 1, "a": [0] * 40_000}, "too_large"),
-        (None, "missing_value"), ([], "not_an_object"), ("text", "not_an_object"),
-    ],
-)  # fmt: skip
-async def test_limits_of_an_event(ready: httpx.AsyncClient, data: Any, code: str | None) -> None:
-    answer = (await post(ready, json.dumps([{**event("a"), "data": data}, event("b", n=1)]))).json()
-    if code is None:
-        assert answer["accepted"] == 2, answer
-        found = await get(ready, "/v1/events/a", customer="acme")
-        assert found["data"] == data
-    else:
-        assert answer["accepted"] == 1
-        assert answer["results"][0]["error"]["code"] == code
+LIMITS: list[tuple[Any, str | None]] = [
+    (nested(5), None), (nested(6), "too_deep"), ({"n": 1, "a": [[[[1]]]]}, None),
+    ({"n": 1, "a": [[[[[1]]]]]}, "too_deep"), ({"n": 1, "a": [[[[[]]]]]}, "too_deep"),
+    ({"n": 1} | {f"p{i}": i for i in range(63)}, None),
+    ({"n": 1} | {f"p{i}": i for i in range(64)}, "too_many_properties"),
+    ({"n": 1, "o": [{f"p{i}": i for i in range(32)}] * 2}, "too_many_properties"),
+    ({"n": 1, "t": "x" * (64 * 1024 - 14)}, None),
+    ({"n": 1, "t": "x" * (64 * 1024 - 13)}, "too_large"),
+    ({"n": 1, "t": "é" * 33_000}, "too_large"), ({"n": 1, "a": [0] * 40_000}, "too_large"),
+    (None, "missing_value"), ([], "not_an_object"), ("text", "not_an_object"),
+]  # fmt: skip
+
+
+async def test_limits_of_an_event(ready: httpx.AsyncClient) -> None:
+    for number, (data, code) in enumerate(LIMITS):
+        one = {**event(f"a{number}"), "data": data}
+        answer = await send(ready, [one, event(f"b{number}", n=1)])
+        if code is None:
+            assert answer["accepted"] == 2, (number, answer)
+            found = await get(ready, f"/v1/events/a{number}", customer="acme")
+            assert found["data"] == data
+        else:
+            assert answer["accepted"] == 1, number
+            assert answer["results"][0]["error"]["code"] == code, number
 
 
 async def test_extension_attributes_are_kept(ready: httpx.AsyncClient) -> None:
@@ -336,36 +334,34 @@ async def test_extension_attributes_are_kept(ready: httpx.AsyncClient) -> None:
     assert (found["traceparent"], found["extra"]) == ("00-1", {"deep": [1.5]})
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "status"),
-    [
-        ({}, {}, "duplicate"), ({}, {"specversion": "1.0"}, "duplicate"),
-        ({}, {"source": ""}, "duplicate"), ({}, {"path": None, "time": None}, "duplicate"),
-        ({"time": "2026-03-10T12:00:00Z"}, {"time": "2026-03-10T13:00:00+01:00"}, "duplicate"),
-        ({"data": {"n": 1, "m": "x"}}, {"data": {"m": "x", "n": 1}}, "duplicate"),
-        ({"data": {"n": 1}}, {"data": {"n": 1.0}}, "duplicate"),
-        ({"data": {"n": 100}}, {"data": {"n": 1e2}}, "duplicate"),
-        ({"data": {"n": 1}}, {"data": {"n": 2}}, "conflict"),
-        ({"data": {"n": 1}}, {"data": {"n": "1"}}, "conflict"), ({}, {"path": "a"}, "conflict"),
-        ({"time": "2026-03-10T12:00:00Z"}, {"time": "2026-03-10T12:00:01Z"}, "conflict"),
-        ({"data": {"n": 1, "l": [1, 2]}}, {"data": {"n": 1, "l": [2, 1]}}, "conflict"),
-        ({}, {"type": "other"}, "conflict"), ({}, {"subscription": "s"}, "conflict"),
-    ],
-)  # fmt: skip
+PAIRS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({}, {}, "duplicate"), ({}, {"specversion": "1.0"}, "duplicate"),
+    ({}, {"source": ""}, "duplicate"), ({}, {"path": None, "time": None}, "duplicate"),
+    ({"time": "2026-03-10T12:00:00Z"}, {"time": "2026-03-10T13:00:00+01:00"}, "duplicate"),
+    ({"data": {"n": 1, "m": "x"}}, {"data": {"m": "x", "n": 1}}, "duplicate"),
+    ({"data": {"n": 1}}, {"data": {"n": 1.0}}, "duplicate"),
+    ({"data": {"n": 100}}, {"data": {"n": 1e2}}, "duplicate"),
+    ({"data": {"n": 1}}, {"data": {"n": 2}}, "conflict"),
+    ({"data": {"n": 1}}, {"data": {"n": "1"}}, "conflict"), ({}, {"path": "a"}, "conflict"),
+    ({"time": "2026-03-10T12:00:00Z"}, {"time": "2026-03-10T12:00:01Z"}, "conflict"),
+    ({"data": {"n": 1, "l": [1, 2]}}, {"data": {"n": 1, "l": [2, 1]}}, "conflict"),
+    ({}, {"type": "other"}, "conflict"), ({}, {"subscription": "s"}, "conflict"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("together", [True, False])
-async def test_duplicates_and_conflicts(
-    ready: httpx.AsyncClient, first: dict[str, Any], second: dict[str, Any], status: str,
-    together: bool,
-) -> None:  # fmt: skip
-    one, other = {**event("a", n=1), **first}, {**event("a", n=1), **second}
-    if together:
-        [result] = (await send(ready, [one, other]))["results"]
-    else:
-        assert (await send(ready, [one]))["accepted"] == 1
-        [result] = (await send(ready, [other]))["results"]
-    assert result["status"] == status
-    stored = (await get(ready, "/v1/events", customer="acme"))["data"]
-    assert [found["data"] for found in stored] == [one["data"]]
+async def test_duplicates_and_conflicts(ready: httpx.AsyncClient, together: bool) -> None:
+    for number, (first, second, status) in enumerate(PAIRS):
+        name = f"e{number}"
+        one, other = {**event(name, n=1), **first}, {**event(name, n=1), **second}
+        if together:
+            [result] = (await send(ready, [one, other]))["results"]
+        else:
+            assert (await send(ready, [one]))["accepted"] == 1
+            [result] = (await send(ready, [other]))["results"]
+        assert result["status"] == status, (first, second)
+        stored = await get(ready, f"/v1/events/{name}", customer="acme")
+        assert stored["data"] == one["data"]
 
 
 async def test_the_same_identity_elsewhere_is_another_event(ready: httpx.AsyncClient) -> None:
@@ -423,7 +419,9 @@ async def test_sixteen_mebibytes_and_one_more(ready: httpx.AsyncClient) -> None:
     body = json.dumps([event("a", n=1)]).encode()
     full = body + b" " * (16 * 1024 * 1024 - len(body))
     problem(await post(ready, full + b" "), 413, "too_large")
-    problem(await post(ready, gzip.compress(full + b" ", 1), content_encoding="gzip"), 413, "too_large")
+    problem(
+        await post(ready, gzip.compress(full + b" ", 1), content_encoding="gzip"), 413, "too_large"
+    )
     assert (await post(ready, full)).json()["accepted"] == 1
     zipped = await post(ready, gzip.compress(full, 1), content_encoding="gzip")
     assert zipped.json()["duplicates"] == 1
@@ -473,17 +471,16 @@ async def test_atomic_requests_committed_together(ready: httpx.AsyncClient) -> N
     assert await used(ready) == str(100 + taken[0])
 
 
-@pytest.mark.parametrize(
-    ("query", "code"),
-    [
-        ("atomic=yes", "invalid"), ("atomic=", "invalid"), ("results=some", "invalid"),
-        ("atomics=true", "unknown_field"), ("=", "unknown_field"), ("a%00=1", "unknown_field"),
-        ("%ff=1", "unknown_field"),
-    ],
-)  # fmt: skip
-async def test_parameters(ready: httpx.AsyncClient, query: str, code: str) -> None:
-    answer = await ready.post(f"/v1/events?{query}", json=[event("a", n=1)])
-    problem(answer, 422, code)
+PARAMETERS = [
+    ("atomic=yes", "invalid"), ("atomic=", "invalid"), ("results=some", "invalid"),
+    ("atomics=true", "unknown_field"), ("=", "unknown_field"), ("a%00=1", "unknown_field"),
+    ("%ff=1", "unknown_field"),
+]  # fmt: skip
+
+
+async def test_parameters(ready: httpx.AsyncClient) -> None:
+    for query, code in PARAMETERS:
+        problem(await ready.post(f"/v1/events?{query}", json=[event("a", n=1)]), 422, code)
     assert await used(ready) == "0"
 
 

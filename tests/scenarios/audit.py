@@ -217,7 +217,9 @@ def _rated(
     for segment, by_values in folds.items():
         document = next(iter(by_values.values())).document
         if (document.get("settle") == "wallet") == wallet:
-            usage = [(dict(values), fold.quantity or Fraction(0)) for values, fold in by_values.items()]
+            usage = [
+                (dict(values), fold.quantity or Fraction(0)) for values, fold in by_values.items()
+            ]
             amounts[segment] = usage_lines(document, usage)
     return amounts
 

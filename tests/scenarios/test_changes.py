@@ -34,7 +34,9 @@ async def test_a_backdated_contract_in_several_time_zones(story: Story) -> None:
         await story.plan("p", usage_price("calls", "calls", unit="1"))
         await story.use(
             *[
-                event("calls", f"{day}-{hour}", f"2025-12-{day}T{hour:02d}:30:00Z", customer=customer)
+                event(
+                    "calls", f"{day}-{hour}", f"2025-12-{day}T{hour:02d}:30:00Z", customer=customer
+                )
                 for day in (30, 31)
                 for hour in range(24)
             ]

@@ -80,9 +80,7 @@ async def test_the_hour_of_grace(story: Story) -> None:
     await story.advance("2026-02-01T00:00:00Z")
     [draft] = await story.invoices()
     assert (draft["status"], draft["number"], draft["total"]) == ("draft", None, "0.10")
-    await story.use(
-        event("calls", "b", "2026-01-31T23:00:00Z", q=2), event("calls", "c", q=4)
-    )
+    await story.use(event("calls", "b", "2026-01-31T23:00:00Z", q=2), event("calls", "c", q=4))
     assert (await story.invoice(draft["id"]))["total"] == "0.30"
     assert amounts(await story.upcoming()) == [("calls", "4", "0.40")]
     await story.advance("2026-02-01T00:59:59Z")

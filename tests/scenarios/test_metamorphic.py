@@ -154,9 +154,7 @@ async def send(story: Story, events: Sequence[Json], *, size: int = 10_000) -> N
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_the_way_of_arrival_changes_nothing(
-    stories: tuple[Story, Story], seed: int
-) -> None:
+async def test_the_way_of_arrival_changes_nothing(stories: tuple[Story, Story], seed: int) -> None:
     story = stories[0]
     await publish(story)
     dice = random.Random(seed)
@@ -204,7 +202,9 @@ async def test_terms_change_while_events_stream_in(stories: tuple[Story, Story])
     await first.meter("m")
     for n in range(1, 4):
         await first.plan(f"p{n}", usage_price("m", "m", unit=str(n)))
-    subscription = await first.subscribe("p1", starts_at="2025-12-31T00:00:00Z", anchor="2025-12-01")
+    subscription = await first.subscribe(
+        "p1", starts_at="2025-12-31T00:00:00Z", anchor="2025-12-01"
+    )
     times = [START - timedelta(hours=24) + timedelta(minutes=n) for n in range(1200)]
     events = [event("m", f"e{n}", at.isoformat(), q=1) for n, at in enumerate(times)]
 

@@ -209,8 +209,8 @@ def trickle(api: Api, stop: threading.Event) -> None:
 
 
 def _moment(at: datetime, number: int) -> Iterator[dict[str, Any]]:
-    """What happens within one second: a handful at the largest, now and then one elsewhere."""
-    counts = (1 + number * 7 % 5, number * 3 % 5 // 4, number * 5 % 9 // 8)
+    """What happens within one second: something at the largest, now and then one elsewhere."""
+    counts = (number % 3, number % 10 // 9, number % 60 // 59)
     for profile, count in zip(PROFILES, counts, strict=True):
         for index in range(count):
             yield event_of(profile, f"live-{at:%m%d%H%M%S}-{at.microsecond:06d}-{index}", at)

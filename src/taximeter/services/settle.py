@@ -137,9 +137,11 @@ async def _charge(
     if not charges:
         return
     debts = await storage.locked_debts(purses.debts)
-    if len(debts) < len(purses.keys):
-        debts = await storage.lock_wallets(connection, purses.keys)
     grants = await storage.found_grants(purses.grants, purses.keys)
+    if len(debts) < len(purses.keys):
+        # A wallet is new, so its grants were read without its lock: make it, and read again.
+        debts = await storage.lock_wallets(connection, purses.keys)
+        grants = await storage.grants_of(connection, purses.keys, spent_too=True)
     purse = _Purse(context, context.clock.now(), debts, grants)
     for charge in charges:
         purse.charge(charge)

@@ -43,6 +43,8 @@ def today_figures(name: str, today: Today) -> Figures:
     first = max(currencies, key=lambda one: one.amount, default=None)
     main, more = ("0", "") if first is None else text.running(first.amount, first.asset)
     found[f"{name}/money"], found[f"{name}/money/more"] = main, more
+    every = [text.money(one.amount, one.asset) for one in today.money if one.amount]
+    found[f"{name}/money/all"] = ", ".join(every)
     rest = [one for one in today.money if one is not first and one.amount]
     found[f"{name}/money/rest"] = ", ".join(text.money(one.amount, one.asset) for one in rest)
     return found

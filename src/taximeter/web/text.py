@@ -19,7 +19,7 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 TINY = Decimal("0.001")
 MILLION = Decimal(1_000_000)
 _MINUS = "\N{MINUS SIGN}"
-_NARROW = "\N{NO-BREAK SPACE}"
+_FIXED_BLANK = "\N{NO-BREAK SPACE}"
 _DAY = timedelta(days=1)
 
 
@@ -32,7 +32,7 @@ def quantity(number: Decimal) -> str:
 
 def unit_price(amount: Decimal) -> str:
     """What one unit costs; a tiny price for a million units: `1.75 per million`."""
-    if abs(amount) >= TINY:
+    if not amount or abs(amount) >= TINY:
         return quantity(amount)
     return f"{quantity(amount * MILLION)} per million"
 
@@ -40,7 +40,7 @@ def unit_price(amount: Decimal) -> str:
 def money(amount: Decimal, asset: str) -> str:
     """An amount at the currency's minor unit: `$1,234.50`; credit units in every digit."""
     if not is_currency(asset):
-        return f"{quantity(amount)}{_NARROW}{asset}"
+        return f"{quantity(amount)} {asset}"
     return _currency(round_half_up(amount, minor_digits(asset)), asset)
 
 
@@ -71,7 +71,7 @@ def running(amount: Decimal, asset: str) -> tuple[str, str]:
 
 def _currency(amount: Decimal, asset: str) -> str:
     symbol = get_currency_symbol(asset, locale=LOCALE)
-    space = _NARROW if symbol[-1].isalpha() else ""
+    space = _FIXED_BLANK if symbol[-1].isalpha() else ""
     sign = _MINUS if amount < 0 else ""
     return f"{sign}{symbol}{space}{abs(amount):,f}"
 
