@@ -46,7 +46,8 @@ async def _refusal(site: Site, secret: str) -> str | None:
 
 def to_sign_in(request: Request) -> Response:
     """Send the browser to the sign-in page, and back here afterwards."""
-    wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    query = request.scope["query_string"].decode("latin-1")
+    wanted = quote(request.scope["path"]) + (f"?{query}" if query else "")
     target = "/login" if wanted == HOME else f"/login?next={quote(wanted, safe='')}"
     return RedirectResponse(target, 303, PAGE_HEADERS)
 

@@ -74,7 +74,7 @@ class WebApplication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive, send)
-        if request.url.path == "/live" and request.method == "GET":
+        if scope["path"] == "/live" and request.method == "GET":
             response = await self._guarded(request, lambda request: self._live(request, send))
         else:
             response = await self._guarded(request, self._answer)
@@ -106,7 +106,7 @@ class WebApplication:
         )
 
     async def _answer(self, request: Request) -> Response:
-        path, method = request.url.path, request.method
+        path, method = request.scope["path"], request.method
         reading = method in ("GET", "HEAD")
         if path.startswith(STATIC) and reading:
             return _static(self.site.assets.find(path.removeprefix(STATIC)), request)

@@ -54,9 +54,18 @@ class _Topic:
 
 
 class Live:
-    """The streams of one process."""
+    """The streams of one process: at most `streams_max`, each heard of every `heartbeat_s`."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        streams_max: int = STREAMS_MAX,
+        heartbeat_s: float = HEARTBEAT_S,
+        pause_s: float = PAUSE_S,
+    ) -> None:
+        self._streams_max = streams_max
+        self._heartbeat_s = heartbeat_s
+        self._pause_s = pause_s
         self._topics: dict[str, _Topic] = {}
         self._reading: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -65,7 +74,7 @@ class Live:
     @property
     def full(self) -> bool:
         """Whether there are as many streams as there may be."""
-        return self._streams >= STREAMS_MAX or self._closing.is_set()
+        return self._streams >= self._streams_max or self._closing.is_set()
 
     def close(self) -> None:
         """End all streams, and begin no other."""
@@ -105,8 +114,8 @@ class Live:
             if not watched.streams:
                 self._topics.pop(topic, None)
 
-    @staticmethod
     async def _follow(
+        self,
         topic: _Topic,
         send: Send,
         ends: tuple[asyncio.Task[Any], ...],
@@ -125,11 +134,11 @@ class Live:
             waiting = asyncio.create_task(changed.wait())
             done, _ = await asyncio.wait(
                 [waiting, *ends],
-                timeout=HEARTBEAT_S,
+                timeout=self._heartbeat_s,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             waiting.cancel()
-            if loop.time() - checked_s >= HEARTBEAT_S:
+            if loop.time() - checked_s >= self._heartbeat_s:
                 checked_s = loop.time()
                 if not await still_welcome():
                     return
@@ -146,7 +155,7 @@ class Live:
                 except Exception:
                     log.exception("live_read_failed")  # the next round may do better
             took_s = loop.time() - began_s
-            await asyncio.sleep(max(PAUSE_S, PAUSE_FOR_EACH_S * took_s))
+            await asyncio.sleep(max(self._pause_s, PAUSE_FOR_EACH_S * took_s))
 
 
 def _news(before: Mapping[str, str], now: Mapping[str, str]) -> Figures:
