@@ -23,7 +23,10 @@ async def readyz(request: Request) -> Response:
     return ok({"status": "ready"})
 
 
-@router.get("/metrics")
+@router.get(
+    "/metrics", response_class=Response,
+    responses={200: {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}}},
+)  # fmt: skip
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus. Needs the scope `read` unless the instance shows them openly."""
     server: Server = request.app.state.server

@@ -144,37 +144,34 @@ async def create_subscription(body: SubscriptionBody, call: Admin) -> Response:
         starts_at=body.starts_at, ends_at=body.ends_at, anchor=body.anchor,
         quantities=body.quantities, net_terms_days=body.net_terms_days,
     )  # fmt: skip
-    now = call.context.clock.now()
     return await call.write(
         lambda transaction: subscriptions.create_subscription(transaction, new),
-        lambda subscription: subscription_json(subscription, now), 201,
+        lambda subscription: subscription_json(subscription, call.context.clock.now()), 201,
     )  # fmt: skip
 
 
 @router.post("/subscriptions/{id}/change")
 async def change_subscription(id: str, body: ChangeBody, call: Admin) -> Response:
     """Move to another plan, version or quantity."""
-    now = call.context.clock.now()
     return await call.write(
         lambda transaction: subscriptions.change_subscription(
             transaction, id, customer=call.caller.customer, plan=body.plan,
             version=body.version, quantities=body.quantities, at=body.at,
             proration=body.proration,
         ),
-        lambda subscription: subscription_json(subscription, now),
+        lambda subscription: subscription_json(subscription, call.context.clock.now()),
     )  # fmt: skip
 
 
 @router.post("/subscriptions/{id}/cancel")
 async def cancel_subscription(id: str, body: CancelBody, call: Admin) -> Response:
     """End a subscription, by default at the end of its period."""
-    now = call.context.clock.now()
     return await call.write(
         lambda transaction: subscriptions.cancel_subscription(
             transaction, id, customer=call.caller.customer, at=body.at,
             credit_unused=body.credit_unused,
         ),
-        lambda subscription: subscription_json(subscription, now),
+        lambda subscription: subscription_json(subscription, call.context.clock.now()),
     )  # fmt: skip
 
 

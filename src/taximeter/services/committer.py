@@ -177,9 +177,9 @@ class Committer(Generic[Item, Answer]):
     ) -> tuple[Connection, Sequence[Answer]]:
         """One transaction, tried again (at most 5 times) on a conflict or a lost connection."""
         for attempt in range(RETRIES_MAX + 1):
+            if connection is None or connection.broken or connection.closed:
+                connection = await self._reconnect()
             try:
-                if connection is None or connection.broken or connection.closed:
-                    connection = await self._reconnect()
                 async with connection.pipeline(), connection.transaction():
                     answers = await self._commit(connection, items)
                 return connection, answers

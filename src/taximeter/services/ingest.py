@@ -27,7 +27,7 @@ CONFLICT = FieldError(
     "id",
     "conflict",
     "An event with this subject, source and id exists with other content; the first stays. "
-    "Give new usage a new id, or correct the first by an amendment.",
+    "Give new usage a new id.",
 )
 
 

@@ -16,7 +16,7 @@ from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.metering.event import Event
 from taximeter.domain.rating.rate import price_amount
 from taximeter.domain.subscription.customer import CustomerTerms
-from taximeter.domain.subscription.routing import UNMATCHED_DIMENSION, read
+from taximeter.domain.subscription.routing import UNMATCHED_DIMENSION, Reading, read
 from taximeter.domain.subscription.subscription import segment_at
 from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.quantity import ZERO
@@ -145,10 +145,7 @@ async def _fold(
     async for events in storage.events_from(connection, terms.customer.key, start, EVENTS_PER_STEP):
         counted = []
         for event in events:
-            epoch = next(one for one in epochs if one.start <= event.received_at)
-            meters = epoch.meters.get(event.type, ())
-            routing = epoch.terms.routing(meters, event.type, event.subscription, event.time)
-            readings = read(routing, event)
+            readings = _read_as_counted(epochs, event)
             if readings == UNMATCHED_DIMENSION:
                 raise Invalid([_unmatched(event)])
             if not isinstance(readings, str):
@@ -157,6 +154,21 @@ async def _fold(
             merge_total(merged, total)
     for total in merged.values():
         yield total
+
+
+def _read_as_counted(epochs: Sequence["_Epoch"], event: Event) -> tuple[Reading, ...] | str:
+    """What the meters read in an event by the versions that were in force when it was received;
+    where these could not read it, by the next that can: it was released when they came.
+    """
+    readings: tuple[Reading, ...] | str = ()
+    own = next(n for n, epoch in enumerate(epochs) if epoch.start <= event.received_at)
+    for epoch in reversed(epochs[: own + 1]):
+        meters = epoch.meters.get(event.type, ())
+        routing = epoch.terms.routing(meters, event.type, event.subscription, event.time)
+        readings = read(routing, event)
+        if not isinstance(readings, str):
+            break
+    return readings
 
 
 def _unmatched(event: Event) -> FieldError:
