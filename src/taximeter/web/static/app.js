@@ -28,7 +28,6 @@ function say(text) {
   document.body.classList.toggle("is-live", text === "Live");
 }
 
-let shape = null;
 let source = null;
 
 function follow(address) {
@@ -36,10 +35,7 @@ function follow(address) {
   source.addEventListener("open", () => say("Live"));
   source.addEventListener("figures", (event) => {
     const figures = JSON.parse(event.data);
-    if (figures.shape) {
-      if (shape && shape !== figures.shape) renew("main");
-      shape = figures.shape;
-    }
+    if (figures.shape && figures.shape !== document.querySelector("main").dataset.shape) renew("main");
     show(figures);
   });
   source.addEventListener("error", () => {
