@@ -107,14 +107,14 @@ def main() -> None:
         for round_number in range(1, 4):
             floor = floor_rate(url, events(60_000, seed=2), 1000)
             bulk = events(100_000, seed=3)
-            took = running.load("/v1/events", batches(bulk, 1000), 8)
+            took = running.load("/v1/events", batches(bulk, 1000), 16)
             rate = len(bulk) / took["wall_s"]
             single = events(12_000, seed=4)
             alone = running.load("/v1/events", batches(single, 1), 64)
             single_rate = len(single) / alone["wall_s"]
             print(
                 f"  round {round_number}: floor {floor:8,.0f}/s   "
-                f"batches of 1000 {rate:8,.0f}/s (ratio {rate / floor:.2f})   "
+                f"batches of 1000, 16 connections {rate:8,.0f}/s (ratio {rate / floor:.2f})   "
                 f"single, 64 connections {single_rate:7,.0f}/s (ratio {single_rate / floor:.3f}, "
                 f"p50 {alone['p50_s'] * 1000:.1f} ms, p99 {alone['p99_s'] * 1000:.1f} ms)",
                 flush=True,

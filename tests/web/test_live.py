@@ -173,9 +173,9 @@ async def test_there_are_not_more_streams_than_may_be() -> None:
     async def read() -> dict[str, str]:
         return {"a": "1"}
 
-    tasks = []
+    tasks, full = [], []
     for one in watchers:
-        assert not streams.full
+        full.append(streams.full)
         tasks.append(
             asyncio.create_task(
                 streams.stream(
@@ -184,25 +184,28 @@ async def test_there_are_not_more_streams_than_may_be() -> None:
             )
         )
         await one.until(lambda one=one: one.messages == 1)  # type: ignore[misc]
-    assert streams.full
+    full.append(streams.full)
     watchers[0].leave.set()
     await tasks[0]
-    assert not streams.full
+    full.append(streams.full)
     watchers[1].leave.set()
     await tasks[1]
+    assert full == [False, False, True, False]
 
 
 async def test_a_stream_whose_session_ended_ends() -> None:
     stream = Stream()
 
-    async def read() -> dict[str, str]:
-        raise ValueError("the database is away")
-
     async def not_welcome() -> bool:
         return False
 
-    async with asyncio.timeout(WAIT_S_MAX):
-        await Live(heartbeat_s=0.05).stream(
-            "topic", read, receive=stream.receive, send=stream.send, still_welcome=not_welcome
-        )
+    streaming = Live(heartbeat_s=0.05).stream(
+        "topic", _unreadable, receive=stream.receive, send=stream.send, still_welcome=not_welcome
+    )
+    await asyncio.wait_for(streaming, WAIT_S_MAX)
     assert stream.ended.is_set()
+    assert stream.messages == 0
+
+
+async def _unreadable() -> dict[str, str]:
+    raise ValueError("the database is away")

@@ -43,6 +43,31 @@ async def test_the_first_page_shows_today_and_each_customer(
     assert "10 Mar 2026, 12:00:00 UTC" in page
 
 
+async def test_todays_money_is_what_todays_usage_adds(
+    client: httpx.AsyncClient, browser: httpx.AsyncClient
+) -> None:
+    await put_meter(client)
+    await put_meter(client, "calls", aggregation="count")
+    tiers = {"key": "t", "type": "usage", "meter": "tokens", "model": "graduated", "included": "10",
+             "tiers": [{"up_to": "100", "unit": "1"}, {"unit": "0.5"}]}  # fmt: skip
+    burn = {"key": "b", "type": "usage", "meter": "calls", "model": "per_unit", "unit": "2",
+            "asset": "credits", "settle": "wallet"}  # fmt: skip
+    plan = {"key": "pro", "name": "Pro", "currency": "USD", "period": "month",
+            "prices": [tiers, burn]}  # fmt: skip
+    assert (await client.put("/v1/plans/pro", json=plan)).status_code == 201
+    for key, starts_at in (("acme", "2026-03-01T00:00:00Z"), ("new", "2026-03-10T10:00:00Z")):
+        await put_customer(client, key)
+        body = {"customer": key, "plan": "pro", "starts_at": starts_at}
+        assert (await client.post("/v1/subscriptions", json=body)).status_code == 201
+        await use(client, "before", "2026-03-09T12:00:00Z", "90", key=key)
+        await use(client, "today", "2026-03-10T11:00:00Z", "40", key=key)
+    shown = figures((await browser.get("/")).text)
+    # acme: 130 - 10 cost 100 + 10 = 110, 90 - 10 cost 80: 30 more; new: 40 - 10 = 30. The event
+    # that both meters count is one.
+    assert (shown["today/money"], shown["today/events"]) == ("$60.00", "2")
+    assert shown["today/money/rest"] == "4 credits"
+
+
 async def test_customers_come_in_pages(
     client: httpx.AsyncClient, browser: httpx.AsyncClient
 ) -> None:

@@ -100,6 +100,7 @@ class _Demo:
         say("Taximeter demo. The fare, as it runs.\n")
         began_s = time.monotonic()
         stop = stop_when_told()
+        watching = asyncio.create_task(self._stop_with(stop))
         now = None if self._loaded_before else START
         instance = await runtime.open_instance(
             ServeOptions(
@@ -120,15 +121,20 @@ class _Demo:
             self._stop.set()
             await asyncio.gather(*telling)
         finally:
+            watching.cancel()
             self._stop.set()
             await instance.close()
+
+    async def _stop_with(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._stop.set()
 
     def _tell(self, links: "_Links", stop: asyncio.Event) -> None:
         """The story, in a thread. However it ends, the server is told to stop."""
         try:
             self._story(links)
         except BaseException as failure:  # noqa: BLE001 - raised again where the run ends
-            if not self._stop.is_set():
+            if not (self._stop.is_set() or stop.is_set()):
                 self._failure = failure
         finally:
             links.loop.call_soon_threadsafe(stop.set)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from heapq import merge
 from itertools import islice, pairwise
 from pathlib import Path
@@ -188,7 +187,8 @@ def closed_month(api: Api) -> Shown:
         fail("January has not closed. Start over with --fresh.")
     invoice = found[0]
     usage = [line for line in invoice["lines"] if line["meter"]]
-    line = max(usage, key=lambda one: Decimal(one["amount"]))
+    # Amounts of one currency have the same number of decimals: the longest is the largest.
+    line = max(usage, key=lambda one: (len(one["amount"]), one["amount"]))
     explanation = api.get(
         f"/v1/invoices/{invoice['id']}/lines/{line['id']}/explain", limit=str(EVENTS_EXPLAINED)
     )

@@ -27,6 +27,7 @@ from taximeter.domain.invoicing.lines import (
     numbered,
     usage_lines,
 )
+from taximeter.domain.invoicing.spend import usage_segments
 from taximeter.domain.invoicing.totals import AppliedCredits, apply_credits, total
 from taximeter.domain.rating.rate import rate_price
 from taximeter.domain.subscription.charges import (
@@ -40,7 +41,6 @@ from taximeter.domain.subscription.subscription import (
     Segment,
     Subscription,
     segment_at,
-    segments_in,
 )
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Period, period_at, to_utc
@@ -85,7 +85,7 @@ async def state(
     totals have changed since they were billed.
     """
     closed = closed_period(subscription, boundary)
-    segments = [*_closing(subscription, closed)]
+    segments = [*usage_segments(subscription, closed)]
     earlier = _late_segments(subscription, late, closed)
     usage = await _usage(connection, subscription, [*segments, *earlier])
     used = _usage_lines(segments, usage, "invoice")
@@ -106,17 +106,6 @@ async def state(
 
 def _currency(subscription: Subscription) -> str:
     return subscription.phases[0].plan.currency
-
-
-def _closing(subscription: Subscription, closed: Period) -> list[Segment]:
-    """The segments of usage prices that end within the closed period (or with it)."""
-    if closed.start == closed.end:
-        return []
-    return [
-        segment
-        for segment in segments_in(subscription, closed)
-        if isinstance(segment.price, UsagePrice) and closed.start < segment.span.end <= closed.end
-    ]
 
 
 def _late_segments(
@@ -213,7 +202,7 @@ async def _late_minimums(
         if minimum_at(subscription, boundary) is None:
             continue
         closed = closed_period(subscription, boundary)
-        segments = _closing(subscription, closed)
+        segments = usage_segments(subscription, closed)
         usage = await _usage(connection, subscription, segments)
         used = [
             *_usage_lines(segments, usage, "invoice"), *_usage_lines(segments, usage, "wallet"),

@@ -63,6 +63,7 @@ class Committer(Generic[Item, Answer]):
         self._crowd = asyncio.Event()
         self._pending: set[asyncio.Future[Answer]] = set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
         self.commits = 0
 
     @property
@@ -78,12 +79,15 @@ class Committer(Generic[Item, Answer]):
         ]
 
     async def stop(self) -> None:
-        """Commit what waits, then stop. What cannot be committed gets `Unavailable`."""
+        """Commit what waits, then stop. What cannot be committed, and what comes later, gets
+        `Unavailable`.
+        """
         if self._pending:
             await asyncio.wait(self._pending, timeout=STOP_S_MAX)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stopped = True
         self._fail_waiting()
 
     async def submit(self, item: Item) -> Answer:
@@ -92,6 +96,11 @@ class Committer(Generic[Item, Answer]):
         Raises `OverCapacity` at once where the queue is full, `Unavailable` where the database
         cannot be reached.
         """
+        if self._stopped:
+            raise Unavailable(
+                what="The server is stopping; nothing of this request was taken.",
+                cure="Send it again.",
+            )
         weight = self._weight(item)
         if self._waiting and self._weight_waiting + weight > self._weight_waiting_max:
             raise OverCapacity(retry_after_s=RETRY_AFTER_S)
@@ -154,8 +163,6 @@ class Committer(Generic[Item, Answer]):
             _refuse(batch)
             return None
         except Exception as error:
-            if connection is not None:
-                await connection.close()
             if len(batch) > 1:
                 # One of them is at fault: commit each alone, so that the others do not suffer.
                 connection = None
@@ -175,19 +182,28 @@ class Committer(Generic[Item, Answer]):
     async def _attempt(
         self, connection: Connection | None, items: Sequence[Item]
     ) -> tuple[Connection, Sequence[Answer]]:
-        """One transaction, tried again (at most 5 times) on a conflict or a lost connection."""
-        for attempt in range(RETRIES_MAX + 1):
-            if connection is None or connection.broken or connection.closed:
-                connection = await self._reconnect()
-            try:
-                async with connection.pipeline(), connection.transaction():
-                    answers = await self._commit(connection, items)
-                return connection, answers
-            except (*_CONFLICTS, psycopg.OperationalError) as error:
-                if attempt == RETRIES_MAX:
-                    raise psycopg.OperationalError(str(error)) from error
-                await asyncio.sleep(RETRY_FIRST_S * 2**attempt)
-        raise AssertionError("the loop returns or raises")
+        """One transaction, tried again (at most 5 times) on a conflict or a lost connection. Where
+        that fails, the connection is closed.
+        """
+        try:
+            for attempt in range(RETRIES_MAX + 1):
+                if connection is None or connection.broken or connection.closed:
+                    if connection is not None:
+                        await connection.close()
+                    connection = await self._reconnect()
+                try:
+                    async with connection.pipeline(), connection.transaction():
+                        answers = await self._commit(connection, items)
+                    return connection, answers
+                except (*_CONFLICTS, psycopg.OperationalError) as error:
+                    if attempt == RETRIES_MAX:
+                        raise psycopg.OperationalError(str(error)) from error
+                    await asyncio.sleep(RETRY_FIRST_S * 2**attempt)
+            raise AssertionError("the loop returns or raises")
+        except BaseException:
+            if connection is not None:
+                await connection.close()
+            raise
 
     async def _reconnect(self) -> Connection:
         deadline = asyncio.get_running_loop().time() + RECONNECT_S_MAX
