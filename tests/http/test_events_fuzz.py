@@ -24,7 +24,14 @@ EXAMPLES = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 CUSTOMERS = ["acme", "globex", "nobody"]
-PARAMETERS = ["", "?results=all", "?atomic=true", "?atomic=true&results=all", "?atomic=maybe", "?x=1"]
+PARAMETERS = [
+    "",
+    "?results=all",
+    "?atomic=true",
+    "?atomic=true&results=all",
+    "?atomic=maybe",
+    "?x=1",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,9 @@ numbers = st.one_of(
     st.sampled_from([10**17, 10**18, -(10**18), 2**63, 2**64, 1e308, 5e-324, 10**400]),
 )  # fmt: skip
 values = st.recursive(
-    st.one_of(st.none(), st.booleans(), numbers, texts, st.sampled_from(["1", "1.5", "1e3", "NaN"])),
+    st.one_of(
+        st.none(), st.booleans(), numbers, texts, st.sampled_from(["1", "1.5", "1e3", "NaN"])
+    ),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
     max_leaves=20,
 )
@@ -249,7 +258,9 @@ def test_twisted_json(loop: Loop) -> None:
                 headers={"content-type": "application/json"},
             )
         ).json()  # fmt: skip
-        for one, first, again in zip(written, answer.json()["results"], plain["results"], strict=True):
+        for one, first, again in zip(
+            written, answer.json()["results"], plain["results"], strict=True
+        ):
             if not one.twice and first["status"] == "accepted":
                 assert again["status"] == "duplicate", (one.text, again)
 

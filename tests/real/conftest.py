@@ -1,4 +1,4 @@
-"""Where the real data lies: a folder that the environment names, as it is no part of the project."""
+"""Where the real data lies: a folder that the environment names, no part of the project."""
 
 import os
 from pathlib import Path

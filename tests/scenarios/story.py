@@ -126,8 +126,8 @@ def event(
     kind: str, event_id: str, time: str | None = None, *, customer: str = "acme", **fields: Any
 ) -> Json:
     """An event; `fields` are its data but for `subscription` and `source`, which are its own."""
-    own = {name: fields.pop(name) for name in ("subscription", "source") if name in fields}
-    found = {"id": event_id, "type": kind, "subject": customer, "data": fields, **own}
+    own: Json = {name: fields.pop(name) for name in ("subscription", "source") if name in fields}
+    found: Json = {"id": event_id, "type": kind, "subject": customer, "data": fields, **own}
     return found if time is None else {**found, "time": time}
 
 

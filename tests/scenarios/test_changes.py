@@ -103,8 +103,9 @@ async def test_an_invoiced_time_does_not_change(story: Story) -> None:
     assert totals(before) == ["3.00"]
     body = {"plan": "a", "at": "2026-01-25T00:00:00Z"}
     assert await story.refused("POST", path, json=body) == (422, "too_early")
-    assert await story.refused("POST", f"/v1/subscriptions/{subscription}/cancel",
-                               json={"at": "2026-02-01T00:00:00Z"}) == (422, "too_early")  # fmt: skip
+    cancel = f"/v1/subscriptions/{subscription}/cancel"
+    body = {"at": "2026-02-01T00:00:00Z"}
+    assert await story.refused("POST", cancel, json=body) == (422, "too_early")
     assert await story.invoices() == before
 
 

@@ -197,7 +197,7 @@ async def test_terms_change_while_events_stream_in(stories: tuple[Story, Story])
     """Meters, plans and changes of a subscription between and during the commits of two processes:
     in the end every event is billed once, by the terms that hold at its time.
     """
-    first, second = stories
+    first, _second = stories
     await first.customer()
     await first.meter("m")
     for n in range(1, 4):

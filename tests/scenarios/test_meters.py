@@ -74,7 +74,7 @@ async def test_unique_values_by_kind_and_dimension(story: Story) -> None:
 
 async def test_a_filter_and_two_meters_on_one_event(story: Story) -> None:
     await story.customer()
-    shared = {"event_type": "llm", "filter": {"region": ["eu", "us"]}}
+    shared: dict[str, Any] = {"event_type": "llm", "filter": {"region": ["eu", "us"]}}
     await story.meter("input", value="input_tokens", **shared)
     await story.meter("output", value="output_tokens", **shared)
     await story.plan(

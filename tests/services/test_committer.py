@@ -241,7 +241,7 @@ def test_a_poisoned_item_fails_alone() -> None:
             assert isinstance(found[2], ValueError)
             assert found[3] == 40
             assert bench.commits == [[1], [2], [4]]
-            assert [line.log for line in bench.lines][0] == ["commit", "roll back"]
+            assert next(line.log for line in bench.lines) == ["commit", "roll back"]
             assert await bench.committer.submit(5) == 50
 
     run(main())

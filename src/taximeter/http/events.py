@@ -78,6 +78,7 @@ async def _answer(
         idempotency=idempotency_key(
             caller, key.decode("latin-1"), f"/v1/events?{query.decode('latin-1')}", body
         ) if key is not None else None,
+        body_bytes=len(body),
     )  # fmt: skip
     answer = await server.ingest.submit(request)
     if answer.reused_key:

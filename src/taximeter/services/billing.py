@@ -254,6 +254,14 @@ def has_ended(subscription: Subscription, boundary: datetime) -> bool:
     return subscription.ends_at is not None and boundary > subscription.ends_at
 
 
+async def locked_subscription(connection: Connection, found: Subscription) -> Subscription:
+    """The subscription under its lock, read again: it may have changed before it was locked."""
+    await subscriptions.lock(connection, found)
+    again = await subscriptions.find(connection, found.id, customer=found.customer)
+    assert again is not None, "a subscription is never deleted"
+    return again
+
+
 async def bill_due(transaction: Transaction, subscription: Subscription) -> int:
     """Make a draft for each boundary that has passed, and finalize the drafts whose time has
     come; returns how many boundaries were closed. The subscription's row must be locked.
@@ -296,7 +304,7 @@ async def finalize_invoice(
     connection = transaction.connection
     subscription = await subscriptions.find(connection, row.subscription, customer=row.customer)
     assert subscription is not None, "an invoice belongs to a subscription"
-    await subscriptions.lock(connection, subscription)
+    subscription = await locked_subscription(connection, subscription)
     locked = await storage.lock(connection, row.customer, row.id)
     if locked is None:
         return None

@@ -30,8 +30,14 @@ RECONNECT_S_MAX = 30.0
 RETRY_AFTER_S = 1
 STOP_S_MAX = 10.0
 _CONFLICTS = (errors.SerializationFailure, errors.DeadlockDetected)
+# The driver counts these among the errors of operation, but it is an item that is at fault.
+_LIMITS = (errors.ProgramLimitExceeded, errors.StatementTooComplex)
 
 log = structlog.get_logger("committer")
+
+
+class LimitExceeded(Exception):
+    """An item is beyond what the database can hold: to try again is in vain."""
 
 
 class Committer(Generic[Item, Answer]):
@@ -165,10 +171,7 @@ class Committer(Generic[Item, Answer]):
         except Exception as error:
             if len(batch) > 1:
                 # One of them is at fault: commit each alone, so that the others do not suffer.
-                connection = None
-                for one in batch:
-                    connection = await self._commit_batch(connection, [one])
-                return connection
+                return await self._commit_each(batch)
             log.exception("commit_broken")
             if not batch[0][2].done():
                 batch[0][2].set_exception(error)
@@ -177,6 +180,18 @@ class Committer(Generic[Item, Answer]):
         for (_, _, future), answer in zip(batch, answers, strict=True):
             if not future.done():
                 future.set_result(answer)
+        return connection
+
+    async def _commit_each(
+        self, batch: Sequence[tuple[Item, int, asyncio.Future[Answer]]]
+    ) -> Connection | None:
+        connection: Connection | None = None
+        try:
+            for one in batch:
+                connection = await self._commit_batch(connection, [one])
+        except asyncio.CancelledError:
+            _refuse(batch)
+            raise
         return connection
 
     async def _attempt(
@@ -195,6 +210,8 @@ class Committer(Generic[Item, Answer]):
                     async with connection.pipeline(), connection.transaction():
                         answers = await self._commit(connection, items)
                     return connection, answers
+                except _LIMITS as error:
+                    raise LimitExceeded(str(error)) from error
                 except (*_CONFLICTS, psycopg.OperationalError) as error:
                     if attempt == RETRIES_MAX:
                         raise psycopg.OperationalError(str(error)) from error

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import structlog
 
-from taximeter.services.billing import bill_due, finalize_invoice
+from taximeter.services.billing import bill_due, finalize_invoice, locked_subscription
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
 from taximeter.services.grants import next_repayment, repay_due
@@ -35,10 +35,16 @@ async def run_due(context: Context) -> int:
     """Run every job that is due now; returns how many ran. One that fails is logged and does not
     stop the others; it is tried again the next time.
     """
-    done = await repay_due(context)
+    done = 0
+    try:
+        done += await repay_due(context)
+    except Exception:
+        log.exception("job_failed", object="repayment")
     failed: set[tuple[str, str]] = set()
     for _ in range(ROUNDS_MAX):
-        jobs = [job for job in await _due(context) if job[0] not in failed]
+        # Those that failed are still due, and come first.
+        found = await _due(context, JOBS_PER_ROUND + len(failed))
+        jobs = [job for job in found if job[0] not in failed]
         if not jobs:
             break
         for name, work in jobs:
@@ -54,11 +60,11 @@ async def run_due(context: Context) -> int:
 Job = tuple[tuple[str, str], Callable[[Transaction], Awaitable[None]]]
 
 
-async def _due(context: Context) -> list[Job]:
+async def _due(context: Context, limit: int) -> list[Job]:
     at = context.clock.now()
     async with context.pool.connection() as connection:
-        closing = await subscriptions.due(connection, at, JOBS_PER_ROUND)
-        finalizing = await invoices.due(connection, at, JOBS_PER_ROUND)
+        closing = await subscriptions.due(connection, at, limit)
+        finalizing = await invoices.due(connection, at, limit)
     jobs: list[Job] = [(key, _close(*key)) for key in closing]
     jobs += [(key, _finalize(*key)) for key in finalizing]
     return jobs
@@ -68,7 +74,7 @@ def _close(customer: str, subscription_id: str) -> Callable[[Transaction], Await
     async def work(transaction: Transaction) -> None:
         found = await subscriptions.find(transaction.connection, subscription_id, customer=customer)
         assert found is not None, "a subscription is never deleted"
-        await bill_due(transaction, found)
+        await bill_due(transaction, await locked_subscription(transaction.connection, found))
 
     return work
 

@@ -23,6 +23,7 @@ from taximeter.storage.idempotency import Key, StoredAnswer
 from taximeter.storage.ingestion import Identity
 
 Status = Literal["accepted", "duplicate", "quarantined", "conflict", "invalid"]
+EVENT_BYTES_USUAL = 1024
 CONFLICT = FieldError(
     "id",
     "conflict",
@@ -33,11 +34,14 @@ CONFLICT = FieldError(
 
 @dataclass(frozen=True, slots=True)
 class IngestRequest:
-    """One request's events, in its order. With `atomic` all are taken or none."""
+    """One request's events, in its order. With `atomic` all are taken or none. `body_bytes` is the
+    size of what they were read from.
+    """
 
     events: Sequence[Event | InvalidEvent]
     atomic: bool = False
     idempotency: Key | None = None
+    body_bytes: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -76,8 +80,10 @@ class _Staged(msgspec.Struct, frozen=True, gc=False):
 
 
 def weight_of(request: IngestRequest) -> int:
-    """What a request weighs in the committer's queue: its events."""
-    return max(1, len(request.events))
+    """What a request weighs in the committer's queue: its events, of up to 1 KiB each. Large ones
+    weigh more, so that the queue and a transaction are bounded in memory, too.
+    """
+    return max(1, len(request.events), request.body_bytes // EVENT_BYTES_USUAL)
 
 
 async def commit_requests(

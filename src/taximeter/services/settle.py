@@ -61,6 +61,7 @@ async def settle_changes(
             groups[key].append(row)
     if not groups:
         return
+    locked = await _lock_all(connection, purses)
     wholes = [key for key in groups if not targets[key].linear]
     rows = await total_storage.segment_totals(connection, wholes) if wholes else {}
     charges = []
@@ -71,8 +72,9 @@ async def settle_changes(
             ref = f"{key.subscription}/{key.price}"
             charges.append(Charge(key.customer, price.asset, amount, price.meter, ref))
     if any(charge.amount < ZERO for charge in charges):
-        purses = await send_purses(connection, sorted(purses.keys), spent_too=True)
-    await _charge(context, connection, charges, purses)
+        grants = await storage.send_grants(connection, locked.keys, spent_too=True)
+        locked = locked._replace(grants=grants)
+    await _charge(context, connection, charges, locked)
 
 
 def _cost(
@@ -109,6 +111,14 @@ class Purses(NamedTuple):
     grants: Cursor
 
 
+class _Locked(NamedTuple):
+    """Wallets that are all there and locked: their debts, and where their grants will be read."""
+
+    keys: Sequence[WalletKey]
+    debts: Mapping[WalletKey, Decimal]
+    grants: Cursor
+
+
 async def send_purses(
     connection: Connection, keys: Sequence[WalletKey], *, spent_too: bool = False
 ) -> Purses:
@@ -120,6 +130,19 @@ async def send_purses(
     return Purses(keys, debts, grants)
 
 
+async def _lock_all(connection: Connection, purses: Purses, *, spent_too: bool = False) -> _Locked:
+    """Have all of these wallets locked. One that is new could not be: it is made, and what was
+    read without its lock is read again. Comes before the totals of a segment are read, or two
+    first usages at once would each be priced without the other.
+    """
+    debts = await storage.locked_debts(purses.debts)
+    if len(debts) == len(purses.keys):
+        return _Locked(purses.keys, debts, purses.grants)
+    debts = await storage.lock_wallets(connection, purses.keys)
+    grants = await storage.send_grants(connection, purses.keys, spent_too=spent_too)
+    return _Locked(purses.keys, debts, grants)
+
+
 async def charge_wallets(
     context: Context, connection: Connection, charges: Sequence[Charge]
 ) -> None:
@@ -128,21 +151,17 @@ async def charge_wallets(
         keys = sorted({(charge.customer, charge.asset) for charge in charges})
         gives_back = any(charge.amount < ZERO for charge in charges)
         purses = await send_purses(connection, keys, spent_too=gives_back)
-        await _charge(context, connection, charges, purses)
+        locked = await _lock_all(connection, purses, spent_too=gives_back)
+        await _charge(context, connection, charges, locked)
 
 
 async def _charge(
-    context: Context, connection: Connection, charges: Sequence[Charge], purses: Purses
+    context: Context, connection: Connection, charges: Sequence[Charge], locked: _Locked
 ) -> None:
     if not charges:
         return
-    debts = await storage.locked_debts(purses.debts)
-    grants = await storage.found_grants(purses.grants, purses.keys)
-    if len(debts) < len(purses.keys):
-        # A wallet is new, so its grants were read without its lock: make it, and read again.
-        debts = await storage.lock_wallets(connection, purses.keys)
-        grants = await storage.grants_of(connection, purses.keys, spent_too=True)
-    purse = _Purse(context, context.clock.now(), debts, grants)
+    grants = await storage.found_grants(locked.grants, locked.keys)
+    purse = _Purse(context, context.clock.now(), locked.debts, grants)
     for charge in charges:
         purse.charge(charge)
     await storage.set_remaining(connection, purse.remaining())
@@ -169,23 +188,38 @@ class _Purse:
         self.entries: list[Entry] = []
 
     def charge(self, charge: Charge) -> None:
-        """Draw one charge; a debt that a grant has come to cover meanwhile is repaid first."""
+        """Draw one charge; a debt that a grant has come to cover meanwhile is repaid first, but
+        not by a grant for certain meters: debt is of no certain meter.
+        """
         key = (charge.customer, charge.asset)
         debt = self._debts[key]
         owed = max(debt, ZERO) if charge.amount > ZERO else ZERO
-        grants = self._grants[key]
-        drawn = draw(
-            grants.values(), charge.amount + owed, self._at, charge.meter, debt=debt - owed
-        )
-        for grant_id, part in drawn.parts:
-            left = grants[grant_id].remaining - part
-            grants[grant_id] = _with_remaining(grants[grant_id], left)
-            self._touched[charge.customer, grant_id] = left
+        parts: dict[str, Decimal] = {}
+        after = self._take(key, owed, None, debt - owed, parts)
+        after = self._take(key, charge.amount, charge.meter, after, parts)
+        for grant_id, part in parts.items():
             self._note(charge, grant_id, -part)
-        after = debt - owed + drawn.uncovered
         if after != debt:
             self._debts[key] = after
             self._note(charge, None, debt - after)
+
+    def _take(
+        self,
+        key: WalletKey,
+        amount: Decimal,
+        meter: str | None,
+        debt: Decimal,
+        parts: dict[str, Decimal],
+    ) -> Decimal:
+        """Draw `amount` and add what each grant gives to `parts`; returns the debt after."""
+        grants = self._grants[key]
+        drawn = draw(grants.values(), amount, self._at, meter, debt=debt)
+        for grant_id, part in drawn.parts:
+            left = grants[grant_id].remaining - part
+            grants[grant_id] = _with_remaining(grants[grant_id], left)
+            self._touched[key[0], grant_id] = left
+            parts[grant_id] = parts.get(grant_id, ZERO) + part
+        return debt + drawn.uncovered
 
     def _note(self, charge: Charge, grant_id: str | None, amount: Decimal) -> None:
         entry_id = self._context.ids("went", self._at)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from taximeter.domain.catalog.meter import Aggregation, Meter
 from taximeter.domain.metering.event import Event
 from taximeter.kernel.quantity import ZERO, format_decimal, parse_decimal
@@ -20,6 +22,8 @@ NEGATIVE_VALUE = "negative_value"
 INVALID_DIMENSION = "invalid_dimension"
 
 Value = Decimal | int | str
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Unreadable(Exception):
@@ -99,7 +103,8 @@ def metered_value(meter: Meter, data: Mapping[str, Any]) -> Value:
 def dimension_values(meter: Meter, data: Mapping[str, Any]) -> tuple[str, ...]:
     """The event's values of the meter's dimensions, in the meter's order ("" where missing).
 
-    Raises `Unreadable` for an object or array, or where they are together over 1,500 bytes.
+    Raises `Unreadable` for an object or array, or where they are together over 1,500 bytes
+    of JSON, as which they are keys of an index.
     """
     values = []
     size = 0
@@ -107,7 +112,7 @@ def dimension_values(meter: Meter, data: Mapping[str, Any]) -> tuple[str, ...]:
         text = text_of(property_at(data, path))
         if text is None:
             raise Unreadable(INVALID_DIMENSION)
-        size += len(text.encode()) + len(path) + 6
+        size += len(_encode(text)) + len(_encode(path)) + 2
         values.append(text)
     if size > DIMENSIONS_BYTES_MAX:
         raise Unreadable(INVALID_DIMENSION)
