@@ -48,7 +48,7 @@ class Plant:
 
     folder: Path
     server: Serving
-    deaths: list[str] = field(default_factory=list)
+    dead: set[int] = field(default_factory=set)
 
     @classmethod
     def build(cls, folder: Path) -> "Plant":
@@ -61,7 +61,7 @@ class Plant:
 
     def kill_server(self) -> None:
         """The server dies; its database goes on without it. Then another takes over."""
-        self.server.kill()
+        self._kill_process()
         self._start()
 
     def kill_database(self) -> None:
@@ -70,14 +70,19 @@ class Plant:
 
     def kill_both(self) -> None:
         """As a power cut would."""
-        self.server.kill()
+        self._kill_process()
         self.kill_postgres()
         self._start()
+
+    def _kill_process(self) -> None:
+        self.dead.add(self.server.process.pid)
+        self.server.kill()
 
     def kill_postgres(self) -> None:
         pid = self.postmaster()
         if pid is None:
             return
+        self.dead.add(pid)
         for one in [pid, *children(pid)]:
             with suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
@@ -128,6 +133,7 @@ class Load:
     requests: list[list[tuple[str, list[Json]]]]
     answered: Counter[str] = field(default_factory=Counter)
     accepted: Counter[str] = field(default_factory=Counter)
+    moments: dict[int, asyncio.Event] = field(default_factory=dict)
     done: int = 0
     failures: int = 0
 
@@ -173,6 +179,13 @@ class Load:
                     self.answered[one["id"]] += 1
                     self.accepted[one["id"]] += result["status"] == "accepted"
                 self.done += 1
+                if self.done in self.moments:
+                    self.moments[self.done].set()
+
+    async def reaches(self, done: int) -> None:
+        """Wait until so many requests are answered."""
+        if self.done < done:
+            await self.moments.setdefault(done, asyncio.Event()).wait()
 
     async def _until_answered(
         self, http: httpx.AsyncClient, url: Callable[[], str], key: str, batch: list[Json]
@@ -246,11 +259,9 @@ async def trouble(plant: Plant, load: Load, dice: random.Random, kind: str) -> N
     """Kill at some moment of the load, twice in some rounds."""
     kill = {"server": plant.kill_server, "database": plant.kill_database, "both": plant.kill_both}
     for moment in sorted(dice.sample(range(2, CLIENTS * REQUESTS - 10), dice.choice([1, 1, 2]))):
-        while load.done < moment:
-            await asyncio.sleep(0.001)
+        await load.reaches(moment)
         await asyncio.sleep(dice.random() * 0.03)
         await asyncio.to_thread(kill[kind])
-        plant.deaths.append(kind)
 
 
 async def patiently(work: Callable[[], Awaitable[Any]]) -> None:
@@ -280,6 +291,8 @@ async def test_nothing_is_lost_or_doubled(plant: Plant) -> None:
             load = loads[customer] = Load.make(customer, dice)
             await asyncio.gather(load.send(lambda: plant.url), trouble(plant, load, dice, kind))
             await patiently(lambda: client.get("/readyz"))
+            assert plant.dead.isdisjoint({plant.server.process.pid, plant.postmaster()})
+            assert len(plant.dead) > number, "something died in each round"
             await check(story, customer, load)
         await close_the_books(plant, story, loads)
 

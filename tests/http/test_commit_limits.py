@@ -13,9 +13,10 @@ from taximeter.kernel.errors import Unavailable
 from taximeter.services.committer import Committer, LimitExceeded
 from taximeter.services.ingest import IngestRequest, weight_of
 from taximeter.storage.connection import FlushedConnection
+from tests.services import test_committer as virtual
 
 Connection = AsyncConnection[tuple[Any, ...]]
-TOO_LARGE, SLOW = 0, -1
+TOO_LARGE = 0
 
 
 class Bench:
@@ -24,7 +25,6 @@ class Bench:
     def __init__(self, database_url: str) -> None:
         self.database_url = database_url
         self.tried: list[int] = []
-        self.arrived = asyncio.Event()
         self.committer: Committer[int, int] = Committer(
             connect=self._connect, commit=self._commit, weight=lambda _: 1,
             weight_per_commit=10, weight_waiting_max=100,
@@ -39,11 +39,9 @@ class Bench:
             # An index row of 16 kB of md5, which do not compress.
             await connection.execute("CREATE TEMP TABLE kept (key text PRIMARY KEY)")
             await connection.execute(
-                "INSERT INTO kept SELECT string_agg(md5(n::text), '') FROM generate_series(1, 500) n"
+                "INSERT INTO kept SELECT string_agg(md5(n::text), '') "
+                "FROM generate_series(1, 500) n"
             )
-        if SLOW in items and len(items) == 1:
-            self.arrived.set()
-            await asyncio.sleep(60)
         return items
 
 
@@ -63,19 +61,24 @@ async def test_an_item_beyond_a_limit_fails_alone_and_at_once(database_url: str)
     assert bench.tried == [1, TOO_LARGE, 2, 1, TOO_LARGE, 2]
 
 
-async def test_a_stop_amid_single_commits_leaves_nobody_waiting(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("taximeter.services.committer.STOP_S_MAX", 0.01)
-    bench = Bench(database_url)
-    items = (TOO_LARGE, SLOW, 1)
-    tasks = [asyncio.create_task(bench.committer.submit(item)) for item in items]
-    await asyncio.sleep(0)
-    bench.committer.start()
-    await bench.arrived.wait()
-    await bench.committer.stop()
-    found = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 5)
-    assert [type(one) for one in found] == [LimitExceeded, Unavailable, Unavailable]
+def test_a_stop_amid_single_commits_leaves_nobody_waiting() -> None:
+    async def main() -> None:
+        arrived = asyncio.Event()
+
+        async def work(items: Sequence[int]) -> None:
+            if 1 in items:
+                raise errors.ProgramLimitExceeded
+            arrived.set()
+            await asyncio.Event().wait()
+
+        async with virtual.Bench(work) as bench:
+            tasks = bench.submit(1, 2, 3)
+            await arrived.wait()
+        assert all(task.done() for task in tasks)
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(one) for one in found] == [LimitExceeded, Unavailable, Unavailable]
+
+    virtual.run(main())
 
 
 @pytest.mark.parametrize(

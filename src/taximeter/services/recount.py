@@ -16,7 +16,13 @@ from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.metering.event import Event
 from taximeter.domain.rating.rate import price_amount
 from taximeter.domain.subscription.customer import CustomerTerms
-from taximeter.domain.subscription.routing import UNMATCHED_DIMENSION, Reading, read
+from taximeter.domain.subscription.routing import (
+    UNKNOWN_CUSTOMER,
+    UNKNOWN_SUBSCRIPTION,
+    UNMATCHED_DIMENSION,
+    Reading,
+    read,
+)
 from taximeter.domain.subscription.subscription import segment_at
 from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.quantity import ZERO
@@ -37,6 +43,7 @@ from taximeter.services.settle import Charge, SegmentKey, charge_wallets
 from taximeter.services.terms import CachedTerms
 from taximeter.storage import recount as storage
 from taximeter.storage import terms as term_storage
+from taximeter.storage.events import StoredEvent
 from taximeter.storage.recount import StoredTotal
 
 EVENTS_PER_STEP = 5_000
@@ -144,8 +151,9 @@ async def _fold(
     merged: dict[TotalKey, Total] = {}
     async for events in storage.events_from(connection, terms.customer.key, start, EVENTS_PER_STEP):
         counted = []
-        for event in events:
-            readings = _read_as_counted(epochs, event)
+        for stored in events:
+            event = stored.event
+            readings = _read_as_counted(epochs, event, _counted_from(terms, stored))
             if readings == UNMATCHED_DIMENSION:
                 raise Invalid([_unmatched(event)])
             if not isinstance(readings, str):
@@ -156,12 +164,26 @@ async def _fold(
         yield total
 
 
-def _read_as_counted(epochs: Sequence["_Epoch"], event: Event) -> tuple[Reading, ...] | str:
-    """What the meters read in an event by the versions that were in force when it was received;
-    where these could not read it, by the next that can: it was released when they came.
+def _counted_from(terms: CustomerTerms, stored: StoredEvent) -> datetime:
+    """Since when the event could count: when it was received, or what it waited for was made."""
+    event, at = stored.event, stored.event.received_at
+    if stored.reason == UNKNOWN_CUSTOMER:
+        return max(at, terms.customer.created_at)
+    if stored.reason == UNKNOWN_SUBSCRIPTION:
+        named = [s for s in terms.subscriptions if event.subscription in (s.id, s.key)]
+        return max(at, min((one.created_at for one in named), default=at))
+    return at
+
+
+def _read_as_counted(
+    epochs: Sequence["_Epoch"], event: Event, at: datetime
+) -> tuple[Reading, ...] | str:
+    """What the meters read in an event by the versions that were in force at `at`, from when on it
+    could count; where these could not read it, by the next that can: it was released when they
+    came.
     """
     readings: tuple[Reading, ...] | str = ()
-    own = next(n for n, epoch in enumerate(epochs) if epoch.start <= event.received_at)
+    own = next(n for n, epoch in enumerate(epochs) if epoch.start <= at)
     for epoch in reversed(epochs[: own + 1]):
         meters = epoch.meters.get(event.type, ())
         routing = epoch.terms.routing(meters, event.type, event.subscription, event.time)

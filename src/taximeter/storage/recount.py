@@ -8,8 +8,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from taximeter.domain.metering.event import Event
-from taximeter.storage.events import EVENT_COLUMNS, stored_of
+from taximeter.storage.events import EVENT_COLUMNS, StoredEvent, stored_of
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -99,7 +98,7 @@ async def set_period_end(
 
 async def events_from(
     connection: Connection, customer: str, start: datetime, step: int
-) -> AsyncIterator[list[Event]]:
+) -> AsyncIterator[list[StoredEvent]]:
     """The customer's accepted events from `start` on, by time, in steps of at most `step`."""
     async with connection.cursor(name="events_from") as cursor:
         await cursor.execute(
@@ -110,4 +109,4 @@ async def events_from(
             [customer, start],
         )
         while rows := await cursor.fetchmany(step):
-            yield [stored_of(row).event for row in rows]
+            yield [stored_of(row) for row in rows]
