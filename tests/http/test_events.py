@@ -4,12 +4,19 @@ import asyncio
 import gzip
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import httpx
 import pytest
 
 from taximeter.bootstrap import Instance
+from taximeter.http.app import Application
+from taximeter.http.metrics import Metrics
+from taximeter.services.committer import Committer
+from taximeter.services.context import Connection
+from taximeter.services.ingest import IngestAnswer, IngestRequest, commit_requests, weight_of
+from taximeter.storage.connection import FlushedConnection
 from tests.http.api import client_for, event, get, problem, put_customer, put_meter, send
 
 BATCH = "application/cloudevents-batch+json"
@@ -618,6 +625,44 @@ async def test_a_client_that_leaves_is_not_answered(
     await instance.app(scope, receive, collect)
     assert sent == []
     assert (await send(ready, [event("a", n=1)]))["accepted"] == 1
+
+
+async def test_over_capacity_nothing_is_taken(ready: httpx.AsyncClient, instance: Instance) -> None:
+    """A queue of three events before a database that is slow: the fourth is told to come again."""
+    opened = asyncio.Event()
+    server = instance.server
+
+    async def commit(
+        connection: Connection, requests: Sequence[IngestRequest]
+    ) -> Sequence[IngestAnswer]:
+        await opened.wait()
+        return await commit_requests(instance.context, connection, requests)
+
+    async def connect() -> Connection:
+        return await FlushedConnection.connect(instance.database_url)
+
+    tiny = Committer(
+        connect=connect, commit=commit, weight=weight_of, weight_per_commit=100,
+        weight_waiting_max=3,
+    )  # fmt: skip
+    app = Application(replace(server, ingest=tiny, metrics=Metrics()))
+    transport = httpx.ASGITransport(app)
+    tiny.start()
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://tiny", headers=ready.headers
+    ) as client:
+        tasks = [asyncio.create_task(send(client, [event("first", n=1)]))]
+        await asyncio.sleep(0.1)  # the first is under way
+        tasks += [asyncio.create_task(send(client, [event(f"e{n}", n=1)])) for n in range(3)]
+        await asyncio.sleep(0.05)
+        refused = await client.post("/v1/events", json=[event("late", n=100)])
+        problem(refused, 503, "over_capacity")
+        assert refused.headers["retry-after"] == "1"
+        opened.set()
+        assert all(answer["accepted"] == 1 for answer in await asyncio.gather(*tasks))
+        assert await used(client) == "4"
+        assert (await send(client, [event("late", n=100)]))["accepted"] == 1
+    await tiny.stop()
 
 
 async def test_a_body_in_many_pieces(ready: httpx.AsyncClient) -> None:

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.scenarios.story import Story, amounts, event, flat, span, totals, usage_price
+from taximeter.kernel.paging import encode_cursor
+from tests.scenarios.story import Json, Story, amounts, event, flat, span, totals, usage_price
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,8 @@ async def test_what_explains_a_line_adds_up_to_it(story: Story) -> None:
     assert len(invoice["lines"]) == 3
     for line in invoice["lines"]:
         path = f"/v1/invoices/{invoice['id']}/lines/{line['id']}/explain"
-        found, cursor = [], {}
+        found: list[Json] = []
+        cursor: Json = {}
         while True:
             page = await story.ask("GET", path, params={"limit": 40, **cursor})
             assert (page["amount"], page["quantity"]) == (line["amount"], line["quantity"])
@@ -126,8 +128,13 @@ async def test_a_line_is_explained_by_what_was_counted(story: Story) -> None:
     await story.advance("2026-02-01T02:00:00Z")
     [invoice] = await story.invoices()
     assert invoice["total"] == "7.00"
-    page = await story.ask("GET", f"/v1/invoices/{invoice['id']}/lines/line_1/explain")
+    path = f"/v1/invoices/{invoice['id']}/lines/line_1/explain"
+    page = await story.ask("GET", path)
     assert [one["quantity"] for one in page["events"]["data"]] == ["3", "4"]
+    forged = encode_cursor(("yesterday", "", "x"))
+    refused = await story.refused("GET", path, params={"cursor": forged})
+    assert refused == (422, "invalid_cursor")
+    assert await story.refused("GET", path.replace("line_1", "line_9")) == (404, "not_found")
 
 
 async def test_a_request_twice_at_once_is_done_once(story: Story) -> None:

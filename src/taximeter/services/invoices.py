@@ -7,17 +7,20 @@ finalized invoice is answered as it was frozen.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import NamedTuple
 
 from taximeter.domain.catalog.plan import Dimensional, UsagePrice
 from taximeter.domain.invoicing.invoice import Invoice
 from taximeter.domain.invoicing.lines import Line
 from taximeter.domain.metering.event import Event
+from taximeter.domain.metering.fold import Value
 from taximeter.domain.rating.dimensional import match_rate
-from taximeter.domain.subscription.routing import read, routing_at
+from taximeter.domain.subscription.routing import MeterRoute
 from taximeter.domain.subscription.subscription import Subscription
 from taximeter.kernel.errors import NotFound
-from taximeter.kernel.paging import Page, decode_cursor, encode_cursor, make_page
+from taximeter.kernel.paging import Page, decode_cursor, encode_cursor, invalid_cursor, make_page
+from taximeter.kernel.quantity import format_decimal
 from taximeter.kernel.times import format_instant, parse_instant
 from taximeter.services.billing import (
     credits_for,
@@ -31,6 +34,7 @@ from taximeter.services.billing import (
 )
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
+from taximeter.services.epochs import epochs_of, read_as_counted
 from taximeter.storage import customers, subscriptions
 from taximeter.storage import invoices as storage
 from taximeter.storage import terms as term_storage
@@ -193,14 +197,15 @@ async def _events_behind(
     after = None
     if position is not None:
         at = parse_instant(position[0])
-        assert at is not None
+        if at is None:
+            raise invalid_cursor()
         after = (invoice.customer, at, position[1], position[2])
     terms = (await term_storage.customer_terms(connection, [invoice.customer]))[invoice.customer]
-    meters = await term_storage.current_meters(connection)
-    meter = next((one for one in meters if one.key == line.meter), None)
-    assert meter is not None, "a price's meter exists"
+    versions = await term_storage.meter_versions(connection)
+    event_type = next(meter.event_type for _, meter in versions if meter.key == line.meter)
+    epochs = epochs_of(terms, versions)
     wanted = EventFilter(
-        customer=invoice.customer, type=meter.event_type, status="accepted",
+        customer=invoice.customer, type=event_type, status="accepted",
         start=line.period.start, end=line.period.end,
     )  # fmt: skip
     found: list[ExplainedEvent] = []
@@ -209,24 +214,35 @@ async def _events_behind(
         for stored in rows:
             event = stored.event
             after = (event.customer, event.time, event.source, event.id)
-            readings = read(routing_at(terms, [meter], event.subscription, event.time), event)
+            readings = read_as_counted(epochs, terms, stored)
             if isinstance(readings, str):
                 continue
-            for route, values, value in readings:
-                dimensions = dict(zip(meter.dimensions, values, strict=True))
-                if any(
-                    target.subscription == invoice.subscription
-                    and target.price.key == line.price
-                    and _of_rate(target.price, line, dimensions)
-                    for target in route.targets
-                ):
-                    found.append(ExplainedEvent(event, str(value)))
+            found += [
+                ExplainedEvent(event, _printed(value))
+                for route, values, value in readings
+                if route.meter.key == line.meter and _stands_on(line, invoice, route, values)
+            ]
             if len(found) == limit:
                 return found, encode_cursor((format_instant(event.time), event.source, event.id))
         if len(rows) < EVENTS_PER_SCAN:
             return found, None
     assert after is not None
     return found, encode_cursor((format_instant(after[1]), after[2], after[3]))
+
+
+def _stands_on(line: Line, invoice: Invoice, route: MeterRoute, values: tuple[str, ...]) -> bool:
+    """Whether what a meter read is counted on the line."""
+    dimensions = dict(zip(route.meter.dimensions, values, strict=True))
+    return any(
+        target.subscription == invoice.subscription
+        and target.price.key == line.price
+        and _of_rate(target.price, line, dimensions)
+        for target in route.targets
+    )
+
+
+def _printed(value: Value) -> str:
+    return format_decimal(value) if isinstance(value, Decimal) else str(value)
 
 
 def _of_rate(price: UsagePrice, line: Line, dimensions: dict[str, str]) -> bool:

@@ -7,22 +7,14 @@ transaction of the change, which holds ingestion off. Must not touch what is inv
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
 
-from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.metering.event import Event
 from taximeter.domain.rating.rate import price_amount
 from taximeter.domain.subscription.customer import CustomerTerms
-from taximeter.domain.subscription.routing import (
-    UNKNOWN_CUSTOMER,
-    UNKNOWN_SUBSCRIPTION,
-    UNMATCHED_DIMENSION,
-    Reading,
-    read,
-)
+from taximeter.domain.subscription.routing import UNMATCHED_DIMENSION
 from taximeter.domain.subscription.subscription import segment_at
 from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.quantity import ZERO
@@ -39,11 +31,10 @@ from taximeter.services.count import (
     totals_of,
 )
 from taximeter.services.dimensions import dimension_text, dimensions_of
+from taximeter.services.epochs import epochs_of, read_as_counted
 from taximeter.services.settle import Charge, SegmentKey, charge_wallets
-from taximeter.services.terms import CachedTerms
 from taximeter.storage import recount as storage
 from taximeter.storage import terms as term_storage
-from taximeter.storage.events import StoredEvent
 from taximeter.storage.recount import StoredTotal
 
 EVENTS_PER_STEP = 5_000
@@ -147,13 +138,13 @@ async def _fold(
     """Fold the customer's events from `start` on as the terms route them now, each read by the
     versions of the meters that counted it. Reads in steps of bounded size.
     """
-    epochs = _epochs(terms, await term_storage.meter_versions(connection))
+    epochs = epochs_of(terms, await term_storage.meter_versions(connection))
     merged: dict[TotalKey, Total] = {}
     async for events in storage.events_from(connection, terms.customer.key, start, EVENTS_PER_STEP):
         counted = []
         for stored in events:
             event = stored.event
-            readings = _read_as_counted(epochs, event, _counted_from(terms, stored))
+            readings = read_as_counted(epochs, terms, stored)
             if readings == UNMATCHED_DIMENSION:
                 raise Invalid([_unmatched(event)])
             if not isinstance(readings, str):
@@ -164,35 +155,6 @@ async def _fold(
         yield total
 
 
-def _counted_from(terms: CustomerTerms, stored: StoredEvent) -> datetime:
-    """Since when the event could count: when it was received, or what it waited for was made."""
-    event, at = stored.event, stored.event.received_at
-    if stored.reason == UNKNOWN_CUSTOMER:
-        return max(at, terms.customer.created_at)
-    if stored.reason == UNKNOWN_SUBSCRIPTION:
-        named = [s for s in terms.subscriptions if event.subscription in (s.id, s.key)]
-        return max(at, min((one.created_at for one in named), default=at))
-    return at
-
-
-def _read_as_counted(
-    epochs: Sequence["_Epoch"], event: Event, at: datetime
-) -> tuple[Reading, ...] | str:
-    """What the meters read in an event by the versions that were in force at `at`, from when on it
-    could count; where these could not read it, by the next that can: it was released when they
-    came.
-    """
-    readings: tuple[Reading, ...] | str = ()
-    own = next(n for n, epoch in enumerate(epochs) if epoch.start <= at)
-    for epoch in reversed(epochs[: own + 1]):
-        meters = epoch.meters.get(event.type, ())
-        routing = epoch.terms.routing(meters, event.type, event.subscription, event.time)
-        readings = read(routing, event)
-        if not isinstance(readings, str):
-            break
-    return readings
-
-
 def _unmatched(event: Event) -> FieldError:
     """Usage that was counted is never set aside again: the terms have to have a rate for it."""
     detail = (
@@ -200,32 +162,6 @@ def _unmatched(event: Event) -> FieldError:
         "matches. Add a rate, or an otherwise."
     )
     return FieldError("plan", "unmatched_usage", detail)
-
-
-class _Epoch(NamedTuple):
-    """From when on which versions of the meters count, by event type."""
-
-    start: datetime
-    meters: Mapping[str, tuple[Meter, ...]]
-    terms: CachedTerms
-
-
-def _epochs(terms: CustomerTerms, versions: Sequence[tuple[datetime, Meter]]) -> list[_Epoch]:
-    """The epochs, the last one first. What came before a meter was made waited for it, and was
-    counted by its first version.
-    """
-    starts = {made_at for made_at, meter in versions if meter.version > 1}
-    epochs = []
-    for start in [*sorted(starts, reverse=True), datetime.min.replace(tzinfo=UTC)]:
-        current: dict[str, Meter] = {}
-        for made_at, meter in versions:
-            if meter.version == 1 or made_at <= start:
-                current[meter.key] = meter
-        meters: dict[str, tuple[Meter, ...]] = {}
-        for meter in current.values():
-            meters[meter.event_type] = (*meters.get(meter.event_type, ()), meter)
-        epochs.append(_Epoch(start, meters, CachedTerms(terms)))
-    return epochs
 
 
 def _charges(

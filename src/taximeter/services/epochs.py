@@ -1,0 +1,78 @@
+"""Reading a stored event as it was read when it was counted.
+
+Owns which versions of the meters that were: a meter changes by a new version, and what was counted
+keeps its own. Whoever counts usage again, or explains it, reads events by this.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.subscription.customer import CustomerTerms
+from taximeter.domain.subscription.routing import (
+    UNKNOWN_CUSTOMER,
+    UNKNOWN_SUBSCRIPTION,
+    Reading,
+    read,
+)
+from taximeter.services.terms import CachedTerms
+from taximeter.storage.events import StoredEvent
+
+
+class Epoch(NamedTuple):
+    """From when on which versions of the meters count, by event type, and the terms that route
+    what they read.
+    """
+
+    start: datetime
+    meters: Mapping[str, tuple[Meter, ...]]
+    terms: CachedTerms
+
+
+def epochs_of(terms: CustomerTerms, versions: Sequence[tuple[datetime, Meter]]) -> list[Epoch]:
+    """The epochs, the last one first. What came before a meter was made waited for it, and was
+    counted by its first version.
+    """
+    starts = {made_at for made_at, meter in versions if meter.version > 1}
+    epochs = []
+    for start in [*sorted(starts, reverse=True), datetime.min.replace(tzinfo=UTC)]:
+        current: dict[str, Meter] = {}
+        for made_at, meter in versions:
+            if meter.version == 1 or made_at <= start:
+                current[meter.key] = meter
+        meters: dict[str, tuple[Meter, ...]] = {}
+        for meter in current.values():
+            meters[meter.event_type] = (*meters.get(meter.event_type, ()), meter)
+        epochs.append(Epoch(start, meters, CachedTerms(terms)))
+    return epochs
+
+
+def read_as_counted(
+    epochs: Sequence[Epoch], terms: CustomerTerms, stored: StoredEvent
+) -> tuple[Reading, ...] | str:
+    """What the meters read in an event by the versions that were in force when it could first
+    count; where these could not read it, by the next that can: it was released when they came.
+    A reason where none can.
+    """
+    event, at = stored.event, _counted_from(terms, stored)
+    readings: tuple[Reading, ...] | str = ()
+    own = next(n for n, epoch in enumerate(epochs) if epoch.start <= at)
+    for epoch in reversed(epochs[: own + 1]):
+        meters = epoch.meters.get(event.type, ())
+        routing = epoch.terms.routing(meters, event.type, event.subscription, event.time)
+        readings = read(routing, event)
+        if not isinstance(readings, str):
+            break
+    return readings
+
+
+def _counted_from(terms: CustomerTerms, stored: StoredEvent) -> datetime:
+    """Since when the event could count: when it was received, or what it waited for was made."""
+    event, at = stored.event, stored.event.received_at
+    if stored.reason == UNKNOWN_CUSTOMER:
+        return max(at, terms.customer.created_at)
+    if stored.reason == UNKNOWN_SUBSCRIPTION:
+        named = [s for s in terms.subscriptions if event.subscription in (s.id, s.key)]
+        return max(at, min((one.created_at for one in named), default=at))
+    return at
