@@ -310,8 +310,8 @@ def _owed(
             break
         for phase, document in fees:
             begin, finish = phase.start, phase.end
-            if finish == contract.end and not cut:
-                finish = FAR
+            if (not cut) if finish == contract.end else (advance and finish > until):
+                finish = FAR  # a change that is planned for later is credited then
             quantity = phase.quantities.get(document["key"])
             fee = _fee(document, quantity)
             owed += fee * _share(contract, (start, end), (begin, finish), phase, until, advance)
