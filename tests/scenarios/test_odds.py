@@ -44,6 +44,24 @@ async def test_a_contract_of_twenty_years_ago(story: Story) -> None:
     assert span(invoices[-1]) == ("2025-07-01T00:00:00Z", "2025-08-01T00:00:00Z")
 
 
+async def test_a_contract_may_not_begin_thousands_of_periods_ago(story: Story) -> None:
+    await story.customer()
+    await story.plan("p", flat("fee", "1.00", timing="arrears"), period="day")
+    body = {"customer": "acme", "plan": "p", "starts_at": "1000-01-01T00:00:00Z"}
+    assert await story.refused("POST", "/v1/subscriptions", json=body) == (422, "too_early")
+    body["starts_at"] = "2025-12-01T00:00:00Z"
+    assert (await story.ask("POST", "/v1/subscriptions", json=body))["status"] == "active"
+
+
+async def test_a_customer_that_no_event_could_name_is_refused(story: Story) -> None:
+    for key in ("a%C2%A0b", "a%E2%80%8Bb", "a%09b"):
+        status, _ = await story.refused("PUT", f"/v1/customers/{key}", json={})
+        assert status == 422, key
+    await story.customer("😀 & co.")
+    await story.meter("u")
+    await story.use(event("u", "a", customer="😀 & co.", q=1))
+
+
 async def test_a_contract_that_never_ran(story: Story) -> None:
     await story.customer()
     await story.meter("u")

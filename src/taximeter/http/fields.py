@@ -74,7 +74,9 @@ Instant = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-05T10:00:00Z"]}),
 ]
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
-CustomerKey = Annotated[str, StringConstraints(pattern=CUSTOMER_PATTERN)]
+CustomerKey = Annotated[
+    str, StringConstraints(pattern=CUSTOMER_PATTERN), AfterValidator(_printable)
+]
 Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_without_controls)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_printable)]
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX)]

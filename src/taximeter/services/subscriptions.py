@@ -16,7 +16,7 @@ from taximeter.domain.subscription.customer import Customer, CustomerTerms
 from taximeter.domain.subscription.subscription import Phase, Proration, Subscription
 from taximeter.kernel.errors import AlreadyExists, FieldError, Invalid, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
-from taximeter.kernel.times import Anchor, anchor_at, format_instant, period_at
+from taximeter.kernel.times import Anchor, anchor_at, format_instant, period_at, period_step
 from taximeter.services.billing import bill_due, closed_until, following_boundary
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
@@ -28,6 +28,8 @@ from taximeter.storage.invoices import discard_drafts
 from taximeter.storage.terms import customer_terms, note_change
 
 _INSTANT = timedelta(microseconds=1)
+
+PERIODS_BACK_MAX = 1_200
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,10 @@ def _begin(
     anchor = anchor_at(starts_at, customer.timezone)
     if new.anchor is not None:
         anchor = Anchor(new.anchor, customer.timezone)
+    begun = period_step(anchor, plan.period, starts_at)
+    if period_step(anchor, plan.period, transaction.at) - begun > PERIODS_BACK_MAX:
+        detail = f"That is over {PERIODS_BACK_MAX} periods ago, each to be billed. Start it later."
+        raise Invalid([FieldError("starts_at", "too_early", detail)])
     quantities = seat_quantities(plan, new.quantities)
     return Subscription(
         id=transaction.new_id("sub"), key=new.key, customer=customer.key, anchor=anchor,
