@@ -14,8 +14,9 @@ import yaml
 
 from docs.generator.markdown import code, page, table
 from taximeter.domain.catalog import plan as shapes
-from taximeter.domain.catalog.document import parse_meter, parse_plan
+from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.meter_document import parse_meter
 from taximeter.kernel.errors import Invalid
 
 Document = dict[str, Any]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taximeter.domain.catalog.document import parse_meter
 from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.meter_document import parse_meter
 from taximeter.kernel.errors import FieldError, Invalid
 
 SUM = {"event_type": "llm.completion", "aggregation": "sum", "value": "input_tokens"}

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from taximeter.domain.catalog.document import parse_meter
 from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.meter_document import parse_meter
 from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.services.command import Transaction

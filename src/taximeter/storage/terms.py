@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 from psycopg import AsyncConnection
 
-from taximeter.domain.catalog.document import parse_meter, parse_plan
+from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.meter_document import parse_meter
 from taximeter.domain.catalog.plan import Plan
 from taximeter.domain.subscription.customer import Customer, CustomerTerms
 from taximeter.domain.subscription.subscription import Phase, Subscription

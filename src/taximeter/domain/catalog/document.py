@@ -1,19 +1,17 @@
-"""Reading the documents a seller writes: the plan and the meter.
+"""Reading the plan document that a seller writes.
 
-Owns their grammar, defaults and checks; every error is reported with its path, a stable code and
+Owns its grammar, defaults and checks; every error is reported with its path, a stable code and
 the cure. Whether a plan's meters exist is not known here. What is published but not built yet is
 refused by name (`not_supported`), never ignored: a field that is silently dropped misprices.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
 from taximeter.domain.catalog.currency import is_currency
-from taximeter.domain.catalog.fields import Fields, Findings, scalar_text, shown, shown_name
-from taximeter.domain.catalog.meter import AGGREGATIONS, Aggregation, Meter
+from taximeter.domain.catalog.fields import Fields, Findings, shown
 from taximeter.domain.catalog.model_document import (
     MODEL_FIELDS,
     read_seat_model,
@@ -33,9 +31,6 @@ from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import PERIOD_UNITS, PeriodUnit, parse_duration
 
 PRICES_MAX = 500
-FILTERS_MAX = 20
-FILTER_VALUES_MAX = 1000
-METER_DIMENSIONS_MAX = 20
 PERCENT_MAX = Decimal(100)
 GRACE_DEFAULT = "PT1H"
 GRACE_S_MAX = 31 * 86400
@@ -62,11 +57,6 @@ _PRICE_FIELDS = MODEL_FIELDS | {
     "minimum": "usage prices and to the plan",
     "model": "seat and usage prices",
 }
-_METER_NOT_BUILT = ("percentile", "bucket", "signed", "over")
-_AGGREGATIONS_NOT_BUILT = ("weighted_sum", "percentile")
-
-_is_plain_property = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", re.ASCII).fullmatch
-_is_expression = re.compile(r"[A-Za-z0-9_.,()+*/ -]+", re.ASCII).fullmatch
 
 
 def parse_plan(document: Mapping[str, object], *, version: int = 1) -> Plan:
@@ -79,18 +69,6 @@ def parse_plan(document: Mapping[str, object], *, version: int = 1) -> Plan:
     findings.raise_any()
     assert plan is not None, "a plan that cannot be made has an error"
     return plan
-
-
-def parse_meter(key: str, body: Mapping[str, object], *, version: int) -> Meter:
-    """The meter `key` that `body` describes, as its version `version`.
-
-    Raises `Invalid` with every error found (at most the first 50).
-    """
-    findings = Findings()
-    meter = _read_meter(body, key, version, findings)
-    findings.raise_any()
-    assert meter is not None, "a meter that cannot be made has an error"
-    return meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,84 +283,3 @@ def _read_usage(fields: Fields, common: _Common | None, settle: Settle | None) -
         maximum=maximum,
         minimum=minimum,
     )
-
-
-def _read_meter(body: object, key: str, version: int, findings: Findings) -> Meter | None:
-    fields = Fields.of(body, "", findings)
-    if fields is None:
-        return None
-    if fields.key("key", default=key) not in (key, None):
-        fields.fail("key", "invalid_key", f"The address says {shown(key)}. Say the same.")
-    event_type = fields.text("event_type")
-    aggregation = fields.choice("aggregation", AGGREGATIONS, not_built=_AGGREGATIONS_NOT_BUILT)
-    value = _read_value(fields, aggregation)
-    dimensions = fields.event_properties(
-        "dimensions", count_max=METER_DIMENSIONS_MAX, required=False
-    )
-    filters = _read_filter(fields)
-    unit = fields.text("unit", default="")
-    name = fields.text("name", default=key)
-    description = fields.text("description", default="")
-    allow_negative = fields.flag("allow_negative", default=False)
-    fields.done(not_built=_METER_NOT_BUILT)
-    if event_type is None or aggregation is None or (value is None and aggregation != "count"):
-        return None
-    if unit is None or name is None or description is None:
-        return None
-    return Meter(
-        key=key,
-        version=version,
-        event_type=event_type,
-        aggregation=aggregation,
-        value=value,
-        dimensions=dimensions,
-        filter=filters,
-        unit=unit,
-        name=name or key,
-        description=description,
-        allow_negative=allow_negative,
-    )
-
-
-def _read_value(fields: Fields, aggregation: Aggregation | None) -> str | None:
-    """The property that is metered. A hyphen in it is a minus sign, so only plain names do."""
-    value = fields.take("value")
-    if aggregation is None:
-        return None
-    if aggregation == "count":
-        if value is not None:
-            detail = "count counts events, not a value. Leave it out, or say aggregation: sum."
-            fields.fail("value", "value_on_count", detail)
-        return None
-    if isinstance(value, str) and not _is_plain_property(value) and _is_expression(value):
-        detail = "Expressions are not built yet. Say the name of one property of data."
-        fields.fail("value", "not_supported", detail)
-        return None
-    return fields.event_property("value")
-
-
-def _read_filter(fields: Fields) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Which events count: properties and values sorted, since their order means nothing."""
-    members = fields.entries("filter", required=False)
-    if len(members) > FILTERS_MAX:
-        fields.fail("filter", "too_many", f"Say at most {FILTERS_MAX} properties.")
-        return ()
-    found = []
-    for name, raw in members.items():
-        at = f"filter.{shown_name(name)}"
-        if not isinstance(raw, list | tuple) or not raw:
-            fields.fail(at, "invalid_type", 'Say a list of the values that count: ["eu"].')
-            continue
-        if len(raw) > FILTER_VALUES_MAX:
-            fields.fail(at, "too_many", f"Say at most {FILTER_VALUES_MAX} values.")
-            continue
-        values = []
-        for index, item in enumerate(raw):
-            text = scalar_text(item)
-            if text is None:
-                detail = "Say a text, whole number, true or false; other numbers in quotes."
-                fields.fail(f"{at}[{index}]", "invalid_text", detail)
-            else:
-                values.append(text)
-        found.append((name, tuple(sorted(set(values)))))
-    return tuple(sorted(found))
