@@ -5,10 +5,9 @@ finalization. Amounts, lines and totals are the domain's. A finalized invoice ne
 that comes later is billed as f(total) - billed before, on the next invoice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from taximeter.domain.catalog.plan import Settle, UsagePrice
 from taximeter.domain.credit.wallet import Grant
@@ -29,7 +28,7 @@ from taximeter.domain.invoicing.lines import (
 )
 from taximeter.domain.invoicing.spend import usage_segments
 from taximeter.domain.invoicing.totals import AppliedCredits, apply_credits, total
-from taximeter.domain.rating.rate import rate_price
+from taximeter.domain.rating.rate import Usage, rate_price
 from taximeter.domain.subscription.charges import (
     boundaries,
     charges_at,
@@ -46,7 +45,7 @@ from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Period, period_at, to_utc
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection
-from taximeter.services.dimensions import dimensions_of
+from taximeter.services.segment_usage import UsageKey, read_usage, usage_key
 from taximeter.services.wallets import apply_to_wallet
 from taximeter.storage import invoices as storage
 from taximeter.storage import subscriptions
@@ -59,8 +58,6 @@ BOUNDARIES_MAX = 120
 NUMBER_PREFIX = "INV"
 FAR = to_utc(datetime(9000, 1, 1), "UTC")
 _INSTANT = timedelta(microseconds=1)
-
-Usage = list[tuple[str, Decimal]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +85,8 @@ async def state(
     segments = [*usage_segments(subscription, closed)]
     earlier = _late_segments(subscription, late, closed)
     usage = await _usage(connection, subscription, [*segments, *earlier])
-    used = _usage_lines(segments, usage, "invoice")
-    settled = _usage_lines(segments, usage, "wallet")
+    used = _usage_lines(subscription, segments, usage, "invoice")
+    settled = _usage_lines(subscription, segments, usage, "wallet")
     lines = list(used)
     if not has_ended(subscription, boundary):
         lines = [*fee_lines(charges_at(subscription, boundary)), *used]
@@ -99,7 +96,7 @@ async def state(
         lines.append(minimum)
     lines += await _late_minimums(connection, subscription, earlier)
     every = numbered([*lines, *settled])
-    inputs = [[text, quantity] for rows in usage.values() for text, quantity in rows]
+    inputs = [[values, quantity] for rows in usage.values() for values, quantity in rows]
     digest = input_digest(subscription, boundary, inputs)
     return Statement(closed, every[: len(lines)], every[len(lines) :], digest)
 
@@ -125,31 +122,23 @@ def _late_segments(
 
 async def _usage(
     connection: Connection, subscription: Subscription, segments: Sequence[Segment]
-) -> dict[tuple[str, datetime], Usage]:
-    keys = [
-        (subscription.customer, subscription.id, segment.price.key, segment.span.start)
-        for segment in segments
-    ]
-    found = await total_storage.segment_totals(connection, keys)
-    return {(price, start): rows for (_, _, price, start), rows in found.items()}
-
-
-def _rated_usage(
-    segment: Segment, usage: dict[tuple[str, datetime], Usage]
-) -> list[tuple[dict[str, str], Decimal]]:
-    rows = usage.get((segment.price.key, segment.span.start), [])
-    return [(dict(dimensions_of(text)), quantity) for text, quantity in rows]
+) -> dict[UsageKey, Usage]:
+    return await read_usage(connection, [(subscription, segment) for segment in segments])
 
 
 def _usage_lines(
-    segments: Sequence[Segment], usage: dict[tuple[str, datetime], Usage], settle: Settle
+    subscription: Subscription,
+    segments: Sequence[Segment],
+    usage: Mapping[UsageKey, Usage],
+    settle: Settle,
 ) -> list[Line]:
     lines: list[Line] = []
     for segment in segments:
         price = segment.price
         assert isinstance(price, UsagePrice)
         if price.settle == settle:
-            lines += usage_lines(segment, rate_price(price, _rated_usage(segment, usage)))
+            used = usage.get(usage_key(subscription, segment), ())
+            lines += usage_lines(segment, rate_price(price, used))
     return lines
 
 
@@ -157,7 +146,7 @@ async def _adjustments(
     connection: Connection,
     subscription: Subscription,
     segments: Sequence[Segment],
-    usage: dict[tuple[str, datetime], Usage],
+    usage: Mapping[UsageKey, Usage],
 ) -> list[Line]:
     lines: list[Line] = []
     for segment in segments:
@@ -168,7 +157,8 @@ async def _adjustments(
             for line in await storage.billed_lines(connection, subscription, segment.span)
             if line.price == price.key and line.period == segment.span
         ]
-        lines += adjustment_lines(segment, rate_price(price, _rated_usage(segment, usage)), billed)
+        used = usage.get(usage_key(subscription, segment), ())
+        lines += adjustment_lines(segment, rate_price(price, used), billed)
     return lines
 
 
@@ -205,8 +195,9 @@ async def _late_minimums(
         segments = usage_segments(subscription, closed)
         usage = await _usage(connection, subscription, segments)
         used = [
-            *_usage_lines(segments, usage, "invoice"), *_usage_lines(segments, usage, "wallet"),
-        ]  # fmt: skip
+            *_usage_lines(subscription, segments, usage, "invoice"),
+            *_usage_lines(subscription, segments, usage, "wallet"),
+        ]
         billed = [
             line
             for line in await storage.billed_lines(connection, subscription, closed)

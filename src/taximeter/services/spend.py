@@ -14,7 +14,6 @@ from taximeter.domain.invoicing.spend import (
     SegmentKey,
     Spend,
     open_period,
-    segment_key,
     spend_of,
     usage_segments,
 )
@@ -25,9 +24,8 @@ from taximeter.kernel.errors import NotFound
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Period
 from taximeter.services.context import Connection, Context
-from taximeter.services.dimensions import dimensions_of
+from taximeter.services.segment_usage import read_usage
 from taximeter.storage import terms as term_storage
-from taximeter.storage import totals as total_storage
 
 GROWING = ("count", "sum")
 
@@ -110,15 +108,11 @@ async def read_open_usage(
         for subscription in one.subscriptions
         if (period := open_period(subscription, at)) is not None
     ]
-    keys = [
-        (subscription.customer, subscription.id, *segment_key(segment))
-        for subscription, _, segments in periods
-        for segment in segments
-    ]
+    wanted = [(one, segment) for one, _, segments in periods for segment in segments]
     usage: dict[tuple[str, str], dict[SegmentKey, Usage]] = {}
-    totals = await total_storage.segment_totals(connection, keys)
-    for (customer, subscription_id, price, start), rows in totals.items():
-        used = [(dimensions_of(text), quantity) for text, quantity in rows]
+    for (customer, subscription_id, price, start), used in (
+        await read_usage(connection, wanted)
+    ).items():
         usage.setdefault((customer, subscription_id), {})[price, start] = used
     return [
         OpenUsage(one, period, segments, usage.get((one.customer, one.id), {}))
