@@ -22,7 +22,7 @@ from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.kernel.quantity import format_decimal
 from taximeter.kernel.times import parse_instant, parse_local
 from taximeter.services import subscriptions
-from taximeter.services.subscriptions import NewSubscription
+from taximeter.services.subscriptions import CancelRequest, ChangeRequest, NewSubscription
 
 router = APIRouter(prefix="/v1", tags=["Subscriptions"])
 Quantities = Annotated[dict[Key, DecimalText], Field(max_length=100)]
@@ -79,12 +79,23 @@ class ChangeBody(Body):
     at: Moment = "now"
     proration: Literal["by_day", "by_second", "none"] = "by_day"
 
+    def request(self) -> ChangeRequest:
+        """What is asked of the service, of a change as of its preview."""
+        return ChangeRequest(
+            plan=self.plan, version=self.version, quantities=self.quantities, at=self.at,
+            proration=self.proration,
+        )  # fmt: skip
+
 
 class CancelBody(Body):
     """When the subscription ends, and whether unused advance fees are credited."""
 
     at: Moment = "period_end"
     credit_unused: bool = False
+
+    def request(self) -> CancelRequest:
+        """What is asked of the service, of a cancel as of its preview."""
+        return CancelRequest(at=self.at, credit_unused=self.credit_unused)
 
 
 def subscription_json(subscription: Subscription, now: datetime) -> dict[str, object]:
@@ -155,9 +166,7 @@ async def change_subscription(id: str, body: ChangeBody, call: Admin) -> Respons
     """Move to another plan, version or quantity."""
     return await call.write(
         lambda transaction: subscriptions.change_subscription(
-            transaction, id, customer=call.caller.customer, plan=body.plan,
-            version=body.version, quantities=body.quantities, at=body.at,
-            proration=body.proration,
+            transaction, id, customer=call.caller.customer, request=body.request()
         ),
         lambda subscription: subscription_json(subscription, call.context.clock.now()),
     )  # fmt: skip
@@ -168,8 +177,7 @@ async def cancel_subscription(id: str, body: CancelBody, call: Admin) -> Respons
     """End a subscription, by default at the end of its period."""
     return await call.write(
         lambda transaction: subscriptions.cancel_subscription(
-            transaction, id, customer=call.caller.customer, at=body.at,
-            credit_unused=body.credit_unused,
+            transaction, id, customer=call.caller.customer, request=body.request()
         ),
         lambda subscription: subscription_json(subscription, call.context.clock.now()),
     )  # fmt: skip

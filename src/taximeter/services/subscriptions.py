@@ -61,7 +61,7 @@ async def create_subscription(transaction: Transaction, new: NewSubscription) ->
     if customer is None:
         raise NotFound(kind="customer", key=new.customer)
     before = await terms_of(connection, customer.key)
-    plan = await _plan(transaction, new.plan, new.version)
+    plan = await _plan(connection, new.plan, new.version)
     if new.key is not None and await storage.key_taken(connection, new.customer, new.key):
         cure = "Choose another key, or change that subscription."
         raise AlreadyExists(kind="subscription", key=new.key, cure=cure)
@@ -105,12 +105,67 @@ def _begin(
     )  # fmt: skip
 
 
-async def _plan(transaction: Transaction, key: str, version: int | None) -> Plan:
-    plan = await storage.find_plan(transaction.connection, key, version)
+async def _plan(connection: Connection, key: str, version: int | None) -> Plan:
+    plan = await storage.find_plan(connection, key, version)
     if plan is None:
         named = key if version is None else f"{key} version {version}"
         raise NotFound(kind="plan", key=named)
     return plan
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRequest:
+    """What a change asks for; what is None stays. `at` is an instant, `now` or `period_end`."""
+
+    plan: str | None
+    version: int | None
+    quantities: Mapping[str, Decimal] | None
+    at: datetime | str
+    proration: Proration
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest:
+    """When a subscription is to end, and whether unused advance fees are credited."""
+
+    at: datetime | str
+    credit_unused: bool
+
+
+async def planned_change(
+    connection: Connection, subscription: Subscription, request: ChangeRequest, now: datetime
+) -> tuple[Subscription, datetime]:
+    """The subscription as the change would leave it, and the change's instant; writes nothing.
+
+    Raises `NotFound` for the plan, and what `changes.change` raises.
+    """
+    closed = await closed_until(connection, subscription)
+    instant = _instant(subscription, request.at, now, closed)
+    target = None
+    if request.plan is not None or request.version is not None:
+        key = request.plan or subscription.phases[-1].plan.key
+        target = await _plan(connection, key, request.version)
+    changed = changes.change(
+        subscription, at=instant, plan=target, quantities=request.quantities,
+        proration=request.proration, closed_until=closed,
+    )  # fmt: skip
+    return changed, instant
+
+
+async def planned_cancel(
+    connection: Connection, subscription: Subscription, request: CancelRequest, now: datetime
+) -> tuple[Subscription, datetime]:
+    """The subscription as the cancel would leave it, and when it ends; writes nothing.
+
+    Raises what `changes.cancel` raises.
+    """
+    closed = await closed_until(connection, subscription)
+    instant = _instant(subscription, request.at, now, closed)
+    cancelled = changes.cancel(
+        subscription, instant, made_at=now, credit_unused=request.credit_unused,
+        closed_until=closed,
+    )  # fmt: skip
+    return cancelled, instant
 
 
 async def change_subscription(
@@ -118,30 +173,19 @@ async def change_subscription(
     subscription_id: str,
     *,
     customer: str | None,
-    plan: str | None,
-    version: int | None,
-    quantities: Mapping[str, Decimal] | None,
-    at: datetime | str,
-    proration: Proration,
+    request: ChangeRequest,
 ) -> Subscription:
-    """Move a subscription to another plan, version or quantity at an instant, `now` or
-    `period_end`. Usage since then is counted again at the new terms.
+    """Move a subscription to another plan, version or quantity at an instant. Usage since then is
+    counted again at the new terms.
     """
     subscription = await _hold(transaction, subscription_id, customer)
-    closed = await closed_until(transaction.connection, subscription)
-    instant = _instant(transaction, subscription, at, closed)
-    target = None
-    if plan is not None or version is not None:
-        key = plan or subscription.phases[-1].plan.key
-        target = await _plan(transaction, key, version)
-    changed = changes.change(
-        subscription, at=instant, plan=target, quantities=quantities, proration=proration,
-        closed_until=closed,
-    )  # fmt: skip
+    changed, instant = await planned_change(
+        transaction.connection, subscription, request, transaction.at
+    )
     await transaction.audit(
         "subscription.changed", subscription.id,
         {"at": format_instant(instant), "plan": changed.phases[-1].plan.key,
-         "version": changed.phases[-1].plan.version, "proration": proration},
+         "version": changed.phases[-1].plan.version, "proration": request.proration},
     )  # fmt: skip
     return await _apply(transaction, subscription, changed, instant)
 
@@ -151,20 +195,16 @@ async def cancel_subscription(
     subscription_id: str,
     *,
     customer: str | None,
-    at: datetime | str,
-    credit_unused: bool,
+    request: CancelRequest,
 ) -> Subscription:
     """End a subscription at an instant, `now` or `period_end`."""
     subscription = await _hold(transaction, subscription_id, customer)
-    closed = await closed_until(transaction.connection, subscription)
-    instant = _instant(transaction, subscription, at, closed)
-    cancelled = changes.cancel(
-        subscription, instant, made_at=transaction.at, credit_unused=credit_unused,
-        closed_until=closed,
-    )  # fmt: skip
+    cancelled, instant = await planned_cancel(
+        transaction.connection, subscription, request, transaction.at
+    )
     await transaction.audit(
         "subscription.cancelled", subscription.id,
-        {"at": format_instant(instant), "credit_unused": credit_unused},
+        {"at": format_instant(instant), "credit_unused": request.credit_unused},
     )  # fmt: skip
     return await _apply(transaction, subscription, cancelled, instant)
 
@@ -184,12 +224,11 @@ async def _hold(
 
 
 def _instant(
-    transaction: Transaction, subscription: Subscription, at: datetime | str,
-    closed: datetime | None,
-) -> datetime:  # fmt: skip
+    subscription: Subscription, at: datetime | str, now: datetime, closed: datetime | None
+) -> datetime:
     if isinstance(at, datetime):
         return at
-    now = max(transaction.at, subscription.starts_at)
+    now = max(now, subscription.starts_at)
     if at == "now":
         # At the very instant of a final invoice, what it billed stays: the change comes next.
         return now + _INSTANT if now == closed else now
