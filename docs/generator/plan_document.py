@@ -17,6 +17,7 @@ from taximeter.domain.catalog import plan as shapes
 from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.meter_document import parse_meter
+from taximeter.domain.catalog.segment import Segment
 from taximeter.kernel.errors import Invalid
 
 Document = dict[str, Any]
@@ -39,8 +40,10 @@ MEANINGS = {
     "currency": "What invoices are in",
     "description": "What counts and what does not, for people",
     "dimensions": "The properties of the event that tell usage apart",
+    "cohort": "The `cohort` of the customer's metadata",
     "discount": "Off the price: `percent` or `amount`",
     "event_type": "The type of the events that count",
+    "family": "The plans it belongs to, of which a subscription may name the family alone",
     "filter": "Which events count: for each property the values that do",
     "flat": "A fee, once when the tier is entered",
     "free": "Units free of charge, before packages",
@@ -60,6 +63,8 @@ MEANINGS = {
     "period": "How long a period is; a price's own may differ from its plan's",
     "prices": "What the plan charges",
     "rates": "A model for each combination of dimension values; most matched wins, then the first",
+    "segment": "Whom it is for in its family: `region`, `cohort`",
+    "region": "The customer's `tax.country`, `tax.region` or `metadata.region`",
     "settle": "Where it is paid: `invoice`, or `wallet` at once from credits",
     "size": "Units in a package",
     "tiers": "In ascending order; the last may be without end",
@@ -213,6 +218,10 @@ def _kinds() -> Iterator[_Kind]:
     yield _Kind(
         "Rate", _note(shapes.Rate), {"match": {"model": "large"}, "unit": "14"}, _parse_rate,
         ("match", "model"),
+    )  # fmt: skip
+    yield _Kind(
+        "Segment", _note(Segment), {"region": "eu", "cohort": "founders"},
+        lambda segment: parse_plan(_plan(prices=[fee], family="scale", segment=segment)),
     )  # fmt: skip
     yield _Kind("Discount", "Exactly one of the two.", {"percent": "10"}, _parse_discount)
     yield _Kind("Meter", _note(Meter), meter, lambda body: parse_meter("m", body, version=1))

@@ -43,7 +43,7 @@ STATEMENT = re.compile(
 )
 LOCAL_TABLES = {
     "api_key", "audit", "cache_change", "idempotency", "instance", "meter", "number_counter",
-    "plan_version",
+    "plan_retirement", "plan_version",
 }  # fmt: skip
 UNLED_INDEX = """
 CREATE TABLE hold (customer text PRIMARY KEY, code text);

@@ -65,7 +65,8 @@ async def test_a_plan_is_published_in_immutable_versions(client: httpx.AsyncClie
     created = await client.put("/v1/plans/t2", json=T2)
     assert created.status_code == 201
     assert created.json() == {
-        "key": "t2", "version": 1, **T2, "created_at": "2026-03-10T12:00:00Z",
+        "key": "t2", "version": 1, "status": "active", "effective_at": "2026-03-10T12:00:00Z",
+        "retired_at": None, **T2, "created_at": "2026-03-10T12:00:00Z",
     }  # fmt: skip
 
     platform = {**T2["prices"][0], "amount": 499}  # 499 and "499.00" mean the same
@@ -77,7 +78,8 @@ async def test_a_plan_is_published_in_immutable_versions(client: httpx.AsyncClie
     assert (changed.status_code, changed.json()["version"]) == (200, 2)
 
     assert await get(client, "/v1/plans/t2") == changed.json()
-    assert await get(client, "/v1/plans/t2", version=1) == created.json()
+    first = {**created.json(), "status": "superseded"}
+    assert await get(client, "/v1/plans/t2", version=1) == first
     problem(await client.get("/v1/plans/t2?version=3"), 404, "not_found")
 
 

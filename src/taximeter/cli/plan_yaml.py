@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-_NOT_OF_THE_DOCUMENT = ("version", "created_at")
+_NOT_OF_THE_DOCUMENT = ("version", "status", "effective_at", "retired_at", "created_at")
 _ORDER = (
     "key", "name", "type", "currency", "period", "prices", "meter", "asset", "settle", "timing",
     "included", "model", "dimensions", "rates", "match", "otherwise", "tiers", "up_to", "amount",

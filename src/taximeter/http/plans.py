@@ -14,14 +14,25 @@ from taximeter.domain.invoicing.preview import Preview, PreviewLine, SampleEvent
 from taximeter.domain.metering.event import check_data
 from taximeter.domain.rating.step import Step
 from taximeter.http.document import Document, document_body
-from taximeter.http.fields import LIMIT, Body, Cursor, DecimalText, Key, Limit, Name, instant
+from taximeter.http.fields import (
+    LIMIT,
+    Body,
+    Cursor,
+    DecimalText,
+    Instant,
+    Key,
+    Limit,
+    Name,
+    Text,
+    instant,
+)
 from taximeter.http.plan_schema import PLAN_SCHEMA, PREVIEW_SCHEMA
 from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.money import format_minor
 from taximeter.kernel.quantity import ONE, ZERO, format_decimal
 from taximeter.services import plans
-from taximeter.services.command import run
+from taximeter.services.command import Transaction, run
 from taximeter.services.plans import VERSION_MAX, PlanPut, PlanVersion, Sample
 
 router = APIRouter(prefix="/v1", tags=["Plans"])
@@ -99,6 +110,9 @@ def plan_json(plan: PlanVersion) -> dict[str, object]:
     return {
         "key": plan.key,
         "version": plan.version,
+        "status": plan.status,
+        "effective_at": instant(plan.effective_at),
+        "retired_at": instant(plan.retired_at),
         **{name: value for name, value in plan.document.items() if name != "key"},
         "created_at": instant(plan.created_at),
     }
@@ -157,22 +171,24 @@ async def put_plan(
     dry_run: Annotated[
         bool, Query(description="Check only: answer what would happen, change nothing")
     ] = False,
+    effective_at: Annotated[
+        Instant | None,
+        Query(description="When it comes into force, if not at once: RFC 3339, in the future"),
+    ] = None,
 ) -> Response:
-    """Publish a plan: 201 if it is new, 200 with the next version if it differs from the newest.
+    """Publish a plan: 201 if it is new, 200 with the next version if it differs from what is in
+    force (with `effective_at`: in force then).
 
     A dry run answers 200 with `outcome`: `created`, `new_version` or `unchanged`.
     """
+
+    async def work(transaction: Transaction) -> PlanPut:
+        return await plans.put_plan(transaction, key, document, effective_at=effective_at)
+
     if dry_run:
-        put = await run(
-            call.context, call.caller.key_id,
-            lambda transaction: plans.put_plan(transaction, key, document), dry_run=True,
-        )  # fmt: skip
+        put = await run(call.context, call.caller.key_id, work, dry_run=True)
         return ok({**plan_json(put.plan), "dry_run": True, "outcome": put.outcome})
-    return await call.write(
-        lambda transaction: plans.put_plan(transaction, key, document),
-        lambda result: plan_json(result.plan),
-        _status,
-    )
+    return await call.write(work, lambda result: plan_json(result.plan), _status)
 
 
 def _status(result: PlanPut) -> int:
@@ -187,14 +203,19 @@ async def get_plan(
         int | None, Query(ge=1, le=VERSION_MAX, description="The newest if left out")
     ] = None,
 ) -> Response:
-    """One version of a plan."""
+    """One version of a plan; without `version` the one in force, or the first that will be."""
     return ok(plan_json(await plans.get_plan(call.context, key, version)))
 
 
 @router.get("/plans")
-async def list_plans(call: Reader, limit: Limit = LIMIT, cursor: Cursor = None) -> Response:
-    """Plans by key, each in its newest version."""
-    page = await plans.list_plans(call.context, limit=limit, cursor=cursor)
+async def list_plans(
+    call: Reader,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+    family: Annotated[Key | None, Query(description="The plans of this family only")] = None,
+) -> Response:
+    """Plans by key, each in the version that is in force, or the first that will be."""
+    page = await plans.list_plans(call.context, family=family, limit=limit, cursor=cursor)
     return ok(page_json(page, plan_json))
 
 
@@ -205,6 +226,52 @@ async def list_versions(
     """The versions of a plan, newest first."""
     page = await plans.list_versions(call.context, key, limit=limit, cursor=cursor)
     return ok(page_json(page, plan_json))
+
+
+@router.delete("/plans/{key}/versions/{version}")
+async def cancel_version(
+    key: PlanPath, call: Admin, version: Annotated[int, Path(ge=1, le=VERSION_MAX)]
+) -> Response:
+    """Take back a version that is not in force yet and that no subscription is on."""
+    return await call.write(
+        lambda transaction: plans.cancel_version(transaction, key, version), plan_json
+    )
+
+
+class RollbackBody(Body):
+    """The version whose content becomes the next version."""
+
+    version: Annotated[int, Field(ge=1, le=VERSION_MAX)]
+    reason: Text | None = None
+
+
+@router.post(
+    "/plans/{key}/rollback", status_code=201,
+    responses={200: {"description": "It is in force already"}},
+)  # fmt: skip
+async def roll_back(key: PlanPath, body: RollbackBody, call: Admin) -> Response:
+    """Make a new version with the content of an earlier one, in force at once."""
+    return await call.write(
+        lambda transaction: plans.roll_back(transaction, key, body.version, body.reason),
+        lambda result: {**plan_json(result.plan), "outcome": result.outcome},
+        lambda result: 200 if result.outcome == "unchanged" else 201,
+    )
+
+
+@router.post("/plans/{key}/retire")
+async def retire_plan(key: PlanPath, call: Admin) -> Response:
+    """Take no new subscriptions to a plan; running ones stay as they are."""
+    return await call.write(
+        lambda transaction: plans.set_retired(transaction, key, retired=True), plan_json
+    )
+
+
+@router.post("/plans/{key}/unretire")
+async def unretire_plan(key: PlanPath, call: Admin) -> Response:
+    """Take new subscriptions to a plan again."""
+    return await call.write(
+        lambda transaction: plans.set_retired(transaction, key, retired=False), plan_json
+    )
 
 
 @router.post("/plans/preview", openapi_extra=document_body(PREVIEW_SCHEMA))

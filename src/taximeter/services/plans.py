@@ -1,9 +1,10 @@
-"""Plans: put, get, list, preview. Each change makes a new immutable version; subscriptions stay on
-theirs.
+"""Plans: put, roll back, retire, get, list, preview. Each change makes a new immutable version, in
+force at once or from a time ahead; subscriptions stay on theirs.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
@@ -12,10 +13,11 @@ from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import Dimensional, Plan, UsagePrice
 from taximeter.domain.invoicing.preview import Preview, SampleEvent, preview, usage_of
 from taximeter.domain.rating.rate import Usage
-from taximeter.kernel.errors import FieldError, Invalid, NotFound
+from taximeter.kernel.errors import FieldError, Invalid, InvalidState, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, invalid_cursor, make_page
+from taximeter.kernel.times import format_instant
 from taximeter.services.command import Transaction
-from taximeter.services.context import Context
+from taximeter.services.context import Connection, Context
 from taximeter.services.ingest import REASONS
 from taximeter.storage import plans as storage
 from taximeter.storage.terms import current_meters
@@ -28,35 +30,143 @@ Outcome = Literal["created", "new_version", "unchanged"]
 
 @dataclass(frozen=True, slots=True)
 class PlanPut:
-    """The version that a document is, and whether the plan or the version is new."""
+    """The version that a document is, and whether the plan or the version is new; `before` is
+    what is in force when it comes into force, if anything is.
+    """
 
     plan: PlanVersion
     outcome: Outcome
+    before: PlanVersion | None
 
 
-async def put_plan(transaction: Transaction, key: str, document: Mapping[str, object]) -> PlanPut:
-    """Publish the document as the plan's next version; one of the same meaning as the newest
-    version changes nothing.
+async def put_plan(
+    transaction: Transaction,
+    key: str,
+    document: Mapping[str, object],
+    *,
+    effective_at: datetime | None = None,
+) -> PlanPut:
+    """Publish the document as the plan's next version, in force at once or from `effective_at`;
+    one of the same meaning as what is in force then changes nothing.
 
-    Raises `Invalid` with every error of the document, for a key other than `key`, and for prices
-    of meters or dimensions that do not exist.
+    Raises `Invalid` with every error of the document, for a key other than `key`, for prices of
+    meters or dimensions that do not exist, for a time that is not ahead, and for a segment that
+    another plan of the family has.
     """
+    return await _publish(transaction, key, document, effective_at, {})
+
+
+async def roll_back(
+    transaction: Transaction, key: str, version: int, reason: str | None
+) -> PlanPut:
+    """Make a new version with the content of `version`, in force at once; nothing changes where
+    what is in force has that content. Raises `NotFound`.
+    """
+    source = await storage.find(transaction.connection, key, version, at=transaction.at)
+    if source is None:
+        raise NotFound(kind="plan", key=f"{key} version {version}")
+    note: dict[str, object] = {"rolled_back_to": version, "reason": reason}
+    return await _publish(transaction, key, source.document, None, note)
+
+
+async def _publish(
+    transaction: Transaction,
+    key: str,
+    document: Mapping[str, object],
+    effective_at: datetime | None,
+    note: Mapping[str, object],
+) -> PlanPut:
     connection = transaction.connection
     document = with_key(key, document)
     plan = parse_plan(document)
-    before = await storage.find(connection, key)
-    if before is not None:
-        if parse_plan(document, version=before.version) == plan_of(before):
-            return PlanPut(before, "unchanged")
+    from_then = effective_at or transaction.at
+    if effective_at is not None and effective_at <= transaction.at:
+        detail = "A version comes into force now or later. Say a time ahead, or leave it out."
+        raise Invalid([FieldError("effective_at", "too_early", detail)])
+    if plan.family is not None:
+        await storage.lock_families(connection)
+    before = await storage.find(connection, key, at=from_then)
+    if before is not None and before.status == "scheduled":
+        before = None
+    if before is not None and parse_plan(document, version=before.version) == plan_of(before):
+        now = await storage.find(connection, key, before.version, at=transaction.at)
+        assert now is not None, "a version is never deleted"
+        return PlanPut(now, "unchanged", before)
     check_meters(plan, await current_meters(connection))
-    version = before.version + 1 if before else 1
-    after = PlanVersion(key, version, document, transaction.at)
-    await storage.insert(connection, after)
+    await check_segment(connection, plan, from_then)
+    last = await storage.last_version(connection, key)
+    await storage.insert(
+        connection,
+        PlanVersion(key, last + 1, document, transaction.at, from_then, "active", None),
+    )
+    after = await storage.find(connection, key, last + 1, at=transaction.at)
+    assert after is not None, "it was inserted"
     await transaction.audit(
-        "plan.updated" if before else "plan.created", key,
-        {"version": version, "before": before.document if before else None, "after": document},
+        "plan.updated" if last else "plan.created", key,
+        {"version": after.version, "effective_at": format_instant(from_then),
+         "before": before.document if before else None, "after": document, **note},
     )  # fmt: skip
-    return PlanPut(after, "new_version" if before else "created")
+    return PlanPut(after, "new_version" if last else "created", before)
+
+
+async def cancel_version(transaction: Transaction, key: str, version: int) -> PlanVersion:
+    """Take back a version that is not in force yet. Raises `NotFound`, and `InvalidState` where
+    it is in force already, was, or is what a subscription is on.
+    """
+    connection, at = transaction.connection, transaction.at
+    await storage.lock(connection, key, version)
+    found = await storage.find(connection, key, version, at=at)
+    if found is None:
+        raise NotFound(kind="plan", key=f"{key} version {version}")
+    if found.status == "cancelled":
+        return found
+    if found.status != "scheduled":
+        raise InvalidState(kind="plan version", state=found.status, step="cancelled")
+    if await storage.is_used(connection, key, version):
+        state = "what a subscription is on"
+        raise InvalidState(kind="plan version", state=state, step="cancelled")
+    assert await storage.cancel(connection, key, version, at=at), "it is held and scheduled"
+    await transaction.audit("plan.version_cancelled", key, {"version": version})
+    return replace(found, status="cancelled")
+
+
+async def set_retired(transaction: Transaction, key: str, *, retired: bool) -> PlanVersion:
+    """Let the plan take no new subscriptions, or take them again. Running ones stay as they are.
+
+    Raises `NotFound`, and `Invalid` where another plan of its family has its segment by now.
+    """
+    connection, at = transaction.connection, transaction.at
+    found = await storage.find(connection, key, at=at)
+    if found is None:
+        raise NotFound(kind="plan", key=key)
+    plan = plan_of(found)
+    if not retired and plan.family is not None:
+        await storage.lock_families(connection)
+        await check_segment(connection, plan, at)
+    change = storage.retire(connection, key, at) if retired else storage.unretire(connection, key)
+    if await change:
+        await transaction.audit("plan.retired" if retired else "plan.unretired", key, {})
+    after = await storage.find(connection, key, at=at)
+    assert after is not None, "a plan is never deleted"
+    return after
+
+
+async def check_segment(connection: Connection, plan: Plan, at: datetime) -> None:
+    """Raise `Invalid` where another plan that is not retired has, at `at` or later, the family,
+    currency and segment of `plan`: nobody could tell which of the two is meant.
+    """
+    if plan.family is None:
+        return
+    for other in await storage.family(connection, plan.family, at=at):
+        if other.key == plan.key or other.retired_at or other.status == "superseded":
+            continue
+        found = plan_of(other)
+        if found.currency == plan.currency and found.segment.folded == plan.segment.folded:
+            detail = (
+                f"Plan {other.key} of the family {plan.family} is for {plan.segment} in "
+                f"{plan.currency} already. Say another segment, or retire that plan."
+            )
+            raise Invalid([FieldError("segment", "duplicate_segment", detail)])
 
 
 def plan_of(plan: PlanVersion) -> Plan:
@@ -97,20 +207,27 @@ def check_meters(plan: Plan, meters: list[Meter]) -> None:
 
 
 async def get_plan(context: Context, key: str, version: int | None = None) -> PlanVersion:
-    """The version `version` (None: the newest) of the plan `key`. Raises `NotFound`."""
+    """The version `version` of the plan `key`; None: the one in force, or where there is none yet
+    the first that will be. Raises `NotFound`.
+    """
     async with context.pool.connection() as connection:
-        plan = await storage.find(connection, key, version)
+        plan = await storage.find(connection, key, version, at=context.clock.now())
     if plan is None:
         name = key if version is None else f"{key} version {version}"
         raise NotFound(kind="plan", key=name)
     return plan
 
 
-async def list_plans(context: Context, *, limit: int, cursor: str | None) -> Page[PlanVersion]:
-    """The newest version of each plan, by key."""
+async def list_plans(
+    context: Context, *, family: str | None, limit: int, cursor: str | None
+) -> Page[PlanVersion]:
+    """One version of each plan as `get_plan` chooses it, by key; of one family if it is named."""
     after = decode_cursor(cursor, 1)
     async with context.pool.connection() as connection:
-        rows = await storage.page(connection, after=after[0] if after else None, limit=limit + 1)
+        rows = await storage.page(
+            connection, after=after[0] if after else None, family=family, limit=limit + 1,
+            at=context.clock.now(),
+        )  # fmt: skip
     return make_page(rows, limit, lambda plan: (plan.key,))
 
 
@@ -121,7 +238,9 @@ async def list_versions(
     parts = decode_cursor(cursor, 1)
     before = None if parts is None else _version(parts[0])
     async with context.pool.connection() as connection:
-        rows = await storage.versions(connection, key, before=before, limit=limit + 1)
+        rows = await storage.versions(
+            connection, key, before=before, limit=limit + 1, at=context.clock.now()
+        )
     if not rows and before is None:
         raise NotFound(kind="plan", key=key)
     return make_page(rows, limit, lambda plan: (str(plan.version),))

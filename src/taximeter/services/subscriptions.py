@@ -20,6 +20,7 @@ from taximeter.kernel.times import Anchor, anchor_at, format_instant, period_at,
 from taximeter.services.billing import bill_due, closed_until, following_boundary
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
+from taximeter.services.plan_choice import choose_plan, hold_version
 from taximeter.services.recount import recount
 from taximeter.services.release import release_customer
 from taximeter.storage import customers
@@ -53,7 +54,7 @@ async def create_subscription(transaction: Transaction, new: NewSubscription) ->
     """Start a subscription; usage recorded since its start is priced by it.
 
     Raises `NotFound` for the customer or plan, `AlreadyExists` for the key, `Invalid` for terms
-    that do not fit together.
+    that do not fit together, and what `choose_plan` does.
     """
     connection = transaction.connection
     await note_change(connection, new.customer, transaction.at)
@@ -61,7 +62,10 @@ async def create_subscription(transaction: Transaction, new: NewSubscription) ->
     if customer is None:
         raise NotFound(kind="customer", key=new.customer)
     before = await terms_of(connection, customer.key)
-    plan = await _plan(connection, new.plan, new.version)
+    plan = await choose_plan(
+        connection, new.plan, new.version, customer=customer, now=transaction.at, at=new.starts_at
+    )
+    await hold_version(connection, plan)
     if new.key is not None and await storage.key_taken(connection, new.customer, new.key):
         cure = "Choose another key, or change that subscription."
         raise AlreadyExists(kind="subscription", key=new.key, cure=cure)
@@ -105,14 +109,6 @@ def _begin(
     )  # fmt: skip
 
 
-async def _plan(connection: Connection, key: str, version: int | None) -> Plan:
-    plan = await storage.find_plan(connection, key, version)
-    if plan is None:
-        named = key if version is None else f"{key} version {version}"
-        raise NotFound(kind="plan", key=named)
-    return plan
-
-
 @dataclass(frozen=True, slots=True)
 class ChangeRequest:
     """What a change asks for; what is None stays. `at` is an instant, `now` or `period_end`."""
@@ -137,14 +133,19 @@ async def planned_change(
 ) -> tuple[Subscription, datetime]:
     """The subscription as the change would leave it, and the change's instant; writes nothing.
 
-    Raises `NotFound` for the plan, and what `changes.change` raises.
+    Raises what `choose_plan` and `changes.change` raise.
     """
     closed = await closed_until(connection, subscription)
     instant = _instant(subscription, request.at, now, closed)
     target = None
     if request.plan is not None or request.version is not None:
-        key = request.plan or subscription.phases[-1].plan.key
-        target = await _plan(connection, key, request.version)
+        current = subscription.phases[-1].plan.key
+        buyer = await customers.find(connection, subscription.customer)
+        assert buyer is not None, "a customer is never deleted"
+        target = await choose_plan(
+            connection, request.plan or current, request.version, customer=buyer, now=now,
+            at=instant, current=current,
+        )  # fmt: skip
     changed = changes.change(
         subscription, at=instant, plan=target, quantities=request.quantities,
         proration=request.proration, closed_until=closed,
@@ -182,6 +183,7 @@ async def change_subscription(
     changed, instant = await planned_change(
         transaction.connection, subscription, request, transaction.at
     )
+    await hold_version(transaction.connection, changed.phases[-1].plan)
     await transaction.audit(
         "subscription.changed", subscription.id,
         {"at": format_instant(instant), "plan": changed.phases[-1].plan.key,

@@ -64,7 +64,17 @@ CREATE TABLE plan_version (
     version integer NOT NULL,
     document jsonb NOT NULL,
     created_at timestamptz NOT NULL,
+    effective_at timestamptz,
+    cancelled_at timestamptz,
     PRIMARY KEY (plan, version)
+);
+CREATE INDEX plan_version_family ON plan_version ((document ->> 'family'), plan)
+    WHERE document ? 'family';
+
+-- Plans that take no new subscriptions.
+CREATE TABLE plan_retirement (
+    plan text COLLATE "C" PRIMARY KEY,
+    retired_at timestamptz NOT NULL
 );
 
 CREATE TABLE customer (

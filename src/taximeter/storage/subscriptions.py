@@ -7,10 +7,9 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from taximeter.domain.catalog.plan import Plan
 from taximeter.domain.subscription.subscription import Subscription
 from taximeter.kernel.quantity import format_decimal
-from taximeter.storage.terms import SUBSCRIPTION_COLUMNS, plan_of, subscriptions_of
+from taximeter.storage.terms import SUBSCRIPTION_COLUMNS, subscriptions_of
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -38,20 +37,6 @@ WHERE (%(customer)s::text IS NULL OR customer = %(customer)s)
   AND (%(customer_after)s::text IS NULL OR (customer, id) > (%(customer_after)s, %(id_after)s))
 ORDER BY customer, id LIMIT %(limit)s
 """
-
-
-async def find_plan(connection: Connection, key: str, version: int | None) -> Plan | None:
-    """A version of a plan (None: the newest), if there is one."""
-    cursor = await connection.execute(
-        """
-        SELECT version, document FROM plan_version
-        WHERE plan = %s AND (%s::integer IS NULL OR version = %s)
-        ORDER BY version DESC LIMIT 1
-        """,
-        [key, version, version],
-    )
-    row = await cursor.fetchone()
-    return plan_of(*row) if row else None
 
 
 async def find(

@@ -27,6 +27,7 @@ from taximeter.domain.catalog.plan import (
     Timing,
     UsagePrice,
 )
+from taximeter.domain.catalog.segment import read_family
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import PERIOD_UNITS, PeriodUnit, parse_duration
 
@@ -100,6 +101,7 @@ def _read_plan(document: object, version: int, findings: Findings) -> Plan | Non
     period = fields.choice("period", PERIOD_UNITS)
     minimum = fields.number("minimum", optional=True)
     grace_s = _read_grace_s(fields)
+    family, segment = read_family(fields)
     prices = _read_prices(fields, _Frame(currency, period))
     fields.done(not_built=_PLAN_NOT_BUILT)
     if key is None or name is None or currency is None or period is None:
@@ -113,6 +115,8 @@ def _read_plan(document: object, version: int, findings: Findings) -> Plan | Non
         prices=prices,
         minimum=minimum,
         grace_s=grace_s,
+        family=family,
+        segment=segment,
     )
 
 

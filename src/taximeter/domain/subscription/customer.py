@@ -1,4 +1,4 @@
-"""A customer as billing sees them. Owns the value only."""
+"""A customer as billing sees them. Owns the value, and what of its settings chooses a plan."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,3 +29,22 @@ class CustomerTerms:
 
     customer: Customer
     subscriptions: tuple[Subscription, ...]
+
+
+def regions_of(customer: Customer) -> tuple[str, ...]:
+    """Where the customer is, as the segments of plans ask for it: the `country` and the `region`
+    of their tax settings, and `region` of their metadata; what is left out is not among them.
+    """
+    tax, metadata = customer.document.get("tax"), customer.document.get("metadata")
+    named = (_text(tax, "country"), _text(tax, "region"), _text(metadata, "region"))
+    return tuple(region for region in named if region)
+
+
+def cohort_of(customer: Customer) -> str | None:
+    """The `cohort` of the customer's metadata, if it is there."""
+    return _text(customer.document.get("metadata"), "cohort")
+
+
+def _text(settings: object, name: str) -> str | None:
+    value = settings.get(name) if isinstance(settings, Mapping) else None
+    return value if isinstance(value, str) and value else None
