@@ -44,7 +44,7 @@ MEANINGS = {
     "discount": "Off the price: `percent` or `amount`",
     "event_type": "The type of the events that count",
     "family": "The plans it belongs to, of which a subscription may name the family alone",
-    "filter": "Which events count: for each property the values that do",
+    "filter": "Which events count: for each property the values that do, or `{not: [...]}`",
     "flat": "A fee, once when the tier is entered",
     "free": "Units free of charge, before packages",
     "grace": "How long a draft waits for late usage after its period",
@@ -73,7 +73,7 @@ MEANINGS = {
     "unit": "The price of `per` units",
     "Meter unit": "What is counted, for people",
     "up_to": "The tier's last unit; left out: without end",
-    "value": "The property of the event's data that is metered",
+    "value": "The property of the event's data that is metered, or an expression over several",
 }
 
 

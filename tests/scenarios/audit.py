@@ -16,6 +16,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
+from tests.naive_expression import evaluate
 from tests.naive_rater import model_amount, number, printed, usage_lines
 from tests.scenarios.naive_calendar import days, instant, period_around
 from tests.scenarios.story import Json, Story
@@ -154,7 +155,7 @@ def _fold(
             if meter["event_type"] != event["type"] or not _passes(meter, event["data"]):
                 continue
             count = meter["aggregation"] == "count"
-            value = 1 if count else event["data"][meter["value"]]
+            value = 1 if count else _metered(meter["value"], event["data"])
             names = meter.get("dimensions", [])
             values = tuple((name, _text(event["data"].get(name))) for name in names)
             order = (at, instant(event["received_at"]), event["source"], event["id"])
@@ -165,8 +166,19 @@ def _fold(
     return folds
 
 
+def _metered(value: str, data: Json) -> Any:
+    return data[value] if value in data else evaluate(value, data)
+
+
 def _passes(meter: Json, data: Json) -> bool:
-    return all(_text(data.get(name)) in wanted for name, wanted in meter.get("filter", {}).items())
+    for name, wanted in meter.get("filter", {}).items():
+        text = _text(data.get(name))
+        if isinstance(wanted, dict):
+            if data.get(name) is not None and text in wanted["not"]:
+                return False
+        elif text not in wanted:
+            return False
+    return True
 
 
 def _text(value: Any) -> str:

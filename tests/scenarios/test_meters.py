@@ -91,6 +91,68 @@ async def test_a_filter_and_two_meters_on_one_event(story: Story) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("value", "data", "quantity"),
+    [
+        ("50*n", [{"n": 3}, {"n": "0.5"}], "175"),  # 150 + 25
+        ("seconds * gpus", [{"seconds": 600, "gpus": 8}], "4800"),
+        # 45 s count as 60, 61.5 s as they are
+        ("max(60, seconds)", [{"seconds": 45}, {"seconds": 61.5}], "121.5"),
+        # 0.5 x 2 / 1000 + 1.75 x 3 / 1000
+        ("gb * ceil(ms, 1) / 1000", [{"gb": 0.5, "ms": 1.2}, {"gb": 1.75, "ms": 3}], "0.00625"),
+        # 1/3 and 2/3 are rounded one by one, each at the 12th decimal
+        ("a / b", [{"a": 1, "b": 3}, {"a": 2, "b": 3}], "1"),
+        ("usage.input + 4 * usage.output", [{"usage": {"input": 374, "output": 44}}], "550"),
+    ],
+)
+async def test_an_expression_is_computed_for_each_event(
+    story: Story, value: str, data: list[dict[str, Any]], quantity: str
+) -> None:
+    await story.customer()
+    await story.meter("m", value=value)
+    await story.plan("p", usage_price("m", "m", unit="1000"))
+    await story.subscribe("p")
+    await story.use(*[event("m", f"e{n}", **one) for n, one in enumerate(data)])
+    assert amounts(await story.upcoming(), "quantity") == [(quantity,)]
+    [row] = await story.usage("m", customer="acme", window="total")
+    assert row["value"] == quantity
+
+
+async def test_an_event_that_an_expression_cannot_read_waits(story: Story) -> None:
+    await story.customer()
+    await story.meter("m", value="a / b")
+    await story.plan("p", usage_price("m", "m", unit="1"))
+    await story.subscribe("p")
+    answer = await story.send(
+        event("m", "one", a=1), event("m", "two", a="x", b=1), event("m", "three", a=1, b=0),
+        event("m", "four", a=10**17, b=0.01), event("m", "five", a=3, b=2),
+    )  # fmt: skip
+    reasons = [result["error"]["code"] for result in answer["results"]]
+    assert reasons == [
+        "missing_value", "non_numeric_value", "uncomputable_value", "uncomputable_value",
+    ]  # fmt: skip
+    assert amounts(await story.upcoming(), "quantity") == [("1.5",)]
+    await story.meter("m", value="a / max(b, 0.1)")  # now three and four can be computed
+    story.audited = False
+    released = await story.ask("POST", "/v1/events/release", json={"type": "m"})
+    assert released == {"released": 1, "still_quarantined": 3}  # 1 / 0.1, but 10^17 / 0.1 is 10^18
+    assert amounts(await story.upcoming(), "quantity") == [("11.5",)]
+
+
+async def test_a_filter_may_exclude(story: Story) -> None:
+    await story.customer()
+    body = {"filter": {"status": {"not": ["failed", "cancelled"]}, "region": ["eu"]}}
+    await story.meter("m", "count", **body)
+    await story.plan("p", usage_price("m", "m", unit="1"))
+    await story.subscribe("p")
+    await story.use(
+        event("m", "a", region="eu", status="ok"), event("m", "b", region="eu"),
+        event("m", "c", region="eu", status="failed"), event("m", "d", region="us", status="ok"),
+        event("m", "e", region="eu", status="cancelled"),
+    )  # fmt: skip
+    assert amounts(await story.upcoming(), "quantity") == [("2",)]  # a and b
+
+
 async def test_an_event_lands_in_one_subscription(story: Story) -> None:
     """Two subscriptions on one meter: the oldest takes what names none."""
     await story.customer()

@@ -60,6 +60,26 @@ def test_every_aggregation_but_count_has_a_value(aggregation: str) -> None:
     assert (error.path, error.code) == ("value", "required")
 
 
+@pytest.mark.parametrize("value", ["50*n", "5", "a-b", "max(a, b)", " a ", "(a)", "max + 1"])
+def test_a_value_of_several_properties_or_numbers_is_an_expression(value: str) -> None:
+    meter = parse_meter("m", SUM | {"value": value}, version=1)
+    assert meter.expression is not None
+    assert meter.value == meter.expression.text == value.replace(" ", "")
+
+
+@pytest.mark.parametrize("value", ["a", "usage.input_tokens", "max", "ns:tokens", "ns:in-put"])
+def test_a_value_of_one_property_is_its_name(value: str) -> None:
+    meter = parse_meter("m", SUM | {"value": value}, version=1)
+    assert (meter.value, meter.expression) == (value, None)
+
+
+def test_a_filter_may_exclude() -> None:
+    body = SUM | {"filter": {"status": {"not": ["failed", "cancelled"]}, "region": ["eu"]}}
+    meter = parse_meter("m", body, version=1)
+    assert meter.filter == (("region", ("eu",)),)
+    assert meter.exclude == (("status", ("cancelled", "failed")),)
+
+
 @pytest.mark.parametrize(
     ("fields", "path", "code", "detail"),
     [
@@ -70,12 +90,10 @@ def test_every_aggregation_but_count_has_a_value(aggregation: str) -> None:
         ({"aggregation": "weighted_sum"}, "aggregation", "not_supported", "not built yet"),
         ({"aggregation": "percentile"}, "aggregation", "not_supported", "not built yet"),
         ({"aggregation": "count"}, "value", "value_on_count", "Leave it out"),
-        ({"value": "input_tokens + 4*output_tokens"}, "value", "not_supported", "Expressions"),
-        ({"value": "50*n"}, "value", "not_supported", "Expressions"),
-        ({"value": "5"}, "value", "not_supported", "Expressions"),
-        ({"value": "a-b"}, "value", "not_supported", "Expressions"),
-        ({"value": "max(a, b)"}, "value", "not_supported", "Expressions"),
-        ({"value": "a..b"}, "value", "not_supported", "Expressions"),
+        ({"value": "a +"}, "value", "invalid_expression", "Character 4: It ends too early."),
+        ({"value": "a..b"}, "value", "invalid_expression", "Character 2: This is not understood."),
+        ({"value": "a:b + 1"}, "value", "invalid_expression", "Character 2: This is not"),
+        ({"value": "sum(a, b)"}, "value", "invalid_expression", "Say one of max, min, ceil, floor"),
         ({"value": "prix$"}, "value", "invalid_property", "names no property"),
         ({"value": 5}, "value", "invalid_property", "5 names no property"),
         ({"value": "a" * 129}, "value", "invalid_property", "names no property"),
@@ -86,6 +104,9 @@ def test_every_aggregation_but_count_has_a_value(aggregation: str) -> None:
         ({"filter": ["eu"]}, "filter", "invalid_type", "Say an object."),
         ({"filter": {"region": "eu"}}, "filter.region", "invalid_type", "Say a list"),
         ({"filter": {"region": []}}, "filter.region", "invalid_type", "Say a list"),
+        ({"filter": {"region": {"is": ["x"]}}}, "filter.region", "invalid_type", "for all others"),
+        ({"filter": {"region": {"not": []}}}, "filter.region.not", "invalid_type", "Say a list"),
+        ({"filter": {"region": {"not": [0.5]}}}, "filter.region.not[0]", "invalid_text", "quotes"),
         ({"filter": {"region": [0.5]}}, "filter.region[0]", "invalid_text", "in quotes"),
         ({"filter": {"region": [None]}}, "filter.region[0]", "invalid_text", "in quotes"),
         ({"filter": {"region": ["x"] * 1001}}, "filter.region", "too_many", "at most 1000"),

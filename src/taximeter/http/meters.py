@@ -15,6 +15,12 @@ router = APIRouter(prefix="/v1", tags=["Meters"])
 MeterPath = Annotated[Key, Path(description="The meter's key")]
 
 _TEXT = {"type": "string", "maxLength": 500}
+_VALUES = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": 1000,
+    "items": {"type": ["string", "integer", "boolean"]},
+}
 METER_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["event_type", "aggregation"],
@@ -25,13 +31,17 @@ METER_SCHEMA: dict[str, Any] = {
         "aggregation": {"enum": list(AGGREGATIONS)},
         "value": {
             "type": "string",
-            "description": "The property of `data` that is metered; left out for `count`",
+            "description": "The property of `data` that is metered, or an expression over several, "
+            "such as `max(60, seconds) * gpus`; left out for `count`",
         },
         "dimensions": {"type": "array", "maxItems": 20, "items": {"type": "string"}},
         "filter": {
             "type": "object",
-            "description": "Which events count: for each property the values that do",
-            "additionalProperties": {"type": "array", "items": {"type": "string"}},
+            "description": "Which events count: for each property the values that do, or do not",
+            "additionalProperties": {"oneOf": [_VALUES, {
+                "type": "object", "required": ["not"], "additionalProperties": False,
+                "properties": {"not": _VALUES},
+            }]},
         },
         "unit": _TEXT,
         "name": _TEXT,

@@ -229,6 +229,7 @@ REASONS = {
     "missing_value": "The property that a meter of this type reads is missing.",
     "non_numeric_value": "The property that a meter of this type reads is not a number.",
     "negative_value": "The metered value is negative and the meter does not allow that.",
+    "uncomputable_value": "The meter's expression divides by zero, or its result is too big.",
     "invalid_dimension": "A dimension is an object or an array, or is too long.",
     "unmatched_dimension": "No rate of a price matches the event's dimensions.",
 }

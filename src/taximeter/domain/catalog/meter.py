@@ -7,17 +7,21 @@ usage already counted keeps the version it was counted under.
 from dataclasses import dataclass
 from typing import Literal
 
+from taximeter.domain.catalog.expression import Expression
+
 Aggregation = Literal["count", "sum", "max", "min", "latest", "unique"]
 AGGREGATIONS: tuple[Aggregation, ...] = ("count", "sum", "max", "min", "latest", "unique")
 
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """`value` is the dotted path of a property of an event's `data` (None for `count`).
+    """`value` is the dotted path of a property of an event's `data`, or the text of `expression`,
+    which computes the value from several (None for `count`).
 
-    `filter` keeps events whose property (as text) is one of the values listed; all its members
-    must hold. `dimensions` are properties by which usage is kept apart. `series` is the first of
-    the versions up to this one that aggregate alike: what they count is one quantity.
+    `filter` keeps events whose property (as text) is one of the values listed, `exclude` those
+    whose property is missing or none of them; all members must hold. `dimensions` are properties by
+    which usage is kept apart. `series` is the first of the versions up to this one that aggregate
+    alike: what they count is one quantity.
     """
 
     key: str
@@ -31,6 +35,8 @@ class Meter:
     name: str
     description: str
     allow_negative: bool
+    exclude: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    expression: Expression | None = None
     series: int = 1
 
     def __post_init__(self) -> None:

@@ -8,12 +8,15 @@ a field that is silently dropped misprices.
 import re
 from collections.abc import Mapping
 
+from taximeter.domain.catalog.expression import Expression, Malformed, parse_expression
 from taximeter.domain.catalog.fields import Fields, Findings, scalar_text, shown, shown_name
 from taximeter.domain.catalog.meter import AGGREGATIONS, Aggregation, Meter
 
 FILTERS_MAX = 20
 FILTER_VALUES_MAX = 1000
 METER_DIMENSIONS_MAX = 20
+
+Conditions = tuple[tuple[str, tuple[str, ...]], ...]
 
 _METER_NOT_BUILT = ("percentile", "bucket", "signed", "over")
 _AGGREGATIONS_NOT_BUILT = ("weighted_sum", "percentile")
@@ -42,11 +45,11 @@ def _read_meter(body: object, key: str, version: int, findings: Findings) -> Met
         fields.fail("key", "invalid_key", f"The address says {shown(key)}. Say the same.")
     event_type = fields.text("event_type")
     aggregation = fields.choice("aggregation", AGGREGATIONS, not_built=_AGGREGATIONS_NOT_BUILT)
-    value = _read_value(fields, aggregation)
+    value, expression = _read_value(fields, aggregation)
     dimensions = fields.event_properties(
         "dimensions", count_max=METER_DIMENSIONS_MAX, required=False
     )
-    filters = _read_filter(fields)
+    kept, excluded = _read_filter(fields)
     unit = fields.text("unit", default="")
     name = fields.text("name", default=key)
     description = fields.text("description", default="")
@@ -63,53 +66,84 @@ def _read_meter(body: object, key: str, version: int, findings: Findings) -> Met
         aggregation=aggregation,
         value=value,
         dimensions=dimensions,
-        filter=filters,
+        filter=kept,
+        exclude=excluded,
         unit=unit,
         name=name or key,
         description=description,
         allow_negative=allow_negative,
+        expression=expression,
     )
 
 
-def _read_value(fields: Fields, aggregation: Aggregation | None) -> str | None:
-    """The property that is metered. A hyphen in it is a minus sign, so only plain names do."""
+def _read_value(
+    fields: Fields, aggregation: Aggregation | None
+) -> tuple[str | None, Expression | None]:
+    """The property that is metered, or the expression that computes the value. A hyphen is a minus
+    sign, so a property whose name has one cannot be metered.
+    """
     value = fields.take("value")
     if aggregation is None:
-        return None
+        return None, None
     if aggregation == "count":
         if value is not None:
             detail = "count counts events, not a value. Leave it out, or say aggregation: sum."
             fields.fail("value", "value_on_count", detail)
-        return None
-    if isinstance(value, str) and not _is_plain_property(value) and _is_expression(value):
-        detail = "Expressions are not built yet. Say the name of one property of data."
-        fields.fail("value", "not_supported", detail)
-        return None
-    return fields.event_property("value")
+        return None, None
+    if not isinstance(value, str) or not _is_arithmetic(value):
+        return fields.event_property("value"), None
+    try:
+        expression = parse_expression(value)
+    except Malformed as error:
+        detail = f"Character {error.at}: {error.detail}"
+        fields.fail("value", "invalid_expression", detail)
+        return None, None
+    return expression.text, expression
 
 
-def _read_filter(fields: Fields) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Which events count: properties and values sorted, since their order means nothing."""
+def _is_arithmetic(value: str) -> bool:
+    """Whether a text is meant as an expression rather than as the name of one property."""
+    if _is_plain_property(value):
+        return False
+    return _is_expression(value) is not None or any(sign in value for sign in " +*(),")
+
+
+def _read_filter(fields: Fields) -> tuple[Conditions, Conditions]:
+    """Which values count, and which do not: properties and values sorted, since their order means
+    nothing.
+    """
     members = fields.entries("filter", required=False)
     if len(members) > FILTERS_MAX:
         fields.fail("filter", "too_many", f"Say at most {FILTERS_MAX} properties.")
-        return ()
-    found = []
+        return (), ()
+    kept: list[tuple[str, tuple[str, ...]]] = []
+    excluded: list[tuple[str, tuple[str, ...]]] = []
     for name, raw in members.items():
         at = f"filter.{shown_name(name)}"
-        if not isinstance(raw, list | tuple) or not raw:
-            fields.fail(at, "invalid_type", 'Say a list of the values that count: ["eu"].')
-            continue
-        if len(raw) > FILTER_VALUES_MAX:
-            fields.fail(at, "too_many", f"Say at most {FILTER_VALUES_MAX} values.")
-            continue
-        values = []
-        for index, item in enumerate(raw):
-            text = scalar_text(item)
-            if text is None:
-                detail = "Say a text, whole number, true or false; other numbers in quotes."
-                fields.fail(f"{at}[{index}]", "invalid_text", detail)
-            else:
-                values.append(text)
-        found.append((name, tuple(sorted(set(values)))))
-    return tuple(sorted(found))
+        if isinstance(raw, Mapping) and set(raw) == {"not"}:
+            values = _read_values(fields, f"{at}.not", raw["not"])
+            excluded += [(name, values)] if values else []
+        else:
+            values = _read_values(fields, at, raw)
+            kept += [(name, values)] if values else []
+    return tuple(sorted(kept)), tuple(sorted(excluded))
+
+
+def _read_values(fields: Fields, at: str, raw: object) -> tuple[str, ...]:
+    """The values of one property of a filter, as text."""
+    if not isinstance(raw, list | tuple) or not raw:
+        detail = 'Say a list of the values that count: ["eu"], or {"not": ["eu"]} for all others.'
+        fields.fail(at, "invalid_type", detail)
+        return ()
+    if len(raw) > FILTER_VALUES_MAX:
+        fields.fail(at, "too_many", f"Say at most {FILTER_VALUES_MAX} values.")
+        return ()
+    values = []
+    for index, item in enumerate(raw):
+        text = scalar_text(item)
+        if text is None:
+            detail = "Say a text, whole number, true or false; other numbers in quotes."
+            fields.fail(f"{at}[{index}]", "invalid_text", detail)
+        else:
+            values.append(text)
+    return tuple(sorted(set(values)))

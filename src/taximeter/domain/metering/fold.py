@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from taximeter.domain.catalog.expression import Expression, Uncomputable
 from taximeter.domain.catalog.meter import Aggregation, Meter
 from taximeter.domain.metering.event import Event
 from taximeter.kernel.quantity import ZERO, format_decimal, parse_decimal
@@ -19,6 +20,7 @@ DIMENSIONS_BYTES_MAX = 1500
 MISSING_VALUE = "missing_value"
 NON_NUMERIC_VALUE = "non_numeric_value"
 NEGATIVE_VALUE = "negative_value"
+UNCOMPUTABLE_VALUE = "uncomputable_value"
 INVALID_DIMENSION = "invalid_dimension"
 
 Value = Decimal | int | str
@@ -62,32 +64,60 @@ def text_of(value: object) -> str | None:
 
 
 def counts(meter: Meter, data: Mapping[str, Any]) -> bool:
-    """Whether the meter's filter lets this event count."""
+    """Whether the meter's filter lets this event count. A missing property is none of the values
+    that count, and none of those that do not.
+    """
     return all(
         (value := property_at(data, path)) is not None and text_of(value) in wanted
         for path, wanted in meter.filter
+    ) and not any(
+        (value := property_at(data, path)) is not None and text_of(value) in unwanted
+        for path, unwanted in meter.exclude
     )
 
 
 def metered_value(meter: Meter, data: Mapping[str, Any]) -> Value:
     """What the event adds: 1 for `count`, a text for `unique`, else a number.
 
-    Raises `Unreadable` where the property is missing, not a number, or negative on a meter that
-    does not allow that.
+    Raises `Unreadable` where a property is missing, not a number, or negative on a meter that does
+    not allow that, and where the meter's expression has no result.
     """
     if meter.value is None:
         return 1
-    value = data.get(meter.value)
-    if type(value) is int and value >= 0 and meter.aggregation != "unique":
-        return value
-    value = property_at(data, meter.value)
-    if value is None:
-        raise Unreadable(MISSING_VALUE)
+    if meter.expression is not None:
+        value: Any = _computed(meter.expression, data)
+    else:
+        value = data.get(meter.value)
+        if type(value) is int and value >= 0 and meter.aggregation != "unique":
+            return value
+        value = property_at(data, meter.value)
+        if value is None:
+            raise Unreadable(MISSING_VALUE)
     if meter.aggregation == "unique":
         text = text_of(value)
         if text is None:
             raise Unreadable(NON_NUMERIC_VALUE)
         return text
+    number = _number(value)
+    if number < 0 and not meter.allow_negative:
+        raise Unreadable(NEGATIVE_VALUE)
+    return number
+
+
+def _computed(expression: Expression, data: Mapping[str, Any]) -> Decimal:
+    values = []
+    for name in expression.names:
+        value = property_at(data, name)
+        if value is None:
+            raise Unreadable(MISSING_VALUE)
+        values.append(_number(value))
+    try:
+        return expression.result(values)
+    except Uncomputable:
+        raise Unreadable(UNCOMPUTABLE_VALUE) from None
+
+
+def _number(value: object) -> Decimal | int:
     number: Decimal | int | None
     if type(value) is int or type(value) is Decimal:
         number = value
@@ -95,8 +125,6 @@ def metered_value(meter: Meter, data: Mapping[str, Any]) -> Value:
         number = parse_decimal(value) if type(value) is str else None
     if number is None:
         raise Unreadable(NON_NUMERIC_VALUE)
-    if number < 0 and not meter.allow_negative:
-        raise Unreadable(NEGATIVE_VALUE)
     return number
 
 

@@ -155,7 +155,7 @@ def read(routing: Routing, event: Event) -> tuple[Reading, ...] | str:
     try:
         for route in routing.meters:
             meter = route.meter
-            if meter.filter and not counts(meter, data):
+            if (meter.filter or meter.exclude) and not counts(meter, data):
                 continue
             values = dimension_values(meter, data) if meter.dimensions else ()
             value = metered_value(meter, data)
