@@ -35,6 +35,7 @@ MEANINGS = {
     "allow_negative": "Whether a negative value counts; else the event is quarantined",
     "amount": "The fee",
     "Discount amount": "The amount off",
+    "Invoice discount amount": "The amount off each invoice",
     "Model package amount": "The price of each package begun",
     "asset": "What the price is counted in: the plan's currency unless said",
     "currency": "What invoices are in",
@@ -42,6 +43,7 @@ MEANINGS = {
     "dimensions": "The properties of the event that tell usage apart",
     "cohort": "The `cohort` of the customer's metadata",
     "discount": "Off the price: `percent` or `amount`",
+    "Plan discount": "Off whole invoices: `percent` or `amount`, for so many `months`",
     "event_type": "The type of the events that count",
     "family": "The plans it belongs to, of which a subscription may name the family alone",
     "filter": "Which events count: for each property the values that do, or `{not: [...]}`",
@@ -56,6 +58,7 @@ MEANINGS = {
     "minimum": "At least this for a period",
     "Plan minimum": "At least this for a period over all prices",
     "model": "How the quantity becomes an amount; see below",
+    "months": "How long it lasts; for good if left out",
     "name": "What people read",
     "otherwise": "What becomes of usage that no rate matches: `quarantine`, `zero` or a model",
     "per": "So many units are what `unit` prices",
@@ -189,6 +192,11 @@ def _parse_discount(discount: Document) -> object:
     return _parse_price({"key": "fee", "type": "flat", "amount": "1", "discount": discount})
 
 
+def _parse_invoice_discount(discount: Document) -> object:
+    fee = {"key": "fee", "type": "flat", "amount": "1"}
+    return parse_plan(_plan(prices=[fee], discount=discount))
+
+
 def _note(shape: type) -> str:
     return " ".join((shape.__doc__ or "").split())
 
@@ -224,6 +232,10 @@ def _kinds() -> Iterator[_Kind]:
         lambda segment: parse_plan(_plan(prices=[fee], family="scale", segment=segment)),
     )  # fmt: skip
     yield _Kind("Discount", "Exactly one of the two.", {"percent": "10"}, _parse_discount)
+    yield _Kind(
+        "Invoice discount", "Exactly one of `percent` and `amount`.",
+        {"percent": "20", "months": 3}, _parse_invoice_discount,
+    )  # fmt: skip
     yield _Kind("Meter", _note(Meter), meter, lambda body: parse_meter("m", body, version=1))
 
 

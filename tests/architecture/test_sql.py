@@ -42,8 +42,8 @@ STATEMENT = re.compile(
     r"|WITH \w+.*\bAS\b|CREATE (TEMP |UNIQUE )?(TABLE|INDEX)\b|ALTER TABLE\b|DROP \w+\b)"
 )
 LOCAL_TABLES = {
-    "api_key", "audit", "cache_change", "idempotency", "instance", "meter", "number_counter",
-    "plan_retirement", "plan_version",
+    "api_key", "audit", "cache_change", "coupon", "idempotency", "instance", "meter",
+    "number_counter", "plan_retirement", "plan_version",
 }  # fmt: skip
 UNLED_INDEX = """
 CREATE TABLE hold (customer text PRIMARY KEY, code text);

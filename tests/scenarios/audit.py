@@ -374,10 +374,10 @@ def _check_minimums(
     contract: Contract, invoices: Sequence[Json], expected: dict[Segment, list[Fraction]],
     digits: int,
 ) -> None:  # fmt: skip
-    """Fees, usage and true-up of a period are no less than its minimum, and no true-up is left
-    that they do not need.
+    """Fees and usage of a period, less discounts, and its true-up are no less than its minimum,
+    and no true-up is left that they do not need.
     """
-    lines = [line for invoice in invoices for line in invoice["lines"]]
+    lines = [line for invoice in invoices for line in _less_discounts(invoice)]
     for invoice in invoices:
         start, end = _spans(invoice)
         phase = next((one for one in contract.phases if one.start <= start < one.end), None)
@@ -388,16 +388,26 @@ def _check_minimums(
             since, until = _spans(line)
             document = phase.price(line["price"]) if line["price"] else None
             if line["kind"] == "minimum":
-                trueup += number(line["amount"]) if (since, until) == (start, end) else 0
+                trueup += line["left"] if (since, until) == (start, end) else 0
             elif line["kind"] == "fee" and document and document.get("timing") != "arrears":
-                covered += number(line["amount"]) if start <= since < end else 0
+                covered += line["left"] if start <= since < end else 0
             elif start < until <= end:
-                covered += number(line["amount"])
+                covered += line["left"]
         whole = period_around(contract.anchor, contract.timezone, phase.plan["period"], start)
         share = Fraction(days(contract.timezone, (start, end)), days(contract.timezone, whole))
         minimum = number(printed(number(phase.plan["minimum"]) * share, digits))
         want = max(Fraction(0), minimum - covered)
         assert trueup == want, f"{contract.id} {start}: true-up {float(trueup)}, not {float(want)}"
+
+
+def _less_discounts(invoice: Json) -> Iterator[Json]:
+    """The lines of an invoice, each with what discounts left of it."""
+    off: dict[str, Fraction] = defaultdict(Fraction)
+    for discount in invoice["discounts"]:
+        for share in discount["lines"]:
+            off[share["line"]] += number(share["amount"])
+    for line in invoice["lines"]:
+        yield {**line, "left": number(line["amount"]) - off[line["id"]]}
 
 
 async def _check_wallets(

@@ -29,7 +29,13 @@ from taximeter.domain.invoicing.lines import (
     numbered,
     usage_lines,
 )
-from taximeter.domain.invoicing.totals import AppliedCredits, Totals, apply_credits, total
+from taximeter.domain.invoicing.totals import (
+    AppliedCredits,
+    Totals,
+    apply_credits,
+    total,
+    totals_of,
+)
 from taximeter.domain.subscription.subscription import Segment
 from taximeter.kernel.errors import InvalidState
 from taximeter.kernel.quantity import ONE, ZERO
@@ -182,7 +188,7 @@ def test_totals_that_do_not_add_up_cannot_be_made() -> None:
         with pytest.raises(AssertionError):
             replace(totals, **{broken: Decimal(99)})
     with pytest.raises(AssertionError, match="not negative"):
-        total(lines_of("10"), discount=Decimal(-1))
+        totals_of(Decimal(10), credits=Decimal(-1))
 
 
 # The document and its states

@@ -333,9 +333,20 @@ FAST = {"match": {"speed": "fast"}, "unit": "1"}
                 ("entitlements", []),
                 ("invoice_threshold", "500"),
                 ("trial_days", 14),
-                ("discount", {"percent": "5"}),
             )
         ),
+        (document(discount={}), "discount", "required", "either percent or amount"),
+        (document(discount={"percent": "101"}), "discount.percent", "out_of_range", "0 to 100"),
+        *(
+            (
+                document(discount={"amount": "5", "months": months}),
+                "discount.months",
+                "out_of_range",
+                "whole number from 1 to 1200",
+            )
+            for months in (0, -1, 1201, 1.5, "1.5", True, "9" * 20)
+        ),
+        (document(discount={"percent": 5, "off": 1}), "discount.off", "unknown_field", "Leave it"),
         # any price
         (document({"key": "a"}), "prices[0].type", "required", "Say one of flat, seat, usage."),
         (document(FLAT | {"type": "flt"}), "prices[0].type", "invalid_choice", "mean flat?"),

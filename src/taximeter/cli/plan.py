@@ -272,7 +272,12 @@ def _print_preview(chosen: "CheckedPlan", shown: "Preview") -> None:
     from taximeter.domain.catalog.currency import minor_digits
     from taximeter.kernel.money import format_minor
 
-    total = format_minor(shown.total, minor_digits(shown.currency))
+    digits = minor_digits(shown.currency)
+    if shown.discount:
+        table.add_row(
+            "", "discount", "", f"{format_minor(-shown.discount, digits)} {shown.currency}"
+        )
+    total = format_minor(shown.total, digits)
     table.add_row("", "invoiced", "", Text(f"{total} {shown.currency}", style="bold"))
     console().print(table)
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from taximeter.kernel.paging import LIMIT_DEFAULT, LIMIT_MAX
-from taximeter.kernel.quantity import DECIMAL_PATTERN, parse_decimal
+from taximeter.kernel.quantity import DECIMAL_PATTERN, format_decimal, parse_decimal
 from taximeter.kernel.times import format_instant, parse_instant
 
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}$"
@@ -87,3 +87,8 @@ Cursor = Annotated[str | None, Query(max_length=4000)]
 def instant(at: datetime | None) -> str | None:
     """An instant as answers print it."""
     return format_instant(at) if at is not None else None
+
+
+def decimal(number: Decimal | None) -> str | None:
+    """A decimal as answers print it: in its shortest form."""
+    return format_decimal(number) if number is not None else None

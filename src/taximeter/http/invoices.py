@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 
 from taximeter.domain.catalog.currency import is_currency, minor_digits
+from taximeter.domain.invoicing.discounts import AppliedDiscount
 from taximeter.domain.invoicing.invoice import Invoice
 from taximeter.domain.invoicing.lines import Line
 from taximeter.domain.rating.step import Step
 from taximeter.http.customers import CustomerPath
-from taximeter.http.fields import LIMIT, Cursor, CustomerKey, Limit, instant
+from taximeter.http.fields import LIMIT, Cursor, CustomerKey, Limit, decimal, instant
 from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.kernel.money import format_minor
 from taximeter.kernel.quantity import ZERO, format_decimal
@@ -76,6 +77,7 @@ def invoice_json(invoice: Invoice) -> dict[str, object]:
         "settled": [line_json(line, settled=True) for line in invoice.settled],
         "subtotal": money(totals.subtotal),
         "discount": money(totals.discount),
+        "discounts": [_discount_json(one, currency) for one in invoice.discounts],
         "credits": money(totals.credits),
         "tax": money(totals.tax),
         "total": money(totals.total),
@@ -87,6 +89,23 @@ def invoice_json(invoice: Invoice) -> dict[str, object]:
         "finalized_at": instant(invoice.finalized_at),
         "due_at": instant(invoice.due_at),
         "input_digest": invoice.input_digest,
+    }
+
+
+def _discount_json(applied: AppliedDiscount, currency: str) -> dict[str, object]:
+    """What a discount takes off the whole invoice, and how that falls on its lines."""
+    return {
+        "source": applied.source,
+        "key": applied.key,
+        "id": applied.id,
+        "percent": decimal(applied.percent),
+        "amount_off": decimal(applied.amount_off),
+        "base": _minor(applied.base, currency),
+        "amount": _minor(applied.amount, currency),
+        "lines": [
+            {"line": line_id, "amount": _minor(share, currency)}
+            for line_id, share in applied.shares
+        ],
     }
 
 

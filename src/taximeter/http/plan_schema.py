@@ -5,6 +5,7 @@ For readers and generators; the checks that decide are domain/catalog/document.p
 
 from typing import Any
 
+from taximeter.domain.catalog.discount_document import MONTHS_MAX
 from taximeter.domain.catalog.document import PRICES_MAX
 from taximeter.domain.catalog.model_document import USAGE_MODELS
 from taximeter.http.fields import KEY_PATTERN
@@ -38,6 +39,19 @@ _RATE: Schema = {
         **_MODEL,
     },
 }
+_DISCOUNT: Schema = {
+    "type": "object",
+    "properties": {"percent": _DECIMAL, "amount": _DECIMAL},
+}
+INVOICE_DISCOUNT_SCHEMA: Schema = {
+    "type": "object",
+    "properties": {
+        "percent": _DECIMAL,
+        "amount": _DECIMAL,
+        "months": {"type": "integer", "minimum": 1, "maximum": MONTHS_MAX},
+    },
+    "examples": [{"percent": "20", "months": 3}],
+}
 _PRICE: Schema = {
     "type": "object",
     "required": ["key", "type"],
@@ -56,10 +70,7 @@ _PRICE: Schema = {
         "asset": _KEY,
         "period": _PERIOD,
         "included": _DECIMAL,
-        "discount": {
-            "type": "object",
-            "properties": {"percent": _DECIMAL, "amount": _DECIMAL},
-        },
+        "discount": _DISCOUNT,
         "maximum": _DECIMAL,
         "minimum": _DECIMAL,
     },
@@ -74,6 +85,7 @@ PLAN_SCHEMA: Schema = {
         "period": _PERIOD,
         "prices": {"type": "array", "minItems": 1, "maxItems": PRICES_MAX, "items": _PRICE},
         "minimum": _DECIMAL,
+        "discount": INVOICE_DISCOUNT_SCHEMA,
         "grace": {"type": "string", "examples": ["PT1H"]},
     },
     "examples": [

@@ -129,6 +129,7 @@ def preview_json(shown: Preview) -> dict[str, object]:
             for drawn in shown.credits
         ],
         "subtotal": format_minor(shown.subtotal, digits),
+        "discount": format_minor(shown.discount, digits),
         "total": format_minor(shown.total, digits),
     }
 

@@ -9,9 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from taximeter.domain.catalog.currency import minor_digits
 from taximeter.domain.catalog.plan import Settle, UsagePrice
 from taximeter.domain.credit.wallet import Grant
 from taximeter.domain.invoicing.digest import input_digest
+from taximeter.domain.invoicing.discounts import (
+    AppliedDiscount,
+    Term,
+    apply_discounts,
+    less_discounts,
+    moments_of,
+    terms_of,
+    total_off,
+)
 from taximeter.domain.invoicing.invoice import (
     Invoice,
     finalize,
@@ -30,6 +40,7 @@ from taximeter.domain.invoicing.spend import usage_segments
 from taximeter.domain.invoicing.totals import AppliedCredits, apply_credits, total
 from taximeter.domain.rating.rate import Usage, rate_price
 from taximeter.domain.subscription.charges import (
+    Charge,
     boundaries,
     charges_at,
     closed_period,
@@ -47,6 +58,7 @@ from taximeter.services.command import Transaction
 from taximeter.services.context import Connection
 from taximeter.services.segment_usage import UsageKey, read_usage, usage_key
 from taximeter.services.wallets import apply_to_wallet
+from taximeter.storage import discounts as discount_storage
 from taximeter.storage import invoices as storage
 from taximeter.storage import subscriptions
 from taximeter.storage import totals as total_storage
@@ -62,13 +74,14 @@ _INSTANT = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What an invoice at a boundary says: its lines, what settled from wallets, and the digest of
-    what they were computed from.
+    """What an invoice at a boundary says: its lines, what settled from wallets, the discounts,
+    and the digest of what they were computed from.
     """
 
     period: Period
     lines: tuple[Line, ...]
     settled: tuple[Line, ...]
+    discounts: tuple[AppliedDiscount, ...]
     input_digest: str
 
 
@@ -87,18 +100,36 @@ async def state(
     usage = await _usage(connection, subscription, [*segments, *earlier])
     used = _usage_lines(subscription, segments, usage, "invoice")
     settled = _usage_lines(subscription, segments, usage, "wallet")
-    lines = list(used)
-    if not has_ended(subscription, boundary):
-        lines = [*fee_lines(charges_at(subscription, boundary)), *used]
+    fees = () if has_ended(subscription, boundary) else charges_at(subscription, boundary)
+    lines = [*fee_lines(fees), *used]
     lines += await _adjustments(connection, subscription, earlier, usage)
-    minimum = _minimum(subscription, boundary, closed, [*used, *settled])
+    discounted = len(lines)
+    terms = terms_of(subscription, await discount_storage.of_subscription(connection, subscription))
+    minimum = _minimum(subscription, boundary, used, settled, terms)
     if minimum is not None:
         lines.append(minimum)
-    lines += await _late_minimums(connection, subscription, earlier)
+    lines += await _late_minimums(connection, subscription, earlier, terms)
     every = numbered([*lines, *settled])
     inputs = [[values, quantity] for rows in usage.values() for values, quantity in rows]
-    digest = input_digest(subscription, boundary, inputs)
-    return Statement(closed, every[: len(lines)], every[len(lines) :], digest)
+    return Statement(
+        closed, every[: len(lines)], every[len(lines) :],
+        _discounts(subscription, terms, fees, every[:discounted]),
+        input_digest(subscription, boundary, inputs, terms),
+    )  # fmt: skip
+
+
+def _discounts(
+    subscription: Subscription,
+    terms: Sequence[Term],
+    fees: Sequence[Charge],
+    lines: Sequence[Line],
+) -> tuple[AppliedDiscount, ...]:
+    """What discounts take off `lines`: those of `fees`, then usage and adjustments."""
+    if not terms:
+        return ()
+    moments = moments_of(subscription, fees, lines)
+    digits = minor_digits(_currency(subscription))
+    return apply_discounts(terms, list(zip(lines, moments, strict=True)), digits)
 
 
 def _currency(subscription: Subscription) -> str:
@@ -165,24 +196,31 @@ async def _adjustments(
 def _minimum(
     subscription: Subscription,
     boundary: datetime,
-    closed: Period,
     used: Sequence[Line],
+    settled: Sequence[Line],
+    terms: Sequence[Term],
     billed: Sequence[Line] = (),
 ) -> Line | None:
-    """The true-up of the closed period: wallet usage in the plan's currency counts as well.
-    `billed` are the true-ups of that period on finalized invoices.
+    """The true-up of the period that closes: wallet usage in the plan's currency counts as well,
+    and what discounts take off the period's lines does not. `billed` are the true-ups of that
+    period on finalized invoices.
     """
     minimum = minimum_at(subscription, boundary)
     if minimum is None:
         return None
     currency = _currency(subscription)
-    belonging = [*fee_lines(fees_belonging_to(subscription, closed))]
-    belonging += [line for line in used if line.asset == currency]
-    return minimum_line(minimum, belonging, billed)
+    fees = fees_belonging_to(subscription, closed_period(subscription, boundary))
+    belonging = [*fee_lines(fees), *used]
+    off = total_off(_discounts(subscription, terms, fees, belonging))
+    belonging += [line for line in settled if line.asset == currency]
+    return minimum_line(minimum, belonging, billed, discount=off)
 
 
 async def _late_minimums(
-    connection: Connection, subscription: Subscription, earlier: Sequence[Segment]
+    connection: Connection,
+    subscription: Subscription,
+    earlier: Sequence[Segment],
+    terms: Sequence[Term],
 ) -> list[Line]:
     """What late usage changes in the true-ups of the periods that it belongs to."""
     lines = []
@@ -194,16 +232,14 @@ async def _late_minimums(
         closed = closed_period(subscription, boundary)
         segments = usage_segments(subscription, closed)
         usage = await _usage(connection, subscription, segments)
-        used = [
-            *_usage_lines(subscription, segments, usage, "invoice"),
-            *_usage_lines(subscription, segments, usage, "wallet"),
-        ]
+        used = _usage_lines(subscription, segments, usage, "invoice")
+        settled = _usage_lines(subscription, segments, usage, "wallet")
         billed = [
             line
             for line in await storage.billed_lines(connection, subscription, closed)
             if line.kind == "minimum" and line.period == closed
         ]
-        line = _minimum(subscription, boundary, closed, used, billed)
+        line = _minimum(subscription, boundary, used, settled, terms, billed)
         if line is not None:
             lines.append(line)
     return lines
@@ -214,9 +250,10 @@ def draft_of(subscription: Subscription, statement: Statement, row: InvoiceRow) 
     return Invoice(
         id=row.id, number=None, customer=subscription.customer, subscription=subscription.id,
         status="draft", currency=_currency(subscription), period=statement.period,
-        lines=statement.lines, settled=statement.settled, totals=total(statement.lines),
+        lines=statement.lines, settled=statement.settled,
+        totals=total(statement.lines, discount=total_off(statement.discounts)),
         created_at=row.created_at, finalized_at=None, due_at=None,
-        input_digest=statement.input_digest,
+        input_digest=statement.input_digest, discounts=statement.discounts,
     )  # fmt: skip
 
 
@@ -227,7 +264,8 @@ async def credits_for(
     if grants is None:
         key = (invoice.customer, invoice.currency)
         grants = (await wallet_storage.grants_of(connection, [key]))[key]
-    return apply_credits(invoice.lines, invoice.totals, grants, at, currency=invoice.currency)
+    lines = less_discounts(invoice.lines, invoice.discounts)
+    return apply_credits(lines, invoice.totals, grants, at, currency=invoice.currency)
 
 
 def following_boundary(subscription: Subscription, after: datetime | None) -> datetime | None:

@@ -188,6 +188,37 @@ CREATE TABLE subscription_phase (
     FOREIGN KEY (customer, subscription) REFERENCES subscription (customer, id)
 );
 
+-- A coupon as it is now, and how often it was redeemed: a row that is locked briefly, last.
+CREATE TABLE coupon (
+    key text COLLATE "C" PRIMARY KEY,
+    version integer NOT NULL,
+    document jsonb NOT NULL,
+    redemptions_max integer,
+    redeemed integer NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    ended_at timestamptz
+);
+
+-- The discounts that a subscription was given: its own (coupon is null) and those of the coupons
+-- it redeemed, each with its terms of then. redemption counts the customer's of that coupon.
+CREATE TABLE subscription_discount (
+    customer text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    subscription text COLLATE "C" NOT NULL,
+    coupon text COLLATE "C",
+    version integer,
+    redemption integer,
+    terms jsonb NOT NULL,
+    starts_at timestamptz NOT NULL,
+    ended_at timestamptz,
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (customer, id),
+    UNIQUE (customer, coupon, redemption),
+    FOREIGN KEY (customer, subscription) REFERENCES subscription (customer, id)
+);
+CREATE INDEX subscription_discount_subscription ON subscription_discount (customer, subscription);
+
 -- The lock and the debt of one customer's credit in one asset. The balance is derived:
 -- the remaining amounts of usable grants, less the debt (below zero: a surplus).
 CREATE TABLE wallet (

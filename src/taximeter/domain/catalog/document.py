@@ -7,10 +7,10 @@ refused by name (`not_supported`), never ignored: a field that is silently dropp
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Literal
 
 from taximeter.domain.catalog.currency import is_currency
+from taximeter.domain.catalog.discount_document import read_discount, read_invoice_discount
 from taximeter.domain.catalog.fields import Fields, Findings, shown
 from taximeter.domain.catalog.model_document import (
     MODEL_FIELDS,
@@ -32,7 +32,6 @@ from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import PERIOD_UNITS, PeriodUnit, parse_duration
 
 PRICES_MAX = 500
-PERCENT_MAX = Decimal(100)
 GRACE_DEFAULT = "PT1H"
 GRACE_S_MAX = 31 * 86400
 _GRACE_NONE = ("PT0S", "P0D")
@@ -46,7 +45,6 @@ _PLAN_NOT_BUILT = (
     "entitlements",
     "invoice_threshold",
     "trial_days",
-    "discount",
 )
 _PRICE_NOT_BUILT = ("multipliers", "pool", "outcome", "tax_category")
 _PRICE_FIELDS = MODEL_FIELDS | {
@@ -100,6 +98,7 @@ def _read_plan(document: object, version: int, findings: Findings) -> Plan | Non
     currency = _read_currency(fields)
     period = fields.choice("period", PERIOD_UNITS)
     minimum = fields.number("minimum", optional=True)
+    discount = read_invoice_discount(fields)
     grace_s = _read_grace_s(fields)
     family, segment = read_family(fields)
     prices = _read_prices(fields, _Frame(currency, period))
@@ -117,6 +116,7 @@ def _read_plan(document: object, version: int, findings: Findings) -> Plan | Non
         grace_s=grace_s,
         family=family,
         segment=segment,
+        discount=discount,
     )
 
 
@@ -186,7 +186,7 @@ def _read_common(
     name = fields.text("name", default=key or "")
     asset = _read_asset(fields, frame.currency, settle)
     period = fields.choice("period", PERIOD_UNITS, default=frame.period or "month")
-    discount = _read_discount(fields)
+    discount = read_discount(fields)
     if key is None or name is None or asset is None:
         return None
     own_period = period if period != frame.period else None
@@ -210,21 +210,6 @@ def _read_asset(fields: Fields, currency: str | None, settle: Settle | None) -> 
         )
         fields.fail("asset", "credit_unit_on_invoice", detail)
     return asset
-
-
-def _read_discount(fields: Fields) -> Discount | None:
-    nested = fields.nested("discount")
-    if nested is None:
-        return None
-    percent = nested.number("percent", optional=True)
-    amount = nested.number("amount", optional=True)
-    if nested.has("percent") == nested.has("amount"):
-        fields.fail("discount", "required", "Say either percent or amount.")
-        percent = amount = None
-    if percent is not None and percent > PERCENT_MAX:
-        nested.fail("percent", "out_of_range", "Say a percentage from 0 to 100.")
-    nested.done()
-    return None if percent is None and amount is None else Discount(percent, amount)
 
 
 def _read_flat(fields: Fields, common: _Common | None) -> FlatPrice | None:

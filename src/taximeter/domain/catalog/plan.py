@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
+from taximeter.domain.catalog.discount import InvoiceDiscount
 from taximeter.domain.catalog.segment import ANYBODY, Segment
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import PeriodUnit
@@ -171,8 +172,9 @@ Price = FlatPrice | SeatPrice | UsagePrice
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One immutable version of a plan. `grace_s` is how long a draft waits for late usage after
-    its period's end. `minimum` is per period over all fees and usage that belong to it. `family`
-    names plans of which `segment` says whom each is for.
+    its period's end. `minimum` is per period over all fees and usage that belong to it, less what
+    discounts take off them; `discount` is the plan's own, off whole invoices. `family` names plans
+    of which `segment` says whom each is for.
     """
 
     key: str
@@ -185,6 +187,7 @@ class Plan:
     grace_s: int
     family: str | None = None
     segment: Segment = ANYBODY
+    discount: InvoiceDiscount | None = None
 
     def price(self, key: str) -> Price | None:
         """The price named `key`, if there is one."""

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Literal
 
 from taximeter.domain.catalog.currency import minor_digits
+from taximeter.domain.invoicing.discounts import AppliedDiscount, total_off
 from taximeter.domain.invoicing.lines import Line, sum_of
 from taximeter.domain.invoicing.totals import AppliedCredits, Totals
 from taximeter.kernel.errors import InvalidState
@@ -37,7 +38,7 @@ class Invoice:
 
     `settled` lines were drawn from a wallet already: shown, not part of the totals. `number`,
     `finalized_at` and `due_at` are there once it is finalized. `input_digest` identifies what the
-    lines were computed from.
+    lines were computed from. `discounts` are those of the whole invoice, in their order.
     """
 
     id: str
@@ -54,9 +55,11 @@ class Invoice:
     finalized_at: datetime | None
     due_at: datetime | None
     input_digest: str
+    discounts: tuple[AppliedDiscount, ...] = ()
 
     def __post_init__(self) -> None:
         assert sum_of(self.lines) == self.totals.subtotal, "lines sum to the subtotal"
+        assert total_off(self.discounts) == self.totals.discount, "discounts sum up"
         ids = [line.id for line in (*self.lines, *self.settled)]
         assert "" not in ids, "each line has an id"
         assert len(set(ids)) == len(ids), "each line has its own id"

@@ -124,20 +124,26 @@ def fee_lines(charges: Iterable[Charge]) -> tuple[Line, ...]:
 
 
 def minimum_line(
-    minimum: Minimum, lines: Sequence[Line], billed: Sequence[Line] = ()
+    minimum: Minimum,
+    lines: Sequence[Line],
+    billed: Sequence[Line] = (),
+    *,
+    discount: Decimal = ZERO,
 ) -> Line | None:
     """The true-up to the plan's minimum over `lines`: all fees, usage and adjustments that belong
-    to its period, on whichever invoice they stand. None where nothing is missing.
+    to its period, on whichever invoice they stand, less the `discount` on them. None where nothing
+    is missing.
 
     `billed` are true-ups of the same period billed before; where late usage made them too large
     the line is negative.
     """
-    plan, covered = minimum.plan, sum_of(lines)
+    plan, covered = minimum.plan, sum_of(lines) - discount
     assert all(line.asset == plan.currency for line in (*lines, *billed)), "one currency"
     assert all(line.kind != "minimum" for line in lines), "a true-up does not cover itself"
     steps: tuple[Step, ...] = ()
     if minimum.amount > covered:
-        steps = (*minimum.steps, Step("fees and usage of the period", None, None, -covered))
+        text = "fees and usage of the period" + (", less discounts" if discount else "")
+        steps = (*minimum.steps, Step(text, None, None, -covered))
     exact = sum((step.amount for step in steps), ZERO)
     amount = round_half_up(exact, minor_digits(plan.currency)) - sum_of(billed)
     if amount == ZERO:

@@ -12,6 +12,7 @@ from typing import Any
 from taximeter.domain.catalog.currency import minor_digits
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import Dimensional, Plan, Price, UsagePrice
+from taximeter.domain.invoicing.discounts import amount_off
 from taximeter.domain.metering.fold import (
     Unreadable,
     Value,
@@ -64,19 +65,21 @@ class PreviewLine:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """`subtotal` and `total` are what is invoiced, in the plan's currency; `credits` what is drawn
-    from wallets, by asset.
+    """`subtotal` is what is invoiced, in the plan's currency, and `total` that less the plan's
+    `discount`; `credits` is what is drawn from wallets, by asset.
     """
 
     currency: str
     lines: tuple[PreviewLine, ...]
     credits: tuple[Money, ...]
     subtotal: Decimal
+    discount: Decimal
     total: Decimal
 
     def __post_init__(self) -> None:
         invoiced = sum((line.amount for line in self.lines if not line.settled), ZERO)
         assert invoiced == self.subtotal, "lines sum to the subtotal"
+        assert self.total == self.subtotal - self.discount, "total"
 
 
 def preview(plan: Plan, quantities: Mapping[str, Decimal], usage: Mapping[str, Usage]) -> Preview:
@@ -90,11 +93,17 @@ def preview(plan: Plan, quantities: Mapping[str, Decimal], usage: Mapping[str, U
             drawn = Money(line.amount, line.asset)
             credits[line.asset] = credits.get(line.asset, Money(ZERO, line.asset)) + drawn
     subtotal = sum((line.amount for line in lines if not line.settled), ZERO)
-    true_up = _minimum_line(plan, subtotal)
+    discount = ZERO
+    if plan.discount is not None:
+        discount = amount_off(plan.discount, subtotal, minor_digits(plan.currency))
+    true_up = _minimum_line(plan, subtotal - discount)
     if true_up is not None:
         lines.append(true_up)
         subtotal += true_up.amount
-    return Preview(plan.currency, tuple(lines), tuple(credits.values()), subtotal, subtotal)
+    return Preview(
+        plan.currency, tuple(lines), tuple(credits.values()), subtotal, discount,
+        subtotal - discount,
+    )  # fmt: skip
 
 
 def _line(price: Price, rated: Rated) -> PreviewLine:

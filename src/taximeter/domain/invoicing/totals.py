@@ -22,6 +22,7 @@ _KINDS: tuple[GrantKind, ...] = ("promotional", "paid")
 class Totals:
     """`credits` are promotional and reduce the total; `paid_credits` pay it. `paid_credits` is
     negative where the total is: that much goes to the customer's wallet as a paid grant.
+    `discount` is negative where it shrinks credits by more than it takes off charges.
     """
 
     subtotal: Decimal
@@ -36,7 +37,7 @@ class Totals:
     def __post_init__(self) -> None:
         assert self.total == self.subtotal - self.discount - self.credits + self.tax, "total"
         assert self.amount_due == self.total - self.paid_credits - self.payments, "amount due"
-        assert min(self.discount, self.credits) >= ZERO, "a deduction is not negative"
+        assert self.credits >= ZERO, "what credits give is not negative"
 
 
 def totals_of(

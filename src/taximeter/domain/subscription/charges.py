@@ -34,13 +34,14 @@ class Charge:
 
     `amount` is exact, negative for a credit; the amounts of `steps` sum to it. `part.period` is
     what it covers, `part.whole` the price's billing period around that, `plan` the version that
-    stated the price at `due_at`.
+    stated the price at `due_at`. `fee_due_at` is when the fee fell due that it is or gives back.
     """
 
     kind: Literal["fee", "credit"]
     price: FeePrice
     plan: Plan
     due_at: datetime
+    fee_due_at: datetime
     part: Part
     quantity: Decimal
     amount: Decimal
@@ -302,8 +303,11 @@ def _charge(
         rest = amount - sum((step.amount for step in steps), ZERO)
         description = f"{description} ({part.text})"
         steps = (*steps, Step(f"prorated: {part.text}", None, None, rest))
-    plan = run.plan_at(due_at)
-    yield Charge(kind, fee.price, plan, due_at, part, fee.quantity, amount, description, steps)
+    fee_due_at = due_at if kind == "fee" else max(run.start, whole.start)
+    yield Charge(
+        kind, fee.price, run.plan_at(due_at), due_at, fee_due_at, part, fee.quantity, amount,
+        description, steps,
+    )  # fmt: skip
 
 
 def _rated(fee: _Fee) -> Rated:
