@@ -61,7 +61,7 @@ def read_as_counted(
     for epoch in reversed(epochs[: own + 1]):
         meters = epoch.meters.get(event.type, ())
         routing = epoch.terms.routing(meters, event.type, event.subscription, event.time)
-        readings = read(routing, event)
+        readings = read(routing, event, counted=True)
         if not isinstance(readings, str):
             break
     return readings

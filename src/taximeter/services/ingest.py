@@ -232,6 +232,8 @@ REASONS = {
     "uncomputable_value": "The meter's expression divides by zero, or its result is too big.",
     "invalid_dimension": "A dimension is an object or an array, or is too long.",
     "unmatched_dimension": "No rate of a price matches the event's dimensions.",
+    "missing_outcome": "A price bills confirmed outcomes only, and the event's data has no "
+    "outcome_id (text of 1 to 256 characters): it could never be confirmed.",
 }
 
 

@@ -183,9 +183,9 @@ def with_key(key: str, document: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def check_meters(plan: Plan, meters: list[Meter]) -> None:
-    """Raise `Invalid` for usage prices of meters that do not exist (`unknown_meter`) and of
-    dimensions that their meter does not keep apart (`unknown_dimension`): no rate of such a price
-    could ever match.
+    """Raise `Invalid` for usage prices of meters that do not exist (`unknown_meter`), of dimensions
+    that their meter does not keep apart (`unknown_dimension`), since no rate of such a price could
+    ever match, and of outcomes on a meter that does not add up (`outcome_on_meter`).
     """
     known = {meter.key: meter for meter in meters}
     errors = []
@@ -196,7 +196,14 @@ def check_meters(plan: Plan, meters: list[Meter]) -> None:
         if meter is None:
             detail = f"There is no meter {price.meter}. Create it first, or correct its key."
             errors.append(FieldError(f"prices[{index}].meter", "unknown_meter", detail))
-        elif isinstance(price.model, Dimensional):
+            continue
+        if price.outcome is not None and meter.aggregation not in ("sum", "count"):
+            detail = (
+                f"An outcome adds its quantity when it is confirmed, and {meter.aggregation} does "
+                f"not add up. Use a meter that sums or counts, or leave outcome out."
+            )
+            errors.append(FieldError(f"prices[{index}].outcome", "outcome_on_meter", detail))
+        if isinstance(price.model, Dimensional):
             for at, name in enumerate(price.model.dimensions):
                 if name not in meter.dimensions:
                     detail = f"The meter {meter.key} does not keep {name} apart. Add it there."

@@ -17,6 +17,7 @@ from taximeter.domain.catalog.model_document import (
     read_seat_model,
     read_usage_model,
 )
+from taximeter.domain.catalog.outcome_document import read_outcome
 from taximeter.domain.catalog.plan import (
     Discount,
     FlatPrice,
@@ -46,7 +47,7 @@ _PLAN_NOT_BUILT = (
     "invoice_threshold",
     "trial_days",
 )
-_PRICE_NOT_BUILT = ("multipliers", "pool", "outcome", "tax_category")
+_PRICE_NOT_BUILT = ("multipliers", "pool", "tax_category")
 _PRICE_FIELDS = MODEL_FIELDS | {
     "timing": "flat and seat prices (usage is billed in arrears)",
     "meter": "usage prices",
@@ -54,6 +55,7 @@ _PRICE_FIELDS = MODEL_FIELDS | {
     "included": "usage prices (free seats are a graduated tier at unit 0)",
     "maximum": "usage prices",
     "minimum": "usage prices and to the plan",
+    "outcome": "usage prices",
     "model": "seat and usage prices",
 }
 
@@ -255,6 +257,7 @@ def _read_usage(fields: Fields, common: _Common | None, settle: Settle | None) -
     if fields.has("minimum") and settle == "wallet":
         detail = "A wallet is drawn as usage happens, so no period is topped up. Leave it out."
         fields.fail("minimum", "minimum_on_wallet", detail)
+    outcome = read_outcome(fields)
     if fields.take("timing") not in (None, "arrears"):
         fields.fail("timing", "invalid_choice", "Usage is billed in arrears. Leave it out.")
     if common is None or meter is None or model is None or settle is None or included is None:
@@ -271,4 +274,5 @@ def _read_usage(fields: Fields, common: _Common | None, settle: Settle | None) -
         discount=common.discount,
         maximum=maximum,
         minimum=minimum,
+        outcome=outcome,
     )

@@ -16,6 +16,8 @@ from taximeter.kernel.times import PeriodUnit
 
 Timing = Literal["advance", "arrears"]
 Settle = Literal["invoice", "wallet"]
+Retries = Literal["once", "each"]
+HumanReview = Literal["bill", "free"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +147,25 @@ class SeatPrice:
 
 
 @dataclass(frozen=True, slots=True)
+class OutcomeTerms:
+    """Usage is billed once its outcome is confirmed.
+
+    An outcome confirms itself `auto_confirm_s` seconds after its last event was received (None:
+    never), and can be taken back for `reversible_s` seconds after (None: for ever). Of several
+    events of one outcome `once` bills the first alone, `each` all; `free` bills no outcome that
+    needed a person.
+    """
+
+    auto_confirm_s: int | None
+    reversible_s: int | None
+    retries: Retries
+    human_review: HumanReview
+
+
+@dataclass(frozen=True, slots=True)
 class UsagePrice:
     """A price for what a meter counts. In order: `included` units free, the model, the discount,
-    the maximum, the minimum (both per period).
+    the maximum, the minimum (both per period). With `outcome` it bills confirmed outcomes only.
     """
 
     key: str
@@ -161,6 +179,7 @@ class UsagePrice:
     discount: Discount | None
     maximum: Decimal | None
     minimum: Decimal | None
+    outcome: OutcomeTerms | None = None
 
     def __post_init__(self) -> None:
         assert self.included >= ZERO, "included units are not negative"

@@ -21,6 +21,7 @@ from taximeter.domain.metering.fold import (
     dimension_values,
     metered_value,
 )
+from taximeter.domain.metering.outcome import outcome_id
 from taximeter.domain.rating.dimensional import match_rate
 from taximeter.domain.rating.linear import is_linear
 from taximeter.domain.subscription.customer import CustomerTerms
@@ -31,6 +32,7 @@ UNKNOWN_CUSTOMER = "unknown_customer"
 UNKNOWN_SUBSCRIPTION = "unknown_subscription"
 NO_METER = "no_meter"
 UNMATCHED_DIMENSION = "unmatched_dimension"
+MISSING_OUTCOME = "missing_outcome"
 
 ALWAYS = Period(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
@@ -47,12 +49,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class MeterRoute:
-    """One meter that reads the event, and the segments its value adds to. `adds`: values are
-    summed (or counted), which the fold of a batch does on the spot.
+    """One meter that reads the event, and the segments its value adds to: at once to `targets`, to
+    `pending` once the event's outcome is confirmed. `adds`: values are summed (or counted), which
+    the fold of a batch does on the spot.
     """
 
     meter: Meter
     targets: tuple[Target, ...]
+    pending: tuple[Target, ...] = ()
     matched: dict[tuple[str, ...], bool] = field(default_factory=dict, compare=False)
     adds: bool = field(init=False, compare=False)
 
@@ -72,7 +76,7 @@ class MeterRoute:
         dimensions = dict(zip(self.meter.dimensions, values, strict=True))
         return all(
             match_rate(target.price.model, dimensions) is not None
-            for target in self.targets
+            for target in (*self.targets, *self.pending)
             if isinstance(target.price.model, Dimensional)
         )
 
@@ -111,7 +115,9 @@ def routing_at(
         for target in targets:
             start = max(start, target.segment.span.start)
             end = min(end, target.segment.span.end)
-        routes.append(MeterRoute(meter, targets))
+        plain = tuple(target for target in targets if target.price.outcome is None)
+        pending = tuple(target for target in targets if target.price.outcome is not None)
+        routes.append(MeterRoute(meter, plain, pending))
     return Routing(Period(start, end), tuple(routes), None)
 
 
@@ -144,9 +150,12 @@ def _targets(subscriptions: Sequence[Subscription], meter: str, at: datetime) ->
     return ()
 
 
-def read(routing: Routing, event: Event) -> tuple[Reading, ...] | str:
+def read(
+    routing: Routing, event: Event, *, counted: bool = False
+) -> tuple[Reading, ...] | str:
     """What each meter reads in the event, or the reason why it is quarantined: wholly, so that no
-    part of an event is ever billed twice or forgotten.
+    part of an event is ever billed twice or forgotten. `counted`: it was taken in before, so that
+    it needs no outcome now.
     """
     if routing.reason is not None:
         return routing.reason
@@ -161,6 +170,8 @@ def read(routing: Routing, event: Event) -> tuple[Reading, ...] | str:
             value = metered_value(meter, data)
             if not route.priced(values):
                 return UNMATCHED_DIMENSION
+            if route.pending and not counted and outcome_id(data) is None:
+                return MISSING_OUTCOME
             readings.append((route, values, value))
     except Unreadable as unreadable:
         return str(unreadable)
