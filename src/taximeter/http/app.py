@@ -24,6 +24,7 @@ from taximeter.http import (
     invoices,
     keys,
     meters,
+    outcomes,
     plans,
     spend,
     subscriptions,
@@ -42,7 +43,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 ROUTERS: tuple[APIRouter, ...] = (
     event_reads.router, meters.router, usage.router, plans.router, customers.router,
-    spend.router, subscriptions.router, invoices.router, grants.router, keys.router, clock.router,
+    spend.router, subscriptions.router, invoices.router, grants.router, outcomes.router,
+    keys.router, clock.router,
     health.router,
 )  # fmt: skip
 BODY_BYTES_MAX = 16 * 1024 * 1024

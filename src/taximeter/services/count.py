@@ -5,16 +5,20 @@ Owns the fold of a batch into rows. Every event it is given counts: whoever call
 that it is new.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import NamedTuple
 
 from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.plan import OutcomeTerms
 from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.fold import Tally, member_digest
+from taximeter.domain.metering.outcome import NOTHING, Billed
 from taximeter.domain.subscription.routing import MeterRoute, Reading, Target
 from taximeter.services.context import Connection, Context
 from taximeter.services.dimensions import dimension_text
+from taximeter.services.opening import EventKey, billed_as_opened, open_outcomes
 from taximeter.services.settle import Purses, SegmentKey, send_purses, settle_changes
 from taximeter.storage import ingestion as storage
 from taximeter.storage.ingestion import BucketRow, ChangedTotal, Cursor, MemberRow, TotalRow
@@ -67,8 +71,17 @@ async def send_usage(connection: Connection, counted: Sequence[Counted]) -> Coun
     """
     parts = fold_events(counted)
     totals = totals_of(parts)
+    if any(part.route.pending for part in parts):
+        opened = await open_outcomes(connection, counted)
+        totals += outcome_totals(counted, billed_as_opened(opened))
+    return await send_totals(connection, totals, bucket_rows(parts))
+
+
+async def send_totals(
+    connection: Connection, totals: Sequence[Total], buckets: Sequence[BucketRow] = ()
+) -> Counting:
+    """Send these parts of totals and buckets, and lock the wallets that they draw from."""
     rows = await _total_rows(connection, totals)
-    buckets = bucket_rows(parts)
     wallets = sorted(
         {
             (total.customer, total.target.price.asset)
@@ -129,6 +142,29 @@ def totals_of(parts: Sequence[Part]) -> list[Total]:
     for customer, route, values, _, tally in parts:
         for target in route.targets:
             merge_total(totals, Total(customer, target, route.meter, values, tally))
+    return list(totals.values())
+
+
+def outcome_totals(
+    counted: Sequence[Counted],
+    billed_of: Callable[[EventKey, OutcomeTerms, Decimal | int], Billed],
+) -> list[Total]:
+    """What these events add to the totals of prices by outcome, each total once; `billed_of` says
+    how much of what a meter read in an event is billed.
+    """
+    totals: dict[TotalKey, Total] = {}
+    for event, readings in counted:
+        for route, values, value in readings:
+            for target in route.pending:
+                assert target.price.outcome is not None, "it is pending because of its outcome"
+                assert not isinstance(value, str), "an outcome is of a meter that adds up"
+                key = (event.customer, event.source, event.id, route.meter.key)
+                part = billed_of(key, target.price.outcome, value)
+                if part != NOTHING:
+                    tally = Tally()
+                    tally.events, tally.quantity = part
+                    total = Total(event.customer, target, route.meter, values, tally)
+                    merge_total(totals, total)
     return list(totals.values())
 
 

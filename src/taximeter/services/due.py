@@ -1,11 +1,12 @@
-"""What falls due by itself: closing of periods, finalizing of drafts, repayment of debts.
+"""What falls due by itself: outcomes that confirm themselves, closing of periods, finalizing of
+drafts, repayment of debts.
 
 Owns the jobs and their order. Each is one small transaction that checks again under its lock, so
 several processes may run them at once and a crash costs nothing: what is due is read from the
 rows themselves, there is no queue to lose.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import datetime
 
 import structlog
@@ -14,9 +15,11 @@ from taximeter.services.billing import bill_due, finalize_invoice, locked_subscr
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
 from taximeter.services.grants import next_repayment, repay_due
-from taximeter.storage import invoices, subscriptions
+from taximeter.services.outcomes import confirm_due
+from taximeter.storage import invoices, outcomes, subscriptions
 
 JOBS_PER_ROUND = 200
+OUTCOMES_PER_ROUND = 1_000
 ROUNDS_MAX = 10_000
 ACTOR = "system"
 
@@ -26,7 +29,11 @@ log = structlog.get_logger("due")
 async def next_due(context: Context) -> datetime | None:
     """The earliest instant at which a job falls due; it may have passed."""
     async with context.pool.connection() as connection:
-        instants = [await subscriptions.next_due(connection), await invoices.next_due(connection)]
+        instants = [
+            await outcomes.next_due(connection),
+            await subscriptions.next_due(connection),
+            await invoices.next_due(connection),
+        ]
     instants.append(await next_repayment(context))
     return min((at for at in instants if at is not None), default=None)
 
@@ -43,7 +50,8 @@ async def run_due(context: Context) -> int:
     failed: set[tuple[str, str]] = set()
     for _ in range(ROUNDS_MAX):
         # Those that failed are still due, and come first.
-        found = await _due(context, JOBS_PER_ROUND + len(failed))
+        found = await _confirming(context, failed)
+        found = found or await _due(context, JOBS_PER_ROUND + len(failed))
         jobs = [job for job in found if job[0] not in failed]
         if not jobs:
             break
@@ -57,7 +65,26 @@ async def run_due(context: Context) -> int:
     return done
 
 
+_OUTCOMES = "outcomes"
 Job = tuple[tuple[str, str], Callable[[Transaction], Awaitable[None]]]
+
+
+async def _confirming(context: Context, failed: Set[tuple[str, str]]) -> list[Job]:
+    """The outcomes that confirm themselves now, a job for each customer. They come before the
+    invoices that they may belong on.
+    """
+    at = context.clock.now()
+    without = [customer for customer, name in failed if name == _OUTCOMES]
+    async with context.pool.connection() as connection:
+        found = await outcomes.due(connection, at, OUTCOMES_PER_ROUND, without=without)
+    return [((customer, _OUTCOMES), _confirm(customer, ids)) for customer, ids in found.items()]
+
+
+def _confirm(customer: str, ids: Sequence[str]) -> Callable[[Transaction], Awaitable[None]]:
+    async def work(transaction: Transaction) -> None:
+        await confirm_due(transaction, customer, ids)
+
+    return work
 
 
 async def _due(context: Context, limit: int) -> list[Job]:

@@ -33,6 +33,11 @@ FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (customer, source, id)
 WHERE e.customer = k.customer AND e.source = k.source AND e.id = k.id AND e.status = 'quarantined'
 RETURNING e.customer, e.source, e.id
 """
+_OF_IDENTITIES = f"""
+SELECT {EVENT_COLUMNS} FROM event e
+JOIN unnest(%s::text[], %s::text[], %s::text[]) AS k (customer, source, id)
+    ON e.customer = k.customer AND e.source = k.source AND e.id = k.id
+"""
 _SET_REASONS = """
 UPDATE event AS e SET reason = k.reason
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS k (customer, source, id, reason)
@@ -93,6 +98,17 @@ async def find(
     )
     row = await cursor.fetchone()
     return stored_of(row) if row else None
+
+
+async def of_identities(
+    connection: Connection, identities: Iterable[Identity]
+) -> list[StoredEvent]:
+    """Those of these events that are stored."""
+    columns = [list(column) for column in zip(*identities, strict=True)]
+    if not columns:
+        return []
+    cursor = await connection.execute(_OF_IDENTITIES, columns)
+    return [stored_of(row) for row in await cursor.fetchall()]
 
 
 async def page(

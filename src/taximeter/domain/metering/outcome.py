@@ -130,9 +130,7 @@ class Billed(NamedTuple):
 NOTHING = Billed(0, ZERO)
 
 
-def billed(
-    outcome: Outcome, terms: OutcomeTerms, value: Decimal | int, *, first: bool
-) -> Billed:
+def billed(outcome: Outcome, terms: OutcomeTerms, value: Decimal | int, *, first: bool) -> Billed:
     """What an event of the outcome with this metered value is billed under a price with `terms`.
     `first`: it is the outcome's first event for its meter; further ones are retries.
 

@@ -150,9 +150,7 @@ def _targets(subscriptions: Sequence[Subscription], meter: str, at: datetime) ->
     return ()
 
 
-def read(
-    routing: Routing, event: Event, *, counted: bool = False
-) -> tuple[Reading, ...] | str:
+def read(routing: Routing, event: Event, *, counted: bool = False) -> tuple[Reading, ...] | str:
     """What each meter reads in the event, or the reason why it is quarantined: wholly, so that no
     part of an event is ever billed twice or forgotten. `counted`: it was taken in before, so that
     it needs no outcome now.
