@@ -5,20 +5,18 @@ Owns the fold of a batch into rows. Every event it is given counts: whoever call
 that it is new.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import NamedTuple
 
 from taximeter.domain.catalog.meter import Meter
-from taximeter.domain.catalog.plan import OutcomeTerms
 from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.fold import Tally, member_digest
-from taximeter.domain.metering.outcome import NOTHING, Billed
+from taximeter.domain.metering.outcome import NOTHING
 from taximeter.domain.subscription.routing import MeterRoute, Reading, Target
 from taximeter.services.context import Connection, Context
 from taximeter.services.dimensions import dimension_text
-from taximeter.services.opening import EventKey, billed_as_opened, open_outcomes
+from taximeter.services.opening import BilledOf, billed_as_opened, open_outcomes
 from taximeter.services.settle import Purses, SegmentKey, send_purses, settle_changes
 from taximeter.storage import ingestion as storage
 from taximeter.storage.ingestion import BucketRow, ChangedTotal, Cursor, MemberRow, TotalRow
@@ -145,10 +143,7 @@ def totals_of(parts: Sequence[Part]) -> list[Total]:
     return list(totals.values())
 
 
-def outcome_totals(
-    counted: Sequence[Counted],
-    billed_of: Callable[[EventKey, OutcomeTerms, Decimal | int], Billed],
-) -> list[Total]:
+def outcome_totals(counted: Sequence[Counted], billed_of: BilledOf) -> list[Total]:
     """What these events add to the totals of prices by outcome, each total once; `billed_of` says
     how much of what a meter read in an event is billed.
     """
@@ -157,7 +152,7 @@ def outcome_totals(
         for route, values, value in readings:
             for target in route.pending:
                 assert target.price.outcome is not None, "it is pending because of its outcome"
-                assert not isinstance(value, str), "an outcome is of a meter that adds up"
+                assert route.adds and not isinstance(value, str), "outcomes are of adding meters"
                 key = (event.customer, event.source, event.id, route.meter.key)
                 part = billed_of(key, target.price.outcome, value)
                 if part != NOTHING:

@@ -16,7 +16,7 @@ from taximeter.domain.invoicing.lines import Line
 from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.fold import Value
 from taximeter.domain.rating.dimensional import match_rate
-from taximeter.domain.subscription.routing import MeterRoute
+from taximeter.domain.subscription.routing import Reading
 from taximeter.domain.subscription.subscription import Subscription
 from taximeter.kernel.errors import NotFound
 from taximeter.kernel.paging import Page, decode_cursor, encode_cursor, invalid_cursor, make_page
@@ -35,7 +35,8 @@ from taximeter.services.billing import (
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
 from taximeter.services.epochs import epochs_of, read_as_counted
-from taximeter.storage import customers, subscriptions
+from taximeter.services.opening import BilledOf, billed_as_opened
+from taximeter.storage import customers, outcomes, subscriptions
 from taximeter.storage import invoices as storage
 from taximeter.storage import terms as term_storage
 from taximeter.storage.events import EventFilter
@@ -211,17 +212,14 @@ async def _events_behind(
     found: list[ExplainedEvent] = []
     for _ in range(EVENTS_SCANNED_MAX // EVENTS_PER_SCAN):
         rows = await event_page(connection, wanted, after=after, limit=EVENTS_PER_SCAN)
-        for stored in rows:
-            event = stored.event
+        counted = [(stored.event, read_as_counted(epochs, terms, stored)) for stored in rows]
+        billed_of = await _billed_now(connection, counted)
+        for event, readings in counted:
             after = (event.customer, event.time, event.source, event.id)
-            readings = read_as_counted(epochs, terms, stored)
-            if isinstance(readings, str):
-                continue
-            found += [
-                ExplainedEvent(event, _printed(value))
-                for route, values, value in readings
-                if route.meter.key == line.meter and _stands_on(line, invoice, route, values)
-            ]
+            for reading in readings if not isinstance(readings, str) else ():
+                quantity = _quantity_on(line, invoice, event, reading, billed_of)
+                if quantity is not None:
+                    found.append(ExplainedEvent(event, quantity))
             if len(found) == limit:
                 return found, encode_cursor((format_instant(event.time), event.source, event.id))
         if len(rows) < EVENTS_PER_SCAN:
@@ -230,15 +228,39 @@ async def _events_behind(
     return found, encode_cursor((format_instant(after[1]), after[2], after[3]))
 
 
-def _stands_on(line: Line, invoice: Invoice, route: MeterRoute, values: tuple[str, ...]) -> bool:
-    """Whether what a meter read is counted on the line."""
+async def _billed_now(
+    connection: Connection, counted: Sequence[tuple[Event, Sequence[Reading] | str]]
+) -> BilledOf:
+    """How much of these events is billed as their outcomes stand."""
+    identities = {
+        (event.customer, event.source, event.id)
+        for event, readings in counted
+        if not isinstance(readings, str) and any(route.pending for route, _, _ in readings)
+    }
+    return billed_as_opened(await outcomes.of_events(connection, identities))
+
+
+def _quantity_on(
+    line: Line, invoice: Invoice, event: Event, reading: Reading, billed_of: BilledOf
+) -> str | None:
+    """How much of what a meter read in an event is counted on the line; None: it is not on it."""
+    route, values, value = reading
+    if route.meter.key != line.meter:
+        return None
     dimensions = dict(zip(route.meter.dimensions, values, strict=True))
-    return any(
-        target.subscription == invoice.subscription
-        and target.price.key == line.price
-        and _of_rate(target.price, line, dimensions)
-        for target in route.targets
-    )
+    for target in (*route.targets, *route.pending):
+        if (
+            target.subscription == invoice.subscription
+            and target.price.key == line.price
+            and _of_rate(target.price, line, dimensions)
+        ):
+            if target.price.outcome is None:
+                return _printed(value)
+            assert not isinstance(value, str), "an outcome is of a meter that adds up"
+            key = (event.customer, event.source, event.id, route.meter.key)
+            part = billed_of(key, target.price.outcome, value)
+            return format_decimal(part.quantity) if part.quantity else None
+    return None
 
 
 def _printed(value: Value) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.meter import ADDING, Meter
 from taximeter.domain.catalog.meter_document import parse_meter
 from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
@@ -11,6 +11,7 @@ from taximeter.services.command import Transaction
 from taximeter.services.context import Context
 from taximeter.services.release import release_type
 from taximeter.storage import meters as storage
+from taximeter.storage import plans
 from taximeter.storage.terms import note_change
 
 MeterVersion: TypeAlias = storage.MeterVersion
@@ -24,7 +25,8 @@ async def put_meter(
     events that waited for one of their type.
 
     Raises `Invalid` for a document in error, and where the event type would change (`immutable`):
-    such a meter would count something else under the same name.
+    such a meter would count something else under the same name; so it is where a plan bills
+    outcomes by it and it would no longer add up.
     """
     parse_meter(key, document, version=1)
     connection, at = transaction.connection, transaction.at
@@ -41,6 +43,9 @@ async def put_meter(
     if before is not None and meter_of(before).event_type != meter.event_type:
         detail = f"A meter keeps its event type ({meter_of(before).event_type}). Use another key."
         raise Invalid([FieldError("event_type", "immutable", detail)])
+    if meter.aggregation not in ADDING and await plans.bills_outcomes(connection, key):
+        detail = "A plan bills outcomes by this meter, which has to sum or count for that."
+        raise Invalid([FieldError("aggregation", "immutable", detail)])
     after = MeterVersion(key, version, document, at)
     await storage.insert(connection, after)
     await transaction.audit(

@@ -26,6 +26,8 @@ from taximeter.storage.outcomes import Attempt, Opened, Opening
 
 EventKey: TypeAlias = storage.EventKey
 Counted = tuple[Event, Sequence[Reading]]
+# How much of what a meter read in an event is billed under a price with these terms.
+BilledOf = Callable[[EventKey, OutcomeTerms, Decimal | int], Billed]
 
 
 async def open_outcomes(
@@ -85,9 +87,7 @@ def _confirm_at(event: Event, terms: OutcomeTerms) -> datetime | None:
     return event.received_at + timedelta(seconds=terms.auto_confirm_s)
 
 
-def billed_as_opened(
-    opened: Mapping[EventKey, Opened],
-) -> Callable[[EventKey, OutcomeTerms, Decimal | int], Billed]:
+def billed_as_opened(opened: Mapping[EventKey, Opened]) -> BilledOf:
     """How much of an event is billed, as its outcome stands in `opened`. One that belongs to none
     was counted before its price asked for outcomes, and stays so.
     """
@@ -101,9 +101,7 @@ def billed_as_opened(
     return billed_of
 
 
-def change_of(
-    opened: Mapping[EventKey, Opened], after: Mapping[str, Outcome]
-) -> Callable[[EventKey, OutcomeTerms, Decimal | int], Billed]:
+def change_of(opened: Mapping[EventKey, Opened], after: Mapping[str, Outcome]) -> BilledOf:
     """By how much the billed part of an event changes where its outcome goes from how it stands in
     `opened` to how it does in `after` (by id).
     """

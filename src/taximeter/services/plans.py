@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from taximeter.domain.catalog.document import parse_plan
-from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.meter import ADDING, Meter
 from taximeter.domain.catalog.plan import Dimensional, Plan, UsagePrice
 from taximeter.domain.invoicing.preview import Preview, SampleEvent, preview, usage_of
 from taximeter.domain.rating.rate import Usage
@@ -197,10 +197,10 @@ def check_meters(plan: Plan, meters: list[Meter]) -> None:
             detail = f"There is no meter {price.meter}. Create it first, or correct its key."
             errors.append(FieldError(f"prices[{index}].meter", "unknown_meter", detail))
             continue
-        if price.outcome is not None and meter.aggregation not in ("sum", "count"):
+        if price.outcome is not None and meter.aggregation not in ADDING:
             detail = (
                 f"An outcome adds its quantity when it is confirmed, and {meter.aggregation} does "
-                f"not add up. Use a meter that sums or counts, or leave outcome out."
+                "not add up. Use a meter that sums or counts, or leave outcome out."
             )
             errors.append(FieldError(f"prices[{index}].outcome", "outcome_on_meter", detail))
         if isinstance(price.model, Dimensional):

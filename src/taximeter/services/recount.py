@@ -5,16 +5,18 @@ change is routed by the new terms, and wallets are charged the difference. Runs 
 transaction of the change, which holds ingestion off. Must not touch what is invoiced.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.metering.event import Event
+from taximeter.domain.metering.outcome import outcome_id
 from taximeter.domain.rating.rate import price_amount
 from taximeter.domain.subscription.customer import CustomerTerms
-from taximeter.domain.subscription.routing import UNMATCHED_DIMENSION
+from taximeter.domain.subscription.routing import UNMATCHED_DIMENSION, Reading
 from taximeter.domain.subscription.subscription import segment_at
 from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.quantity import ZERO
@@ -22,19 +24,24 @@ from taximeter.kernel.times import format_instant
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection
 from taximeter.services.count import (
+    Counted,
     Total,
     TotalKey,
     add_totals,
     fold_events,
     merge_total,
+    outcome_totals,
     targets_of,
     totals_of,
 )
 from taximeter.services.dimensions import dimension_text, dimensions_of
-from taximeter.services.epochs import epochs_of, read_as_counted
+from taximeter.services.epochs import Epoch, epochs_of, read_as_counted
+from taximeter.services.opening import billed_as_opened, open_outcomes
 from taximeter.services.settle import Charge, SegmentKey, charge_wallets
+from taximeter.storage import outcomes as outcome_storage
 from taximeter.storage import recount as storage
 from taximeter.storage import terms as term_storage
+from taximeter.storage.events import StoredEvent
 from taximeter.storage.recount import StoredTotal
 
 EVENTS_PER_STEP = 5_000
@@ -77,7 +84,7 @@ async def _count_again(
     cut = {(one.subscription, one.price, one.period_start) for one in old}
     folded = [
         total
-        async for total in _fold(connection, terms, start)
+        async for total in _fold(connection, before, terms, start)
         if total.target.segment.span.end > since or _place(total) in cut
     ]
     stood, stand = _by_row(old), _by_row([_stored(total) for total in folded])
@@ -133,15 +140,17 @@ async def _cut(connection: Connection, terms: CustomerTerms, totals: Sequence[St
 
 
 async def _fold(
-    connection: Connection, terms: CustomerTerms, start: datetime
+    connection: Connection, before: CustomerTerms, terms: CustomerTerms, start: datetime
 ) -> AsyncIterator[Total]:
     """Fold the customer's events from `start` on as the terms route them now, each read by the
     versions of the meters that counted it. Reads in steps of bounded size.
     """
-    epochs = epochs_of(terms, await term_storage.meter_versions(connection))
+    versions = await term_storage.meter_versions(connection)
+    epochs = epochs_of(terms, versions)
     merged: dict[TotalKey, Total] = {}
     async for events in storage.events_from(connection, terms.customer.key, start, EVENTS_PER_STEP):
-        counted = []
+        counted: list[Counted] = []
+        pending = []
         for stored in events:
             event = stored.event
             readings = read_as_counted(epochs, terms, stored)
@@ -149,10 +158,68 @@ async def _fold(
                 raise Invalid([_unmatched(event)])
             if not isinstance(readings, str):
                 counted.append((event, readings))
-        for total in totals_of(fold_events(counted)):
+                if any(route.pending for route, _, _ in readings):
+                    pending.append((stored, readings))
+        totals = totals_of(fold_events(counted))
+        if pending:
+            totals += await _outcome_totals(connection, before, versions, pending)
+        for total in totals:
             merge_total(merged, total)
     for total in merged.values():
         yield total
+
+
+async def _outcome_totals(
+    connection: Connection,
+    before: CustomerTerms,
+    versions: Sequence[tuple[datetime, Meter]],
+    pending: Sequence[tuple[StoredEvent, Sequence[Reading]]],
+) -> list[Total]:
+    """What events add to prices by outcome, as their outcomes stand. What an event was measured
+    for `before` without an outcome stays counted; what no price measured opens its outcome now.
+    """
+    events = [stored.event for stored, _ in pending]
+    opened = dict(
+        await outcome_storage.of_events(connection, [(e.customer, e.source, e.id) for e in events])
+    )
+    epochs = epochs_of(before, versions)
+    fresh: list[Counted] = []
+    for stored, readings in pending:
+        event, priced = stored.event, _priced_meters(epochs, before, stored)
+        new = [
+            reading
+            for reading in readings
+            if reading[0].pending
+            and (key := reading[0].meter.key) not in priced
+            and (event.customer, event.source, event.id, key) not in opened
+        ]
+        adds = all(route.adds for route, _, _ in readings if route.pending)
+        if not adds or (new and outcome_id(event.data) is None):
+            raise Invalid([_unbillable(event)])
+        if new:
+            fresh.append((event, new))
+    if fresh:
+        opened |= await open_outcomes(connection, fresh)
+    counted = [(stored.event, readings) for stored, readings in pending]
+    return outcome_totals(counted, billed_as_opened(opened))
+
+
+def _priced_meters(epochs: Sequence[Epoch], terms: CustomerTerms, stored: StoredEvent) -> Set[str]:
+    """The meters that measured the event for a price of these terms."""
+    readings = read_as_counted(epochs, terms, stored)
+    if isinstance(readings, str):
+        return set()
+    return {route.meter.key for route, _, _ in readings if route.targets or route.pending}
+
+
+def _unbillable(event: Event) -> FieldError:
+    """Usage that was taken in is never set aside again: the terms have to be able to bill it."""
+    detail = (
+        f"Event {event.id} of {format_instant(event.time)} names no outcome_id, or was read by a "
+        "meter that did not add up then: the price by outcome could never bill it. Choose a later "
+        "time, or another plan."
+    )
+    return FieldError("plan", "missing_outcome", detail)
 
 
 def _unmatched(event: Event) -> FieldError:

@@ -185,3 +185,19 @@ async def family(connection: Connection, name: str, *, at: datetime) -> list[Pla
     """The versions that are or will be in force, or were, and name this family; by plan."""
     cursor = await connection.execute(_FAMILY, {"family": name, "at": at})
     return [_version_of(row) for row in await cursor.fetchall()]
+
+
+async def bills_outcomes(connection: Connection, meter: str) -> bool:
+    """Whether any version of a plan has a price by outcome on this meter."""
+    cursor = await connection.execute(
+        """
+        SELECT EXISTS (
+            SELECT FROM plan_version v, jsonb_array_elements(v.document -> 'prices') AS p
+            WHERE p ->> 'meter' = %s AND p -> 'outcome' <> 'null'
+        )
+        """,
+        [meter],
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return bool(row[0])

@@ -11,6 +11,7 @@ from taximeter.domain.catalog.expression import Expression
 
 Aggregation = Literal["count", "sum", "max", "min", "latest", "unique"]
 AGGREGATIONS: tuple[Aggregation, ...] = ("count", "sum", "max", "min", "latest", "unique")
+ADDING: tuple[Aggregation, ...] = ("sum", "count")  # what each event adds does not depend on others
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.meter import ADDING, Meter
 from taximeter.domain.catalog.plan import Dimensional, UsagePrice
 from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.fold import (
@@ -61,7 +61,7 @@ class MeterRoute:
     adds: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "adds", self.meter.aggregation in ("sum", "count"))
+        object.__setattr__(self, "adds", self.meter.aggregation in ADDING)
 
     def priced(self, values: tuple[str, ...]) -> bool:
         """Whether every price has a rate (or an `otherwise`) for these dimension values."""
