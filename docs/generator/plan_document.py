@@ -37,6 +37,7 @@ MEANINGS = {
     "Discount amount": "The amount off",
     "Invoice discount amount": "The amount off each invoice",
     "Model package amount": "The price of each package begun",
+    "auto_confirm_after": "Confirms itself this long after its last event; left out: never",
     "asset": "What the price is counted in: the plan's currency unless said",
     "currency": "What invoices are in",
     "description": "What counts and what does not, for people",
@@ -50,6 +51,7 @@ MEANINGS = {
     "flat": "A fee, once when the tier is entered",
     "free": "Units free of charge, before packages",
     "grace": "How long a draft waits for late usage after its period",
+    "human_review": "Whether an outcome that needed a person is billed: `bill` or `free`",
     "included": "Units free in each period, before the model",
     "key": "Its name in the API",
     "match": "The dimension values that it asks for",
@@ -61,6 +63,7 @@ MEANINGS = {
     "months": "How long it lasts; for good if left out",
     "name": "What people read",
     "otherwise": "What becomes of usage that no rate matches: `quarantine`, `zero` or a model",
+    "outcome": "Billed only once confirmed; see below",
     "per": "So many units are what `unit` prices",
     "percent": "Percent off",
     "period": "How long a period is; a price's own may differ from its plan's",
@@ -68,6 +71,8 @@ MEANINGS = {
     "rates": "A model for each combination of dimension values; most matched wins, then the first",
     "segment": "Whom it is for in its family: `region`, `cohort`",
     "region": "The customer's `tax.country`, `tax.region` or `metadata.region`",
+    "retries": "Of several events of an outcome `once` bills the first, `each` all",
+    "reversible_for": "How long it can be taken back after it was confirmed; left out: for ever",
     "settle": "Where it is paid: `invoice`, or `wallet` at once from credits",
     "size": "Units in a package",
     "tiers": "In ascending order; the last may be without end",
@@ -197,6 +202,10 @@ def _parse_invoice_discount(discount: Document) -> object:
     return parse_plan(_plan(prices=[fee], discount=discount))
 
 
+def _parse_outcome(outcome: Document) -> object:
+    return _parse_price(_usage(model="per_unit", unit="0.99", outcome=outcome))
+
+
 def _note(shape: type) -> str:
     return " ".join((shape.__doc__ or "").split())
 
@@ -217,7 +226,7 @@ def _kinds() -> Iterator[_Kind]:
         "`maximum`, `minimum`.",
         _usage(model="per_unit", unit="0.30"), _parse_price,
         ("key", "type", "meter", "model", "settle", "asset", "period", "discount", "name",
-         "included", "maximum", "minimum"),
+         "included", "maximum", "minimum", "outcome"),
     )  # fmt: skip
     yield from _models()
     yield _Kind(
@@ -230,6 +239,10 @@ def _kinds() -> Iterator[_Kind]:
     yield _Kind(
         "Segment", _note(Segment), {"region": "eu", "cohort": "founders"},
         lambda segment: parse_plan(_plan(prices=[fee], family="scale", segment=segment)),
+    )  # fmt: skip
+    yield _Kind(
+        "Outcome", _note(shapes.OutcomeTerms).partition(".")[0] + ".",
+        {"auto_confirm_after": "PT24H", "reversible_for": "P30D"}, _parse_outcome,
     )  # fmt: skip
     yield _Kind("Discount", "Exactly one of the two.", {"percent": "10"}, _parse_discount)
     yield _Kind(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios.story import Json, Story, amounts, event, flat, totals, usage_price
+from tests.scenarios.story import Json, Story, amounts, event, flat, usage_price
 
 FIFTY_FREE = [{"up_to": "50", "unit": "0"}, {"unit": "0.99"}]
 

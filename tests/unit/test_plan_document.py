@@ -378,7 +378,7 @@ FAST = {"match": {"speed": "fast"}, "unit": "1"}
         ),
         *(
             (usage(**{name: {}}), f"prices[0].{name}", "not_supported", f"{name} is not built yet")
-            for name in ("multipliers", "pool", "outcome", "tax_category")
+            for name in ("multipliers", "pool", "tax_category")
         ),
         # flat and seat
         (document(FLAT | {"amount": None}), "prices[0].amount", "required", "a number in quotes"),

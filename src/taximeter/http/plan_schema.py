@@ -8,6 +8,7 @@ from typing import Any
 from taximeter.domain.catalog.discount_document import MONTHS_MAX
 from taximeter.domain.catalog.document import PRICES_MAX
 from taximeter.domain.catalog.model_document import USAGE_MODELS
+from taximeter.domain.catalog.outcome_document import HUMAN_REVIEWS, RETRIES
 from taximeter.http.fields import KEY_PATTERN
 from taximeter.kernel.quantity import DECIMAL_PATTERN
 from taximeter.kernel.times import PERIOD_UNITS
@@ -52,6 +53,15 @@ INVOICE_DISCOUNT_SCHEMA: Schema = {
     },
     "examples": [{"percent": "20", "months": 3}],
 }
+_OUTCOME: Schema = {
+    "type": "object",
+    "properties": {
+        "auto_confirm_after": {"type": "string", "examples": ["PT24H"]},
+        "reversible_for": {"type": "string", "examples": ["P30D"]},
+        "retries": {"enum": list(RETRIES)},
+        "human_review": {"enum": list(HUMAN_REVIEWS)},
+    },
+}
 _PRICE: Schema = {
     "type": "object",
     "required": ["key", "type"],
@@ -73,6 +83,7 @@ _PRICE: Schema = {
         "discount": _DISCOUNT,
         "maximum": _DECIMAL,
         "minimum": _DECIMAL,
+        "outcome": _OUTCOME,
     },
 }
 PLAN_SCHEMA: Schema = {

@@ -9,8 +9,8 @@ from taximeter.domain.catalog.fields import Fields, shown
 from taximeter.domain.catalog.plan import HumanReview, OutcomeTerms, Retries
 from taximeter.kernel.times import parse_duration
 
-_RETRIES: tuple[Retries, ...] = get_args(Retries)
-_HUMAN_REVIEWS: tuple[HumanReview, ...] = get_args(HumanReview)
+RETRIES: tuple[Retries, ...] = get_args(Retries)
+HUMAN_REVIEWS: tuple[HumanReview, ...] = get_args(HumanReview)
 
 
 def read_outcome(fields: Fields) -> OutcomeTerms | None:
@@ -20,8 +20,8 @@ def read_outcome(fields: Fields) -> OutcomeTerms | None:
         return None
     auto_confirm_s = _read_seconds(nested, "auto_confirm_after", example="PT24H")
     reversible_s = _read_seconds(nested, "reversible_for", example="P30D")
-    retries = nested.choice("retries", _RETRIES, default="once")
-    human_review = nested.choice("human_review", _HUMAN_REVIEWS, default="bill")
+    retries = nested.choice("retries", RETRIES, default="once")
+    human_review = nested.choice("human_review", HUMAN_REVIEWS, default="bill")
     nested.done()
     if retries is None or human_review is None:
         return None
