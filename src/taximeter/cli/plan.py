@@ -147,11 +147,11 @@ def export(
       taximeter plan export scale --version 2
     """
     from taximeter.cli.api import Api, segment, server_of
-    from taximeter.cli.plan_yaml import plan_yaml
+    from taximeter.services.plan_yaml import plan_yaml
 
-    parameters = {} if version is None else {"version": str(version)}
+    parameters = {"format": "json"} | ({} if version is None else {"version": str(version)})
     with Api(*server_of(context.obj, url, key)) as api:
-        answer = api.get(f"/v1/plans/{segment(plan_key)}", **parameters)
+        answer = api.get(f"/v1/plans/{segment(plan_key)}/export", **parameters)
     say(plan_yaml(answer).rstrip("\n"))
 
 

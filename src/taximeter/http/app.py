@@ -25,6 +25,7 @@ from taximeter.http import (
     keys,
     meters,
     outcomes,
+    plan_review,
     plans,
     spend,
     subscriptions,
@@ -42,11 +43,21 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 ROUTERS: tuple[APIRouter, ...] = (
-    event_reads.router, meters.router, usage.router, plans.router, customers.router,
-    spend.router, subscriptions.router, invoices.router, grants.router, outcomes.router,
-    keys.router, clock.router,
+    event_reads.router,
+    meters.router,
+    usage.router,
+    plans.router,
+    plan_review.router,
+    customers.router,
+    spend.router,
+    subscriptions.router,
+    invoices.router,
+    grants.router,
+    outcomes.router,
+    keys.router,
+    clock.router,
     health.router,
-)  # fmt: skip
+)
 BODY_BYTES_MAX = 16 * 1024 * 1024
 PYDANTIC_CODES = {
     "extra_forbidden": "unknown_field",

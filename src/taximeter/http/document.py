@@ -6,13 +6,17 @@ is refused, because a reader that took the last one would price by it.
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import Depends, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 
 from taximeter.domain.metering.event import decode_number
 from taximeter.kernel.errors import FieldError, Invalid, Malformed
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _decode = msgspec.json.Decoder(float_hook=decode_number).decode
 
@@ -54,6 +58,14 @@ async def read_document(request: Request) -> Mapping[str, Any]:
 
 
 Document = Annotated[Mapping[str, Any], Depends(read_document)]
+
+
+def read_as(model: type[Model], document: Mapping[str, Any]) -> Model:
+    """The document as a body of this model. Raises `RequestValidationError`."""
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from None
 
 
 def document_body(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from fastapi.openapi.utils import get_openapi
 from taximeter.http.fields import CUSTOMER_PATTERN
 from taximeter.http.problem import CONTENT_TYPE, TITLES
 
+# POSTs that change nothing.
+_READS = ("/preview", "/preview_change", "/plans/check", "/diff")
 OPEN = ("/healthz", "/readyz")
 _ANY: dict[str, Any] = {"application/json": {"schema": {}}}
 _NAME: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 256}
@@ -173,7 +175,7 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
 
 def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     parameters = operation.setdefault("parameters", [])
-    if method == "post" and not path.endswith("/preview"):  # a preview changes nothing
+    if method == "post" and not path.endswith(_READS):
         parameters.append(_IDEMPOTENCY_KEY)
     statuses = {503}
     if path in OPEN:

@@ -151,3 +151,13 @@ PREVIEW_SCHEMA: Schema = {
     },
     "examples": [{"quantities": {"seats": "5"}, "usage": {"input": "1000000"}}],
 }
+DIFF_SCHEMA: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "document": {**PLAN_SCHEMA, "description": "What is compared with `from`"},
+        "from": {"type": "integer", "minimum": 1, "description": "In force if left out"},
+        "to": {"type": "integer", "minimum": 1, "description": "In force if left out"},
+    },
+    "examples": [{"from": 1, "to": 2}],
+}

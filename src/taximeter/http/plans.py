@@ -1,19 +1,17 @@
 """Routes of plans: pricing as code."""
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from taximeter.domain.catalog.currency import minor_digits
 from taximeter.domain.catalog.fields import scalar_text
 from taximeter.domain.invoicing.preview import Preview, PreviewLine, SampleEvent
 from taximeter.domain.metering.event import check_data
 from taximeter.domain.rating.step import Step
-from taximeter.http.document import Document, document_body
+from taximeter.http.document import Document, document_body, read_as
 from taximeter.http.fields import (
     LIMIT,
     Body,
@@ -26,6 +24,7 @@ from taximeter.http.fields import (
     Text,
     instant,
 )
+from taximeter.http.plan_review import change_json
 from taximeter.http.plan_schema import PLAN_SCHEMA, PREVIEW_SCHEMA
 from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.kernel.errors import FieldError, Invalid
@@ -96,13 +95,6 @@ class PreviewBody(Body):
             },
             events=[SampleEvent(e.type, e.data, int(e.count)) for e in self.events],
         )
-
-
-def _preview_body(document: Mapping[str, Any]) -> PreviewBody:
-    try:
-        return PreviewBody.model_validate(document)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors()) from None
 
 
 def plan_json(plan: PlanVersion) -> dict[str, object]:
@@ -180,7 +172,8 @@ async def put_plan(
     """Publish a plan: 201 if it is new, 200 with the next version if it differs from what is in
     force (with `effective_at`: in force then).
 
-    A dry run answers 200 with `outcome`: `created`, `new_version` or `unchanged`.
+    A dry run answers 200 with `outcome`: `created`, `new_version` or `unchanged`, and with the
+    `changes` to what is in force then.
     """
 
     async def work(transaction: Transaction) -> PlanPut:
@@ -188,7 +181,14 @@ async def put_plan(
 
     if dry_run:
         put = await run(call.context, call.caller.key_id, work, dry_run=True)
-        return ok({**plan_json(put.plan), "dry_run": True, "outcome": put.outcome})
+        return ok(
+            {
+                **plan_json(put.plan),
+                "dry_run": True,
+                "outcome": put.outcome,
+                "changes": [change_json(change) for change in put.changes],
+            }
+        )
     return await call.write(work, lambda result: plan_json(result.plan), _status)
 
 
@@ -278,7 +278,7 @@ async def unretire_plan(key: PlanPath, call: Admin) -> Response:
 @router.post("/plans/preview", openapi_extra=document_body(PREVIEW_SCHEMA))
 async def preview_document(call: Reader, document: Document) -> Response:
     """What one full period would cost under a plan that is not published."""
-    body = _preview_body(document)
+    body = read_as(PreviewBody, document)
     if body.document is None:
         raise Invalid([FieldError("document", "missing", "Send the plan that is to be priced.")])
     shown = await plans.preview_plan(call.context, body.sample(), document=body.document)
@@ -292,7 +292,7 @@ async def preview_plan(key: PlanPath, call: Reader, document: Document) -> Respo
     Lines that settle from a wallet are in `credits`, the others in `subtotal`. Where the body has
     a `document`, that is priced in place of the published plan.
     """
-    body = _preview_body(document)
+    body = read_as(PreviewBody, document)
     shown = await plans.preview_plan(
         call.context, body.sample(), key=key, version=body.version, document=body.document
     )

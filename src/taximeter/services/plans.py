@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
+from taximeter.domain.catalog.difference import Change, differences
 from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.meter import ADDING, Meter
 from taximeter.domain.catalog.plan import Dimensional, Plan, UsagePrice
@@ -37,6 +38,11 @@ class PlanPut:
     plan: PlanVersion
     outcome: Outcome
     before: PlanVersion | None
+
+    @property
+    def changes(self) -> list[Change]:
+        """What changes to `before`; nothing where that is None."""
+        return differences(self.before.document, self.plan.document) if self.before else []
 
 
 async def put_plan(

@@ -1,4 +1,4 @@
-"""A published plan as YAML that reads back as the same plan.
+"""A plan document as YAML that reads back as the same plan.
 
 Owns the order in which fields are written: as people write them, since the database keeps none.
 """
@@ -8,19 +8,19 @@ from typing import Any
 
 import yaml
 
-_NOT_OF_THE_DOCUMENT = ("version", "status", "effective_at", "retired_at", "created_at")
 _ORDER = (
-    "key", "name", "type", "currency", "period", "prices", "meter", "asset", "settle", "timing",
-    "included", "model", "dimensions", "rates", "match", "otherwise", "tiers", "up_to", "amount",
-    "size", "free", "unit", "per", "flat", "discount", "maximum", "minimum", "percent",
+    "key", "name", "family", "segment", "type", "currency", "period", "trial_days", "prices",
+    "meter", "asset", "settle", "timing", "included", "model", "dimensions", "rates", "match",
+    "otherwise", "tiers", "up_to", "amount", "size", "free", "unit", "per", "percent", "flat",
+    "multipliers", "pool", "outcome", "discount", "maximum", "minimum", "kind", "every", "expires",
 )  # fmt: skip
 _FIRST_OF_WORDS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
 _RANK = {name: rank for rank, name in enumerate(_ORDER)}
+CONTENT_TYPE = "application/yaml"
 
 
-def plan_yaml(answer: Mapping[str, Any]) -> str:
-    """The YAML of a plan as the API answers it. Numbers are in quotes."""
-    document = {name: answer[name] for name in answer if name not in _NOT_OF_THE_DOCUMENT}
+def plan_yaml(document: Mapping[str, Any]) -> str:
+    """The YAML of a plan document. Numbers are in quotes."""
     text: str = yaml.dump(
         _ordered(document), Dumper=_Dumper, sort_keys=False, allow_unicode=True,
         default_flow_style=None, width=100,
