@@ -87,6 +87,26 @@ async def test_several_changes_and_a_way_back(story: Story) -> None:
     assert totals(await story.invoices()) == ["114.00"]
 
 
+async def test_a_change_of_period_taken_back_at_once(story: Story) -> None:
+    """Monthly, at noon on the 10th weekly, and in the same instant monthly again: as if nothing
+    had been. The week would have closed the invoice at noon.
+    """
+    await story.customer()
+    await story.meter("calls")
+    await story.plan("month", usage_price("calls", "calls", unit="1"))
+    await story.plan("week", usage_price("calls", "calls", unit="2"), period="week")
+    subscription = await story.subscribe("month")
+    await use_daily(story, range(1, 2))
+    await story.advance("2026-01-10T12:00:00Z")
+    await story.change(subscription, plan="week")
+    [draft] = await story.invoices()
+    assert amounts(draft) == [("calls", "1", "1.00")]
+    await story.change(subscription, plan="month")
+    assert await story.invoices() == []
+    await use_daily(story, range(10, 11))
+    assert amounts(await story.upcoming()) == [("calls", "2", "2.00")]
+
+
 async def test_an_invoiced_time_does_not_change(story: Story) -> None:
     await story.customer()
     await story.meter("calls")

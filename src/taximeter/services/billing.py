@@ -8,6 +8,7 @@ that comes later is billed as f(total) - billed before, on the next invoice.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from taximeter.domain.catalog.currency import minor_digits
 from taximeter.domain.catalog.plan import Settle, UsagePrice
@@ -70,6 +71,7 @@ BOUNDARIES_MAX = 120
 NUMBER_PREFIX = "INV"
 FAR = to_utc(datetime(9000, 1, 1), "UTC")
 _INSTANT = timedelta(microseconds=1)
+_NOTHING: Mapping[UsageKey, Usage] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +92,16 @@ async def state(
     subscription: Subscription,
     boundary: datetime,
     late: Sequence[LateTotal],
+    moved: Mapping[UsageKey, Usage] = _NOTHING,
 ) -> Statement:
     """Compute the statement of a boundary from the totals as they are. `late` are segments whose
-    totals have changed since they were billed.
+    totals have changed since they were billed; `moved` has the usage of segments where it is not
+    what is stored: a preview's.
     """
     closed = closed_period(subscription, boundary)
     segments = [*usage_segments(subscription, closed)]
     earlier = _late_segments(subscription, late, closed)
-    usage = await _usage(connection, subscription, [*segments, *earlier])
+    usage = await _usage(connection, subscription, [*segments, *earlier], moved)
     used = _usage_lines(subscription, segments, usage, "invoice")
     settled = _usage_lines(subscription, segments, usage, "wallet")
     fees = () if has_ended(subscription, boundary) else charges_at(subscription, boundary)
@@ -108,7 +112,7 @@ async def state(
     minimum = _minimum(subscription, boundary, used, settled, terms)
     if minimum is not None:
         lines.append(minimum)
-    lines += await _late_minimums(connection, subscription, earlier, terms)
+    lines += await _late_minimums(connection, subscription, earlier, terms, moved)
     every = numbered([*lines, *settled])
     inputs = [[values, quantity] for rows in usage.values() for values, quantity in rows]
     return Statement(
@@ -152,9 +156,15 @@ def _late_segments(
 
 
 async def _usage(
-    connection: Connection, subscription: Subscription, segments: Sequence[Segment]
+    connection: Connection,
+    subscription: Subscription,
+    segments: Sequence[Segment],
+    moved: Mapping[UsageKey, Usage],
 ) -> dict[UsageKey, Usage]:
-    return await read_usage(connection, [(subscription, segment) for segment in segments])
+    found = await read_usage(connection, [(subscription, segment) for segment in segments])
+    keys = [usage_key(subscription, segment) for segment in segments]
+    changed = {key: moved[key] for key in keys if key in moved}
+    return dict(sorted({**found, **changed}.items())) if changed else found
 
 
 def _usage_lines(
@@ -221,6 +231,7 @@ async def _late_minimums(
     subscription: Subscription,
     earlier: Sequence[Segment],
     terms: Sequence[Term],
+    moved: Mapping[UsageKey, Usage],
 ) -> list[Line]:
     """What late usage changes in the true-ups of the periods that it belongs to."""
     lines = []
@@ -231,7 +242,7 @@ async def _late_minimums(
             continue
         closed = closed_period(subscription, boundary)
         segments = usage_segments(subscription, closed)
-        usage = await _usage(connection, subscription, segments)
+        usage = await _usage(connection, subscription, segments, moved)
         used = _usage_lines(subscription, segments, usage, "invoice")
         settled = _usage_lines(subscription, segments, usage, "wallet")
         billed = [
@@ -291,22 +302,37 @@ async def locked_subscription(connection: Connection, found: Subscription) -> Su
     return again
 
 
+class Closing(NamedTuple):
+    """The boundaries that have passed, and the one that is next (None: never again)."""
+
+    boundaries: tuple[datetime, ...]
+    following: datetime | None
+
+
+def closing_by(subscription: Subscription, following: datetime | None, at: datetime) -> Closing:
+    """What is to be closed at `at` where `following` is the first boundary not closed yet: at most
+    120 boundaries at once.
+    """
+    passed: list[datetime] = []
+    while following is not None and following <= at and len(passed) < BOUNDARIES_MAX:
+        passed.append(following)
+        following = following_boundary(subscription, following)
+    return Closing(tuple(passed), following)
+
+
 async def bill_due(transaction: Transaction, subscription: Subscription) -> int:
     """Make a draft for each boundary that has passed, and finalize the drafts whose time has
     come; returns how many boundaries were closed. The subscription's row must be locked.
     """
     connection, at = transaction.connection, transaction.at
-    following = await subscriptions.lock(connection, subscription)
-    closed = 0
-    while following is not None and following <= at and closed < BOUNDARIES_MAX:
-        await _close(transaction, subscription, following)
-        following = following_boundary(subscription, following)
-        await subscriptions.set_next_boundary(connection, subscription, following)
-        closed += 1
+    closing = closing_by(subscription, await subscriptions.lock(connection, subscription), at)
+    for boundary in closing.boundaries:
+        await _close(transaction, subscription, boundary)
+    await subscriptions.set_next_boundary(connection, subscription, closing.following)
     for row in await storage.drafts_of(connection, subscription):
         if row.finalize_at <= at:
             await finalize_invoice(transaction, row, by_itself=True)
-    return closed
+    return len(closing.boundaries)
 
 
 async def _close(transaction: Transaction, subscription: Subscription, boundary: datetime) -> None:
@@ -314,14 +340,21 @@ async def _close(transaction: Transaction, subscription: Subscription, boundary:
     if has_ended(subscription, boundary):
         if not await late_now(connection, subscription, boundary):
             return
+    row = draft_row(subscription, boundary, transaction.new_id("inv"), transaction.at)
+    await storage.insert_draft(connection, row, currency=_currency(subscription))
+
+
+def draft_row(
+    subscription: Subscription, boundary: datetime, invoice_id: str, at: datetime
+) -> InvoiceRow:
+    """The draft made at `at` for a boundary that has passed."""
     phase = subscription.phase_at(boundary - _INSTANT) or subscription.phases[-1]
     grace_s = phase.plan.grace_s if boundary > subscription.starts_at else 0
-    row = InvoiceRow(
-        customer=subscription.customer, id=transaction.new_id("inv"),
-        subscription=subscription.id, boundary=boundary, status="draft",
-        finalize_at=boundary + timedelta(seconds=grace_s), created_at=transaction.at, frozen=None,
+    return InvoiceRow(
+        customer=subscription.customer, id=invoice_id, subscription=subscription.id,
+        boundary=boundary, status="draft", finalize_at=boundary + timedelta(seconds=grace_s),
+        created_at=at, frozen=None,
     )  # fmt: skip
-    await storage.insert_draft(connection, row, currency=_currency(subscription))
 
 
 async def finalize_invoice(
@@ -362,7 +395,7 @@ async def _finalize_one(
     late = await total_storage.mark_billed(connection, row.customer, row.subscription, row.boundary)
     statement = await state(connection, subscription, row.boundary, late)
     draft = draft_of(subscription, statement, row)
-    if by_itself and not any(line.quantity or line.amount for line in _all_lines(draft)):
+    if by_itself and bills_nothing(draft):
         await storage.discard(connection, row)
         return None
     key = (row.customer, draft.currency)
@@ -383,8 +416,9 @@ async def _finalize_one(
     return invoice
 
 
-def _all_lines(invoice: Invoice) -> tuple[Line, ...]:
-    return (*invoice.lines, *invoice.settled)
+def bills_nothing(draft: Invoice) -> bool:
+    """Whether a draft is not worth a document: it is dropped when its time has come."""
+    return not any(line.quantity or line.amount for line in (*draft.lines, *draft.settled))
 
 
 async def closed_until(

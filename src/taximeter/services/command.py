@@ -1,7 +1,7 @@
 """The one write path: a transaction with its idempotency key, its audit row and bounded retries.
 
 Owns begin and commit for everything but events and holds, whose group-committed form is
-committer.py. Nothing calls the network inside a transaction.
+committer.py, and the snapshot of what only looks. Nothing calls the network inside a transaction.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from psycopg.errors import SerializationFailure
 from taximeter.kernel.errors import IdempotencyConflict
 from taximeter.services.context import Connection, Context
 from taximeter.storage import audit, idempotency
+from taximeter.storage.connection import read_only
 
 RETRIES_MAX = 5
 RETRY_FIRST_S = 0.02
@@ -82,6 +83,15 @@ async def run(
                 raise
             await asyncio.sleep(RETRY_FIRST_S * 2**attempt)
     raise AssertionError("the loop returns or raises")
+
+
+async def look(context: Context, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+    """Do `work` on a snapshot of the database, which it cannot change: all that it reads belongs
+    to one instant, and nobody waits for it.
+    """
+    async with context.pool.connection() as connection, connection.transaction():
+        await read_only(connection)
+        return await work(connection)
 
 
 async def run_once(

@@ -20,9 +20,12 @@ from taximeter.domain.metering.outcome import (
     outcome_id,
 )
 from taximeter.domain.subscription.routing import MeterRoute, Reading
+from taximeter.kernel.quantity import ZERO
 from taximeter.services.context import Connection
 from taximeter.storage import outcomes as storage
 from taximeter.storage.outcomes import Attempt, Opened, Opening
+
+ATTEMPTS_READ_MAX = 1_000
 
 EventKey: TypeAlias = storage.EventKey
 Counted = tuple[Event, Sequence[Reading]]
@@ -58,6 +61,40 @@ async def open_outcomes(
     if any(one.confirmed_at is not None for one in outcomes.values()):
         return await storage.of_events(connection, {one[:3] for one in attempts})
     return {one[:4]: Opened(outcomes[one.customer, one.outcome], first=False) for one in attempts}
+
+
+async def foresee_outcomes(
+    connection: Connection, counted: Sequence[Counted]
+) -> Mapping[EventKey, Opened]:
+    """What `open_outcomes` would return, as far as the billing of these events goes by it; writes
+    nothing.
+    """
+    found: dict[EventKey, Opened] = {}
+    attempted: set[tuple[str, str]] = set()
+    for event, readings in counted:
+        name = outcome_id(event.data)
+        assert name is not None, "an event without one is quarantined"
+        outcome = await storage.find(connection, event.customer, name)
+        if outcome is None:
+            outcome = _pending(event, name)
+        else:
+            attempts = await storage.attempts_of(
+                connection, event.customer, [name], limit=ATTEMPTS_READ_MAX
+            )
+            attempted |= {(name, one.attempt.meter) for one in attempts}
+        for meter in dict.fromkeys(route.meter.key for route, _, _ in readings if route.pending):
+            first = (name, meter) not in attempted
+            found[event.customer, event.source, event.id, meter] = Opened(outcome, first)
+            attempted.add((name, meter))
+    return found
+
+
+def _pending(event: Event, name: str) -> Outcome:
+    return Outcome(
+        customer=event.customer, id=name, state="pending", share=ZERO, human_review=False,
+        opened_at=event.received_at, confirm_at=None, confirmed_at=None, reversible_s=None,
+        events=1, steps=0,
+    )  # fmt: skip
 
 
 def _opening(customer: str, outcome: str, events: Sequence[Counted]) -> Opening:

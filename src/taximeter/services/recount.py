@@ -5,7 +5,7 @@ change is routed by the new terms, and wallets are charged the difference. Runs 
 transaction of the change, which holds ingestion off. Must not touch what is invoiced.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -42,6 +42,7 @@ from taximeter.storage import outcomes as outcome_storage
 from taximeter.storage import recount as storage
 from taximeter.storage import terms as term_storage
 from taximeter.storage.events import StoredEvent
+from taximeter.storage.outcomes import EventKey, Opened
 from taximeter.storage.recount import StoredTotal
 
 EVENTS_PER_STEP = 5_000
@@ -50,6 +51,7 @@ _INSTANT = timedelta(microseconds=1)
 
 Rows = list[tuple[str, Decimal]]
 RowKey = tuple[str, str, datetime, str, int]
+Opening = Callable[[Connection, Sequence[Counted]], Awaitable[Mapping[EventKey, Opened]]]
 
 
 async def recount(
@@ -84,23 +86,30 @@ async def _count_again(
     cut = {(one.subscription, one.price, one.period_start) for one in old}
     folded = [
         total
-        async for total in _fold(connection, before, terms, start)
+        async for total in fold_usage(connection, before, terms, start, opening=open_outcomes)
         if total.target.segment.span.end > since or _place(total) in cut
     ]
-    stood, stand = _by_row(old), _by_row([_stored(total) for total in folded])
+    stood, stand = _by_row(old), _by_row([stored_total(total) for total in folded])
     changed = {key for key in stood | stand if stood.get(key) != stand.get(key)}
-    if any(total.billed for total in old if _row(total) in changed):
-        detail = f"Usage since {format_instant(since)} is invoiced already: choose a later time."
-        raise Invalid([FieldError(field, "invoiced", detail)])
+    if any(total.billed for total in old if row_key(total) in changed):
+        raise invoiced(since, field)
     await storage.delete_segments(connection, customer, sorted(changed & stood.keys()))
-    await add_totals(connection, [one for one in folded if _row(_stored(one)) in changed])
+    await add_totals(connection, [one for one in folded if row_key(stored_total(one)) in changed])
     after: dict[SegmentKey, Rows] = {}
     for total in folded:
         key = SegmentKey(customer, *_place(total))
         text = dimension_text(total.meter.dimensions, total.values)
         after.setdefault(key, []).append((text, Decimal(total.tally.quantity)))
     prices = {key: target.price for key, target in targets_of(folded).items()}
-    await charge_wallets(transaction.context, connection, _charges(before, old, prices, after))
+    await charge_wallets(
+        transaction.context, connection, charges_between(before, old, prices, after)
+    )
+
+
+def invoiced(since: datetime, field: str) -> Invalid:
+    """The refusal of terms that would change what a finalized invoice counts."""
+    detail = f"Usage since {format_instant(since)} is invoiced already: choose a later time."
+    return Invalid([FieldError(field, "invoiced", detail)])
 
 
 def _place(total: Total) -> tuple[str, str, datetime]:
@@ -108,7 +117,7 @@ def _place(total: Total) -> tuple[str, str, datetime]:
     return target.subscription, target.price.key, target.segment.span.start
 
 
-def _stored(total: Total) -> StoredTotal:
+def stored_total(total: Total) -> StoredTotal:
     """The row that a folded total will be."""
     meter, tally = total.meter, total.tally
     return StoredTotal(
@@ -118,7 +127,8 @@ def _stored(total: Total) -> StoredTotal:
     )  # fmt: skip
 
 
-def _row(total: StoredTotal) -> RowKey:
+def row_key(total: StoredTotal) -> RowKey:
+    """The segment and the meter's version that a total is of, in all its dimensions."""
     return total.subscription, total.price, total.period_start, total.meter, total.version
 
 
@@ -126,7 +136,7 @@ def _by_row(totals: Sequence[StoredTotal]) -> dict[RowKey, set[StoredTotal]]:
     """The totals of each segment, whether billed or not."""
     rows: dict[RowKey, set[StoredTotal]] = {}
     for total in totals:
-        rows.setdefault(_row(total), set()).add(replace(total, billed=False))
+        rows.setdefault(row_key(total), set()).add(replace(total, billed=False))
     return rows
 
 
@@ -139,16 +149,30 @@ async def _cut(connection: Connection, terms: CustomerTerms, totals: Sequence[St
             await storage.set_period_end(connection, terms.customer.key, total, segment.span.end)
 
 
-async def _fold(
-    connection: Connection, before: CustomerTerms, terms: CustomerTerms, start: datetime
+async def fold_usage(
+    connection: Connection,
+    before: CustomerTerms,
+    terms: CustomerTerms,
+    start: datetime,
+    *,
+    opening: Opening,
+    events_max: int | None = None,
 ) -> AsyncIterator[Total]:
-    """Fold the customer's events from `start` on as the terms route them now, each read by the
-    versions of the meters that counted it. Reads in steps of bounded size.
+    """Fold the customer's events from `start` on as `terms` route them, each read by the versions
+    of the meters that counted it. Reads in steps of bounded size. `opening` opens the outcomes of
+    what no price of the terms `before` measured.
+
+    Raises `Invalid`: `unmatched_usage` and `missing_outcome` where the terms could not bill what
+    was taken in, `too_many_events` of `at` past `events_max`.
     """
+    read = 0
     versions = await term_storage.meter_versions(connection)
     epochs = epochs_of(terms, versions)
     merged: dict[TotalKey, Total] = {}
     async for events in storage.events_from(connection, terms.customer.key, start, EVENTS_PER_STEP):
+        read += len(events)
+        if events_max is not None and read > events_max:
+            raise Invalid([_too_many(events_max)])
         counted: list[Counted] = []
         pending = []
         for stored in events:
@@ -162,7 +186,7 @@ async def _fold(
                     pending.append((stored, readings))
         totals = totals_of(fold_events(counted))
         if pending:
-            totals += await _outcome_totals(connection, before, versions, pending)
+            totals += await _outcome_totals(connection, before, versions, pending, opening)
         for total in totals:
             merge_total(merged, total)
     for total in merged.values():
@@ -174,6 +198,7 @@ async def _outcome_totals(
     before: CustomerTerms,
     versions: Sequence[tuple[datetime, Meter]],
     pending: Sequence[tuple[StoredEvent, Sequence[Reading]]],
+    opening: Opening,
 ) -> list[Total]:
     """What events add to prices by outcome, as their outcomes stand. What an event was measured
     for `before` without an outcome stays counted; what no price measured opens its outcome now.
@@ -199,7 +224,7 @@ async def _outcome_totals(
         if new:
             fresh.append((event, new))
     if fresh:
-        opened |= await open_outcomes(connection, fresh)
+        opened |= await opening(connection, fresh)
     counted = [(stored.event, readings) for stored, readings in pending]
     return outcome_totals(counted, billed_as_opened(opened))
 
@@ -222,6 +247,11 @@ def _unbillable(event: Event) -> FieldError:
     return FieldError("plan", "missing_outcome", detail)
 
 
+def _too_many(events_max: int) -> FieldError:
+    detail = f"Over {events_max:,} events would be counted again. Choose a later time."
+    return FieldError("at", "too_many_events", detail)
+
+
 def _unmatched(event: Event) -> FieldError:
     """Usage that was counted is never set aside again: the terms have to have a rate for it."""
     detail = (
@@ -231,7 +261,7 @@ def _unmatched(event: Event) -> FieldError:
     return FieldError("plan", "unmatched_usage", detail)
 
 
-def _charges(
+def charges_between(
     before: CustomerTerms,
     old: Sequence[StoredTotal],
     new_prices: Mapping[SegmentKey, UsagePrice],

@@ -169,6 +169,26 @@ async def _charge(
     await storage.insert_entries(connection, purse.entries)
 
 
+class Holding(NamedTuple):
+    """What a wallet holds: its grants, empty ones too, and its debt."""
+
+    grants: Sequence[Grant]
+    debt: Decimal
+
+
+def holding_after(
+    context: Context, key: WalletKey, holding: Holding, charges: Sequence[Charge]
+) -> Holding:
+    """What the wallet `key` would hold once these charges were drawn from it, in order."""
+    purse = _Purse(context, context.clock.now(), {key: holding.debt}, {key: [*holding.grants]})
+    for charge in charges:
+        purse.charge(charge)
+    left = {grant_id: remaining for _, grant_id, remaining in purse.remaining()}
+    debts = {asset: debt for _, asset, debt in purse.debts()}
+    grants = [_with_remaining(one, left.get(one.id, one.remaining)) for one in holding.grants]
+    return Holding(grants, debts.get(key[1], holding.debt))
+
+
 class _Purse:
     """Wallets and grants under their lock, while charges are drawn from them one by one."""
 

@@ -262,11 +262,23 @@ async def terms_of(connection: Connection, customer: str) -> CustomerTerms:
 async def _following(
     connection: Connection, subscription: Subscription, since: datetime
 ) -> datetime | None:
-    """The next boundary to close after a change at `since`: what was closed before then stays."""
+    """The next boundary to close after a change at `since`."""
     stored = await storage.lock(connection, subscription)
-    open_from = since if stored is None else min(since, stored)
     billed = await closed_until(connection, subscription, drafts=True)
-    after = open_from - timedelta(microseconds=1)
+    return first_open(subscription, since, stored=stored, billed=billed)
+
+
+def first_open(
+    subscription: Subscription,
+    since: datetime,
+    *,
+    stored: datetime | None,
+    billed: datetime | None,
+) -> datetime | None:
+    """The next boundary to close after a change at `since`: what was closed before then stays.
+    Before it `stored` was the next, and `billed` the last one that has an invoice.
+    """
+    after = (since if stored is None else min(since, stored)) - _INSTANT
     return following_boundary(subscription, after if billed is None else max(billed, after))
 
 

@@ -1,4 +1,4 @@
-"""The connections that pipelines run on.
+"""The connections that pipelines run on, and how a transaction becomes a look.
 
 Owns the cure of one fault of the driver's: in a pipeline psycopg stops flushing as soon as libpq
 has taken every command. What the socket had no room for waits for the next command; where an answer
@@ -41,3 +41,8 @@ class FlushedConnection(Connection):
             await ready.wait()
         finally:
             loop.remove_writer(socket)
+
+
+async def read_only(connection: Connection) -> None:
+    """Let the transaction that has just begun see one snapshot and write nothing."""
+    await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

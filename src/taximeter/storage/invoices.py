@@ -193,15 +193,15 @@ async def drafts_of(connection: Connection, subscription: Subscription) -> list[
 
 
 async def discard_drafts(
-    connection: Connection, subscription: Subscription, after: datetime
+    connection: Connection, subscription: Subscription, since: datetime
 ) -> None:
-    """Drop the drafts of boundaries after `after`: the terms they were made by changed."""
+    """Drop the drafts of boundaries at or after `since`: the terms they were made by changed."""
     await connection.execute(
         """
         DELETE FROM invoice
-        WHERE customer = %s AND subscription = %s AND status = 'draft' AND boundary > %s
+        WHERE customer = %s AND subscription = %s AND status = 'draft' AND boundary >= %s
         """,
-        [subscription.customer, subscription.id, after],
+        [subscription.customer, subscription.id, since],
     )
 
 
