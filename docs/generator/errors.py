@@ -79,6 +79,7 @@ FIELD_CODES = {
     "too_late": "The time lies after one that it must precede.",
     "too_long": "The text is too long.",
     "too_many": "The list is longer than is taken.",
+    "too_many_events": "Over 100,000 events would be counted again. Choose a later time.",
     "too_many_properties": "The event has more properties than are taken.",
     "uncomputable_value": "The meter's expression has no result for the event. (Quarantines.)",
     "unknown_currency": "This is no ISO 4217 currency.",
