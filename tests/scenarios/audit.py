@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
+from urllib.parse import quote
 
 from tests.naive_expression import evaluate
 from tests.naive_rater import model_amount, number, printed, usage_lines
@@ -24,6 +25,8 @@ from tests.scenarios.story import Json, Story
 DIGITS = {"USD": 2, "EUR": 2, "JPY": 0, "BHD": 3}
 FAR = instant("9000-01-01T00:00:00Z")
 Span = tuple[datetime, datetime]
+# Source and id of an event, and the meter that reads it.
+EventOfMeter = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ async def _audit_customer(story: Story, customer: Json, meters: Sequence[Json]) 
         for one in await story.everything("/v1/subscriptions", customer=key)
     ]
     events = await story.everything("/v1/events", customer=key, status="accepted")
-    folds = _fold(contracts, meters, events)
+    folds = _fold(contracts, meters, events, await _attempts(story, key))
     expected = _rated(folds, wallet=False)
     digits = DIGITS[customer["currency"]]
     for contract in contracts:
@@ -146,7 +149,10 @@ async def _upcoming(story: Story, customer: str, subscription: str) -> Json | No
 
 
 def _fold(
-    contracts: Sequence[Contract], meters: Sequence[Json], events: Sequence[Json]
+    contracts: Sequence[Contract],
+    meters: Sequence[Json],
+    events: Sequence[Json],
+    attempts: dict[EventOfMeter, tuple[Json, bool]],
 ) -> dict[Segment, dict[tuple[tuple[str, str], ...], Fold]]:
     folds: dict[Segment, dict[tuple[tuple[str, str], ...], Fold]] = defaultdict(dict)
     for event in events:
@@ -161,9 +167,47 @@ def _fold(
             order = (at, instant(event["received_at"]), event["source"], event["id"])
             for contract, phase, price in _targets(contracts, meter["key"], event, at):
                 segment = Segment(contract.id, price["key"], _segment(contract, phase, price, at))
-                fold = folds[segment].setdefault(values, Fold(price))
-                fold.add(meter["aggregation"], value, order)
+                found = attempts.get((event["source"], event["id"], meter["key"]))
+                part = Fraction(1) if found is None else _billed_part(price, *found)
+                if part is not None:
+                    fold = folds[segment].setdefault(values, Fold(price))
+                    adding = meter["aggregation"] in ("sum", "count")
+                    fold.add(meter["aggregation"], number(value) * part if adding else value, order)
     return folds
+
+
+async def _attempts(story: Story, customer: str) -> dict[EventOfMeter, tuple[Json, bool]]:
+    """The outcome of each event for each meter, and whether it is the first that the meter read."""
+    found: dict[EventOfMeter, tuple[Json, bool]] = {}
+    for one in await story.everything("/v1/outcomes", customer=customer):
+        path = f"/v1/outcomes/{quote(one['id'], safe='')}"
+        outcome = await story.ask("GET", path, params={"customer": customer})
+        first: dict[str, int] = {}
+        for event in outcome["events"]:
+            least = min(first.get(event["meter"], event["attempt"]), event["attempt"])
+            first[event["meter"]] = least
+        for event in outcome["events"]:
+            key = (event["source"], event["id"], event["meter"])
+            found[key] = (outcome, event["attempt"] == first[event["meter"]])
+    return found
+
+
+def _billed_part(price: Json, outcome: Json, first: bool) -> Fraction | None:
+    """How much of an event a price bills for its outcome; None where it never counted."""
+    terms = price.get("outcome")
+    if terms is None:
+        return Fraction(1)
+    if outcome["confirmed_at"] is None or not (first or terms.get("retries") == "each"):
+        return None
+    if outcome["human_review"] and terms.get("human_review") == "free":
+        return Fraction(0)
+    share = outcome["share"]
+    for step in outcome["history"]:
+        share = {"confirmed": "1", "partial": step["share"], "failed": "0", "reversed": "0"}.get(
+            step["status"], share
+        )
+    assert share == outcome["share"], outcome
+    return number(share)
 
 
 def _metered(value: str, data: Json) -> Any:

@@ -44,7 +44,8 @@ class DecisionBody(Body):
         Text | None, Field(description="What shows it: a text, or where it is to be found")
     ] = None
     human_review: Annotated[
-        bool | None, Field(description="Whether it needed a person; left out: as it was")
+        bool | None,
+        Field(strict=True, description="Whether it needed a person; left out: as it was"),
     ] = None
 
 

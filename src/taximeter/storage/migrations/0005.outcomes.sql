@@ -27,14 +27,14 @@ CREATE INDEX outcome_undecided ON outcome (customer, state, id)
 -- for a price by outcome.
 CREATE TABLE outcome_event (
     customer text COLLATE "C" NOT NULL,
+    outcome text COLLATE "C" NOT NULL,
+    meter text COLLATE "C" NOT NULL,
+    attempt bigint NOT NULL,
     source text COLLATE "C" NOT NULL,
     event text COLLATE "C" NOT NULL,
-    meter text COLLATE "C" NOT NULL,
-    outcome text COLLATE "C" NOT NULL,
-    attempt bigint NOT NULL,
-    PRIMARY KEY (customer, source, event, meter)
+    PRIMARY KEY (customer, outcome, meter, attempt)
 );
-CREATE INDEX outcome_event_outcome ON outcome_event (customer, outcome, meter, attempt);
+CREATE INDEX outcome_event_event ON outcome_event (customer, source, event);
 
 -- Each decision about an outcome, append-only. share is what is billed after it.
 CREATE TABLE outcome_step (
