@@ -31,6 +31,10 @@ _EDGE_CODES = {
 ERROR_CODES = {*_CLASS_CODES, *_EDGE_CODES}
 FIELD_CODES = {
     "conflicting_fields": "These do not go together.",
+    "coupon_expired": "The coupon was ended, or its time to be redeemed is over.",
+    "coupon_not_applicable": "The coupon is not for this customer, plan, price or currency.",
+    "coupon_not_started": "The coupon cannot be redeemed yet.",
+    "coupon_used_up": "The coupon was redeemed as often as it allows.",
     "credit_unit_on_invoice": "A credit unit is drawn from a wallet, never invoiced.",
     "currency_mismatch": "The plan and the customer have different currencies.",
     "dearer_pack": "A bigger pack costs more a unit than a smaller one. (Warning.)",

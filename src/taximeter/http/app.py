@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from taximeter import __version__
 from taximeter.http import (
     clock,
+    coupons,
     customers,
     event_reads,
     events,
@@ -53,6 +54,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     spend.router,
     subscriptions.router,
     preview.router,
+    coupons.router,
     invoices.router,
     grants.router,
     outcomes.router,

@@ -5,7 +5,7 @@ For readers and generators; the checks that decide are domain/catalog/document.p
 
 from typing import Any
 
-from taximeter.domain.catalog.discount_document import MONTHS_MAX
+from taximeter.domain.catalog.discount_document import MONTHS_MAX, NAMED_MAX
 from taximeter.domain.catalog.document import PRICES_MAX
 from taximeter.domain.catalog.model_document import USAGE_MODELS
 from taximeter.domain.catalog.outcome_document import HUMAN_REVIEWS, RETRIES
@@ -85,6 +85,33 @@ _PRICE: Schema = {
         "minimum": _DECIMAL,
         "outcome": _OUTCOME,
     },
+}
+_INSTANT: Schema = {"type": "string", "format": "date-time"}
+_COUNT: Schema = {"type": "integer", "minimum": 1}
+_KEYS: Schema = {"type": "array", "minItems": 1, "maxItems": NAMED_MAX, "items": _KEY}
+COUPON_SCHEMA: Schema = {
+    "type": "object",
+    "properties": {
+        "key": {**_KEY, "description": "As in the address, or left out"},
+        "name": _TEXT,
+        "percent": _DECIMAL,
+        "amount": {**_DECIMAL, "description": "In place of `percent`, with `currency`"},
+        "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+        "months": {**_COUNT, "description": "How long it lasts on a subscription"},
+        "prices": {**_KEYS, "description": "Only lines of these prices"},
+        "plans": {**_KEYS, "description": "Only subscriptions and lines of these plans"},
+        "redeem_from": {**_INSTANT, "description": "When it may be redeemed first"},
+        "redeem_by": {**_INSTANT, "description": "Before when it may be redeemed"},
+        "starts_at": {**_INSTANT, "description": "It takes what begins from then on"},
+        "ends_at": {**_INSTANT, "description": "It takes what begins before then"},
+        "redemptions_max": {**_COUNT, "description": "By all customers together"},
+        "per_customer_max": {**_COUNT, "default": 1},
+        "first_time_only": {
+            "type": "boolean",
+            "description": "Only customers who were not invoiced yet",
+        },
+    },
+    "examples": [{"percent": "20", "months": 3, "redeem_by": "2026-12-01T00:00:00Z"}],
 }
 PLAN_SCHEMA: Schema = {
     "type": "object",

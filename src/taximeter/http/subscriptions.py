@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from taximeter.domain.catalog.discount import InvoiceDiscount
+from taximeter.domain.catalog.discount_document import parse_invoice_discount
 from taximeter.domain.subscription.subscription import Phase, Subscription
 from taximeter.http.fields import (
     LIMIT,
@@ -18,10 +20,12 @@ from taximeter.http.fields import (
     Limit,
     instant,
 )
+from taximeter.http.plan_schema import INVOICE_DISCOUNT_SCHEMA
 from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.kernel.quantity import format_decimal
 from taximeter.kernel.times import parse_instant, parse_local
 from taximeter.services import subscriptions
+from taximeter.services.discounts import DiscountChange
 from taximeter.services.subscriptions import CancelRequest, ChangeRequest, NewSubscription
 
 router = APIRouter(prefix="/v1", tags=["Subscriptions"])
@@ -56,6 +60,13 @@ Moment = Annotated[
 ]
 
 
+DiscountField = Annotated[dict[str, Any], WithJsonSchema(INVOICE_DISCOUNT_SCHEMA)]
+
+
+def _discount(document: dict[str, Any] | None) -> InvoiceDiscount | None:
+    return None if document is None else parse_invoice_discount(document)
+
+
 class SubscriptionBody(Body):
     """A new subscription."""
 
@@ -68,6 +79,8 @@ class SubscriptionBody(Body):
     anchor: LocalTime | None = None
     quantities: Quantities = {}
     net_terms_days: Annotated[int, Field(ge=0, le=365)] = 30
+    discount: DiscountField | None = None
+    coupon: Key | None = None
 
 
 class ChangeBody(Body):
@@ -78,12 +91,15 @@ class ChangeBody(Body):
     quantities: Quantities | None = None
     at: Moment = "now"
     proration: Literal["by_day", "by_second", "none"] = "by_day"
+    discount: DiscountField | None = None
 
     def request(self) -> ChangeRequest:
         """What is asked of the service, of a change as of its preview."""
+        changed = "discount" in self.model_fields_set  # null ends it, left out it stays
         return ChangeRequest(
             plan=self.plan, version=self.version, quantities=self.quantities, at=self.at,
             proration=self.proration,
+            discount=DiscountChange(_discount(self.discount)) if changed else None,
         )  # fmt: skip
 
 
@@ -154,6 +170,7 @@ async def create_subscription(body: SubscriptionBody, call: Admin) -> Response:
         customer=body.customer, plan=body.plan, version=body.version, key=body.key,
         starts_at=body.starts_at, ends_at=body.ends_at, anchor=body.anchor,
         quantities=body.quantities, net_terms_days=body.net_terms_days,
+        discount=_discount(body.discount), coupon=body.coupon,
     )  # fmt: skip
     return await call.write(
         lambda transaction: subscriptions.create_subscription(transaction, new),

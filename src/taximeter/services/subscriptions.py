@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from taximeter.domain.catalog.discount import InvoiceDiscount
 from taximeter.domain.catalog.plan import Plan
 from taximeter.domain.subscription import change as changes
 from taximeter.domain.subscription.change import seat_quantities
@@ -20,6 +21,7 @@ from taximeter.kernel.times import Anchor, anchor_at, format_instant, period_at,
 from taximeter.services.billing import bill_due, closed_until, following_boundary
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
+from taximeter.services.discounts import DiscountChange, begin_discounts, change_discount
 from taximeter.services.plan_choice import choose_plan, hold_version
 from taximeter.services.recount import recount
 from taximeter.services.release import release_customer
@@ -48,13 +50,15 @@ class NewSubscription:
     anchor: datetime | None
     quantities: Mapping[str, Decimal]
     net_terms_days: int
+    discount: InvoiceDiscount | None = None
+    coupon: str | None = None
 
 
 async def create_subscription(transaction: Transaction, new: NewSubscription) -> Subscription:
     """Start a subscription; usage recorded since its start is priced by it.
 
     Raises `NotFound` for the customer or plan, `AlreadyExists` for the key, `Invalid` for terms
-    that do not fit together, and what `choose_plan` does.
+    that do not fit together, and what `choose_plan` and `begin_discounts` do.
     """
     connection = transaction.connection
     await note_change(connection, new.customer, transaction.at)
@@ -71,6 +75,7 @@ async def create_subscription(transaction: Transaction, new: NewSubscription) ->
         raise AlreadyExists(kind="subscription", key=new.key, cure=cure)
     subscription = _begin(transaction, new, customer, plan)
     await storage.put(connection, subscription, following_boundary(subscription, None))
+    await begin_discounts(transaction, subscription, new.discount, new.coupon)
     await transaction.audit(
         "subscription.created", subscription.id,
         {"customer": customer.key, "plan": plan.key, "version": plan.version},
@@ -118,6 +123,7 @@ class ChangeRequest:
     quantities: Mapping[str, Decimal] | None
     at: datetime | str
     proration: Proration
+    discount: DiscountChange | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +195,8 @@ async def change_subscription(
         {"at": format_instant(instant), "plan": changed.phases[-1].plan.key,
          "version": changed.phases[-1].plan.version, "proration": request.proration},
     )  # fmt: skip
+    if request.discount is not None:
+        await change_discount(transaction, subscription, request.discount, instant)
     return await _apply(transaction, subscription, changed, instant)
 
 

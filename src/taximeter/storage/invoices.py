@@ -180,6 +180,16 @@ async def last_boundary(
     return row[0].astimezone(UTC) if row and row[0] else None
 
 
+async def any_finalized(connection: Connection, customer: str) -> bool:
+    """Whether an invoice of the customer was ever finalized."""
+    cursor = await connection.execute(
+        "SELECT EXISTS (SELECT FROM invoice WHERE customer = %s AND status <> 'draft')", [customer]
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
 async def drafts_of(connection: Connection, subscription: Subscription) -> list[InvoiceRow]:
     """The drafts of a subscription, by boundary."""
     cursor = await connection.execute(
