@@ -52,7 +52,7 @@ async def redeem(
 
 
 async def test_a_coupon_is_answered_as_it_was_put(client: httpx.AsyncClient) -> None:
-    body = {
+    body: Json = {
         "key": "LAUNCH", "name": "Launch", "amount": "30.00", "currency": "USD", "months": 3,
         "prices": ["fee"], "plans": ["plan", "other"], "redeem_from": "2026-03-01T01:00:00+01:00",
         "redeem_by": "2026-04-01T00:00:00Z", "starts_at": "2026-03-01T00:00:00Z",
