@@ -14,6 +14,8 @@ from taximeter.domain.catalog.discount_document import parse_coupon
 Connection = AsyncConnection[tuple[Any, ...]]
 
 _COLUMNS = "key, version, document, redeemed, created_at, updated_at, ended_at"
+_FIND = f"SELECT {_COLUMNS} FROM coupon WHERE key = %s"
+_LOCK = f"{_FIND} FOR UPDATE"
 _PUT = """
 INSERT INTO coupon
     (key, version, document, redemptions_max, redeemed, created_at, updated_at, ended_at)
@@ -45,10 +47,7 @@ def _coupon_of(row: Sequence[Any]) -> StoredCoupon:
 
 async def find(connection: Connection, key: str, *, lock: bool = False) -> StoredCoupon | None:
     """The coupon `key`, if there is one; with `lock` no other transaction changes it."""
-    locking = "FOR UPDATE" if lock else ""
-    cursor = await connection.execute(
-        f"SELECT {_COLUMNS} FROM coupon WHERE key = %s {locking}", [key]
-    )
+    cursor = await connection.execute(_LOCK if lock else _FIND, [key])
     row = await cursor.fetchone()
     return _coupon_of(row) if row else None
 
