@@ -287,6 +287,8 @@ def usage(**fields: object) -> dict[str, object]:
 
 
 FAST = {"match": {"speed": "fast"}, "unit": "1"}
+HALF = {"when": {"batch": True}, "factor": "0.5"}
+LADDER = TIERED | {"pool": "p", "tiers": [{"up_to": "5", "unit": "1"}, {"unit": "2"}]}
 
 
 @pytest.mark.parametrize(
@@ -378,7 +380,7 @@ FAST = {"match": {"speed": "fast"}, "unit": "1"}
         ),
         *(
             (usage(**{name: {}}), f"prices[0].{name}", "not_supported", f"{name} is not built yet")
-            for name in ("multipliers", "pool", "tax_category")
+            for name in ("tax_category",)
         ),
         # flat and seat
         (document(FLAT | {"amount": None}), "prices[0].amount", "required", "a number in quotes"),
@@ -404,12 +406,8 @@ FAST = {"match": {"speed": "fast"}, "unit": "1"}
         (usage(minimum="1", settle="wallet"), "prices[0].minimum", "minimum_on_wallet", "wallet"),
         (usage(settle="later"), "prices[0].settle", "invalid_choice", "invoice, wallet"),
         (usage(timing="advance"), "prices[0].timing", "invalid_choice", "in arrears"),
-        (usage(tiers=[]), "prices[0].tiers", "unknown_field", "graduated, volume and stairstep"),
+        (usage(tiers=[]), "prices[0].tiers", "unknown_field", "graduated, volume, stairstep"),
         (usage(settel="x"), "prices[0].settel", "unknown_field", "Did you mean settle?"),
-        *(
-            (usage(model=name), "prices[0].model", "not_supported", f"{name} is not built yet")
-            for name in ("percentage", "graduated_percentage", "cost_plus", "dynamic")
-        ),
         (usage(model="graded"), "prices[0].model", "invalid_choice", "Did you mean graduated?"),
         (document(PACKAGE | {"amount": 1}), "prices[0].size", "required", "a number in quotes"),
         (
@@ -453,6 +451,109 @@ FAST = {"match": {"speed": "fast"}, "unit": "1"}
             "required",
             "a number in quotes",
         ),
+        # models of amounts and single events
+        (usage(model="percentage", unit=None), "prices[0].percent", "required", "in quotes"),
+        (
+            usage(model="percentage", unit=None, percent="1", min_per_event="2", max_per_event="1"),
+            "prices[0].max_per_event",
+            "out_of_range",
+            "below min_per_event",
+        ),
+        (
+            usage(model="percentage", unit=None, percent="1", free_events="1.5"),
+            "prices[0].free_events",
+            "out_of_range",
+            "whole number",
+        ),
+        (
+            usage(model="percentage", unit=None, percent="1", free_events=3, settle="wallet"),
+            "prices[0].settle",
+            "free_on_wallet",
+            "Say settle: invoice",
+        ),
+        (
+            usage(model="percentage", unit=None, percent="1", included="3"),
+            "prices[0].included",
+            "included_without_units",
+            "Leave it out",
+        ),
+        (
+            usage(model="graduated_percentage", unit=None, tiers=[{"up_to": "5"}, {"percent": 1}]),
+            "prices[0].tiers[0].percent",
+            "required",
+            'percent: "0" where it is free',
+        ),
+        (usage(model="dynamic", unit=None), "prices[0].value", "required", "a property"),
+        # multipliers
+        (usage(multipliers=[]), "prices[0].multipliers", "required", "at least one"),
+        (
+            usage(multipliers=[{"factor": "0.5"}]),
+            "prices[0].multipliers[0].when",
+            "required",
+            "Say an object",
+        ),
+        (
+            usage(multipliers=[{"when": {"batch": True}}]),
+            "prices[0].multipliers[0].factor",
+            "required",
+            "in quotes",
+        ),
+        (
+            usage(multipliers=[{"when": {"n": {"above": "1", "over": "1"}}, "factor": 2}]),
+            "prices[0].multipliers[0].when.n.over",
+            "unknown_field",
+            "no such field",
+        ),
+        (
+            usage(multipliers=[{"when": {"n": {"above": "1", "at_least": "2"}}, "factor": 2}]),
+            "prices[0].multipliers[0].when.n.above",
+            "conflicting_fields",
+            "either above or at_least",
+        ),
+        (
+            usage(multipliers=[{"when": {"n": {"above": "5", "below": "5"}}, "factor": 2}]),
+            "prices[0].multipliers[0].when.n.below",
+            "out_of_range",
+            "No number is in this range",
+        ),
+        (
+            document(PACKAGE | {"amount": 1, "size": 1, "multipliers": [HALF]}),
+            "prices[0].multipliers",
+            "multipliers_on_tiers",
+            "each unit costs the same",
+        ),
+        # prices that are rated together
+        (usage(pool="p"), "prices[0].pool", "pool_alone", "No other price"),
+        (
+            document(LADDER | {"key": "a"}, LADDER | {"key": "b", "model": "volume"}),
+            "prices[1].pool",
+            "pool_mismatch",
+            "another ladder",
+        ),
+        (
+            document(LADDER | {"key": "a"}, LADDER | {"key": "b", "period": "day"}),
+            "prices[1].pool",
+            "pool_mismatch",
+            "another asset, settle or period",
+        ),
+        (
+            document(LADDER | {"key": "a"}, LADDER | {"key": "b", "maximum_per_day": "5"}),
+            "prices[1].maximum_per_day",
+            "conflicting_fields",
+            "no place in a pool",
+        ),
+        (
+            usage(included={"percent": "10", "of": "compute"}),
+            "prices[0].included.of",
+            "unknown_price",
+            "Say the key of one",
+        ),
+        (
+            usage(included={"percent": "10", "of": "u"}),
+            "prices[0].included.of",
+            "circular",
+            "leads back",
+        ),
         # rates
         (document(VIDEO | {"dimensions": []}), "prices[0].dimensions", "required", "empty"),
         (
@@ -483,6 +584,18 @@ FAST = {"match": {"speed": "fast"}, "unit": "1"}
             "invalid_property",
             "names no property",
         ),
+        (
+            rates({"match": {"speed": "x"}, "model": "percentage", "percent": 1, "free_amount": 5}),
+            "prices[0].rates[0].free_amount",
+            "free_in_rate",
+            "came first",
+        ),
+        (
+            rates({"match": {"speed": ["fast", "slow"]}, "unit": 1}),
+            "prices[0].rates[0].match.speed",
+            "invalid_text",
+            "asks for one value",
+        ),
         *(
             (
                 rates({"match": {"speed": value}, "unit": 1}),
@@ -490,7 +603,7 @@ FAST = {"match": {"speed": "fast"}, "unit": "1"}
                 "invalid_text",
                 "in quotes",
             )
-            for value in (0.5, None, ["fast"], 2**60, "a\x00")
+            for value in (0.5, None, 2**60, "a\x00")
         ),
         (rates(FAST, FAST), "prices[0].rates[1].match", "duplicate", "same as rates[0]"),
         (rates({"match": {"speed": "fast"}}), "prices[0].rates[0].unit", "required", "number"),

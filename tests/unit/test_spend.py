@@ -14,7 +14,7 @@ from taximeter.domain.catalog.plan import (
     UsagePrice,
 )
 from taximeter.domain.invoicing.spend import Spend, open_period, run_rate, spend_of, usage_segments
-from taximeter.domain.rating.rate import Usage
+from taximeter.domain.rating.usage import Usage
 from taximeter.domain.subscription.subscription import Subscription
 from taximeter.kernel.quantity import ONE, ZERO, format_decimal
 from taximeter.kernel.times import Period

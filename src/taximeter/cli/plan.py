@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from taximeter.cli.api import Api
     from taximeter.cli.plan_file import CheckedPlan
     from taximeter.domain.invoicing.preview import Preview, PreviewLine
-    from taximeter.domain.rating.rate import Usage
+    from taximeter.domain.rating.usage import Usage
 
 plan = typer.Typer(
     no_args_is_help=True,

@@ -6,9 +6,9 @@ For readers and generators; the checks that decide are domain/catalog/document.p
 from typing import Any
 
 from taximeter.domain.catalog.discount_document import MONTHS_MAX, NAMED_MAX
-from taximeter.domain.catalog.document import PRICES_MAX
 from taximeter.domain.catalog.model_document import USAGE_MODELS
 from taximeter.domain.catalog.outcome_document import HUMAN_REVIEWS, RETRIES
+from taximeter.domain.catalog.price_document import PRICES_MAX
 from taximeter.http.fields import KEY_PATTERN
 from taximeter.kernel.quantity import DECIMAL_PATTERN
 from taximeter.kernel.times import PERIOD_UNITS

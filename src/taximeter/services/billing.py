@@ -39,7 +39,8 @@ from taximeter.domain.invoicing.lines import (
 )
 from taximeter.domain.invoicing.spend import usage_segments
 from taximeter.domain.invoicing.totals import AppliedCredits, apply_credits, total
-from taximeter.domain.rating.rate import Usage, rate_price
+from taximeter.domain.rating.rate import rate_price
+from taximeter.domain.rating.usage import Usage
 from taximeter.domain.subscription.charges import (
     Charge,
     boundaries,
@@ -143,16 +144,20 @@ def _currency(subscription: Subscription) -> str:
 def _late_segments(
     subscription: Subscription, late: Sequence[LateTotal], closed: Period
 ) -> list[Segment]:
-    found = []
+    found: dict[tuple[str, datetime], Segment] = {}
     for one in late:
         if one.period_end > closed.start:
             continue
         segment = segment_at(subscription, one.price, one.period_start)
         assert segment is not None, "a total belongs to a segment"
         price = segment.price
-        if isinstance(price, UsagePrice) and price.settle == "invoice":
-            found.append(segment)
-    return found
+        if not isinstance(price, UsagePrice) or price.settle != "invoice":
+            continue
+        for key in (price.key, *(other.key for other in price.group)):
+            of_group = segment_at(subscription, key, one.period_start)
+            assert of_group is not None, "prices of a group have their segments in common"
+            found[key, one.period_start] = of_group
+    return list(found.values())
 
 
 async def _usage(

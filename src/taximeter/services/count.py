@@ -41,8 +41,14 @@ class Total(NamedTuple):
     customer: str
     target: Target
     meter: Meter
+    names: tuple[str, ...]
     values: tuple[str, ...]
     tally: Tally
+
+    @property
+    def dimensions(self) -> str:
+        """The text that keys its row."""
+        return dimension_text(self.names, self.values)
 
 
 TotalKey = tuple[str, str, str, datetime, str, int, tuple[str, ...]]
@@ -139,7 +145,8 @@ def totals_of(parts: Sequence[Part]) -> list[Total]:
     totals: dict[TotalKey, Total] = {}
     for customer, route, values, _, tally in parts:
         for target in route.targets:
-            merge_total(totals, Total(customer, target, route.meter, values, tally))
+            total = Total(customer, target, route.meter, route.names, values, tally)
+            merge_total(totals, total)
     return list(totals.values())
 
 
@@ -158,7 +165,7 @@ def outcome_totals(counted: Sequence[Counted], billed_of: BilledOf) -> list[Tota
                 if part != NOTHING:
                     tally = Tally()
                     tally.events, tally.quantity = part
-                    total = Total(event.customer, target, route.meter, values, tally)
+                    total = Total(event.customer, target, route.meter, route.names, values, tally)
                     merge_total(totals, total)
     return list(totals.values())
 
@@ -197,8 +204,7 @@ async def _total_rows(connection: Connection, totals: Sequence[Total]) -> list[T
 
 
 def _member_rows(total: Total) -> list[MemberRow]:
-    meter = total.meter
-    dimensions = dimension_text(meter.dimensions, total.values)
+    meter, dimensions = total.meter, total.dimensions
     return [
         MemberRow(
             total.customer, total.target.subscription, total.target.price.key,
@@ -216,19 +222,19 @@ def _total_row(total: Total, fresh: set[MemberRow]) -> TotalRow:
         quantity = sum(row in fresh for row in _member_rows(total))
     return TotalRow(
         total.customer, total.target.subscription, total.target.price.key, span.start, span.end,
-        meter.key, meter.series, dimension_text(meter.dimensions, total.values),
-        meter.aggregation, quantity, tally.events, tally.latest,
+        meter.key, meter.series, total.dimensions, meter.aggregation, quantity, tally.events,
+        tally.latest,
     )  # fmt: skip
 
 
 def bucket_rows(parts: Sequence[Part]) -> list[BucketRow]:
     """The batch's part of the hourly buckets. Distinct values do not add up over hours, so a
-    `unique` meter has none.
+    `unique` meter has none; what is measured for a price alone is not the meter's.
     """
     buckets: dict[tuple[str, str, datetime, tuple[str, ...]], tuple[Meter, Tally]] = {}
     for customer, route, values, hour, tally in parts:
         meter = route.meter
-        if meter.aggregation == "unique":
+        if meter.aggregation == "unique" or route.measure is not None:
             continue
         key = (customer, meter.key, hour, values)
         bucket = buckets.get(key)

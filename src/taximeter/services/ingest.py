@@ -234,6 +234,9 @@ REASONS = {
     "unmatched_dimension": "No rate of a price matches the event's dimensions.",
     "missing_outcome": "A price bills confirmed outcomes only, and the event's data has no "
     "outcome_id (text of 1 to 256 characters): it could never be confirmed.",
+    "missing_cost": "A price adds to what the event cost, and data.cost is missing.",
+    "invalid_cost": "data.cost is not a number of 0 or more, nor an amount with its asset.",
+    "other_asset_cost": "data.cost is in another asset than the price.",
 }
 
 

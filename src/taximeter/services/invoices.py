@@ -15,6 +15,7 @@ from taximeter.domain.invoicing.invoice import Invoice
 from taximeter.domain.invoicing.lines import Line
 from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.fold import Value
+from taximeter.domain.metering.reserved import FEE
 from taximeter.domain.rating.dimensional import match_rate
 from taximeter.domain.subscription.routing import Reading
 from taximeter.domain.subscription.subscription import Subscription
@@ -243,11 +244,13 @@ async def _billed_now(
 def _quantity_on(
     line: Line, invoice: Invoice, event: Event, reading: Reading, billed_of: BilledOf
 ) -> str | None:
-    """How much of what a meter read in an event is counted on the line; None: it is not on it."""
+    """How much of what a meter read in an event is counted on the line, its units and not the fees
+    beside them; None: it is not on it.
+    """
     route, values, value = reading
-    if route.meter.key != line.meter:
+    dimensions = dict(zip(route.names, values, strict=True))
+    if route.meter.key != line.meter or dimensions.get(FEE):
         return None
-    dimensions = dict(zip(route.meter.dimensions, values, strict=True))
     for target in (*route.targets, *route.pending):
         if (
             target.subscription == invoice.subscription
@@ -273,5 +276,5 @@ def _of_rate(price: UsagePrice, line: Line, dimensions: dict[str, str]) -> bool:
         return True
     match = match_rate(price.model, dimensions)
     if isinstance(match, int):
-        return price.model.rates[match].match == line.rate
+        return price.model.rates[match].key == line.rate
     return match == "otherwise" and not line.rate

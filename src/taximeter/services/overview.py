@@ -3,7 +3,7 @@
 Owns what "today" means, the UTC day, and its bounds: a page of customers, and sums over at most
 CUSTOMERS_SUMMED of them. Today's money is what today's usage adds to the open periods, f(total) -
 f(total without today), so that tiers and included units count as they do on the invoice; fees are
-no part of it, nor are meters whose quantities do not add up.
+no part of it, nor are meters whose quantities do not add up, and prices of single events.
 """
 
 from collections import defaultdict
@@ -15,7 +15,8 @@ from decimal import Decimal
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.invoicing.spend import segment_key
-from taximeter.domain.rating.rate import Usage, delta
+from taximeter.domain.rating.rate import delta
+from taximeter.domain.rating.usage import Usage
 from taximeter.domain.subscription.customer import Customer
 from taximeter.domain.subscription.subscription import Segment
 from taximeter.kernel.money import Money

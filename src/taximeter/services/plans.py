@@ -2,7 +2,7 @@
 force at once or from a time ahead; subscriptions stay on theirs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +13,8 @@ from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.meter import ADDING, Meter
 from taximeter.domain.catalog.plan import Dimensional, Plan, UsagePrice
 from taximeter.domain.invoicing.preview import Preview, SampleEvent, preview, usage_of
-from taximeter.domain.rating.rate import Usage
+from taximeter.domain.rating.event_price import event_price
+from taximeter.domain.rating.usage import Usage
 from taximeter.kernel.errors import FieldError, Invalid, InvalidState, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, invalid_cursor, make_page
 from taximeter.kernel.times import format_instant
@@ -190,11 +191,12 @@ def with_key(key: str, document: Mapping[str, object]) -> Mapping[str, object]:
 
 def check_meters(plan: Plan, meters: list[Meter]) -> None:
     """Raise `Invalid` for usage prices of meters that do not exist (`unknown_meter`), of dimensions
-    that their meter does not keep apart (`unknown_dimension`), since no rate of such a price could
-    ever match, and of outcomes on a meter that does not add up (`outcome_on_meter`).
+    that their meter does not keep apart (`unknown_dimension`: no rate of such a price could ever
+    match), and of meters that do not add up where the price needs single events, a ladder that
+    others share (`unsupported_aggregation`) or outcomes (`outcome_on_meter`).
     """
     known = {meter.key: meter for meter in meters}
-    errors = []
+    errors: list[FieldError] = []
     for index, price in enumerate(plan.prices):
         if not isinstance(price, UsagePrice):
             continue
@@ -202,21 +204,33 @@ def check_meters(plan: Plan, meters: list[Meter]) -> None:
         if meter is None:
             detail = f"There is no meter {price.meter}. Create it first, or correct its key."
             errors.append(FieldError(f"prices[{index}].meter", "unknown_meter", detail))
-            continue
-        if price.outcome is not None and meter.aggregation not in ADDING:
-            detail = (
-                f"An outcome adds its quantity when it is confirmed, and {meter.aggregation} does "
-                "not add up. Use a meter that sums or counts, or leave outcome out."
-            )
-            errors.append(FieldError(f"prices[{index}].outcome", "outcome_on_meter", detail))
-        if isinstance(price.model, Dimensional):
-            for at, name in enumerate(price.model.dimensions):
-                if name not in meter.dimensions:
-                    detail = f"The meter {meter.key} does not keep {name} apart. Add it there."
-                    path = f"prices[{index}].dimensions[{at}]"
-                    errors.append(FieldError(path, "unknown_dimension", detail))
+        else:
+            errors += _fit_meter(price, meter, f"prices[{index}]")
     if errors:
         raise Invalid(errors)
+
+
+def _fit_meter(price: UsagePrice, meter: Meter, path: str) -> Iterator[FieldError]:
+    model = price.model
+    if price.outcome is not None and meter.aggregation not in ADDING:
+        detail = (
+            f"An outcome adds its quantity when it is confirmed, and {meter.aggregation} does "
+            "not add up. Use a meter that sums or counts, or leave outcome out."
+        )
+        yield FieldError(f"{path}.outcome", "outcome_on_meter", detail)
+    if isinstance(model, Dimensional) and not model.by_event:
+        for at, name in enumerate(model.dimensions):
+            if name not in meter.dimensions:
+                detail = f"The meter {meter.key} does not keep {name} apart. Add it there."
+                yield FieldError(f"{path}.dimensions[{at}]", "unknown_dimension", detail)
+    measured = event_price(price, meter.dimensions, "UTC") is not None
+    if (measured or price.group) and meter.aggregation not in ADDING:
+        detail = (
+            f"The meter {meter.key} takes the {meter.aggregation} of values, so single events do "
+            "not add up to its quantity. Say a meter that sums or counts, or leave out "
+            "multipliers, ranges, pool, maximum_per_day and models of single events."
+        )
+        yield FieldError(f"{path}.meter", "unsupported_aggregation", detail)
 
 
 async def get_plan(context: Context, key: str, version: int | None = None) -> PlanVersion:

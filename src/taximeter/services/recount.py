@@ -14,9 +14,11 @@ from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.outcome import outcome_id
+from taximeter.domain.rating.event_price import UNMATCHED_DIMENSION
 from taximeter.domain.rating.rate import price_amount
+from taximeter.domain.rating.usage import with_group
 from taximeter.domain.subscription.customer import CustomerTerms
-from taximeter.domain.subscription.routing import UNMATCHED_DIMENSION, Reading
+from taximeter.domain.subscription.routing import Reading
 from taximeter.domain.subscription.subscription import segment_at
 from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.quantity import ZERO
@@ -34,7 +36,7 @@ from taximeter.services.count import (
     targets_of,
     totals_of,
 )
-from taximeter.services.dimensions import dimension_text, dimensions_of
+from taximeter.services.dimensions import dimensions_of
 from taximeter.services.epochs import Epoch, epochs_of, read_as_counted
 from taximeter.services.opening import billed_as_opened, open_outcomes
 from taximeter.services.settle import Charge, SegmentKey, charge_wallets
@@ -98,8 +100,7 @@ async def _count_again(
     after: dict[SegmentKey, Rows] = {}
     for total in folded:
         key = SegmentKey(customer, *_place(total))
-        text = dimension_text(total.meter.dimensions, total.values)
-        after.setdefault(key, []).append((text, Decimal(total.tally.quantity)))
+        after.setdefault(key, []).append((total.dimensions, Decimal(total.tally.quantity)))
     prices = {key: target.price for key, target in targets_of(folded).items()}
     await charge_wallets(
         transaction.context, connection, charges_between(before, old, prices, after)
@@ -122,8 +123,7 @@ def stored_total(total: Total) -> StoredTotal:
     meter, tally = total.meter, total.tally
     return StoredTotal(
         *_place(total), total.target.segment.span.end, meter.key, meter.series,
-        dimension_text(meter.dimensions, total.values), Decimal(tally.quantity), tally.events,
-        tally.latest, billed=False,
+        total.dimensions, Decimal(tally.quantity), tally.events, tally.latest, billed=False,
     )  # fmt: skip
 
 
@@ -274,14 +274,15 @@ def charges_between(
     for total in old:
         key = SegmentKey(customer, total.subscription, total.price, total.period_start)
         rows.setdefault(key, []).append((total.dimensions, total.quantity))
-    costs: dict[tuple[str, str, str], Decimal] = {}
-    for key, group in rows.items():
+    old_prices = {}
+    for key in rows:
         segment = segment_at(subscriptions[key.subscription], key.price, key.start)
         assert segment is not None, "a total belongs to a segment"
         assert isinstance(segment.price, UsagePrice)
-        _add_cost(costs, key, segment.price, group, sign=-1)
-    for key, group in after.items():
-        _add_cost(costs, key, new_prices[key], group, sign=1)
+        old_prices[key] = segment.price
+    costs: dict[tuple[str, str, str], Decimal] = {}
+    _add_costs(costs, old_prices, rows, sign=-1)
+    _add_costs(costs, new_prices, after, sign=1)
     return [
         Charge(customer, asset, amount, meter, ref)
         for (asset, meter, ref), amount in costs.items()
@@ -289,15 +290,21 @@ def charges_between(
     ]
 
 
-def _add_cost(
+def _add_costs(
     costs: dict[tuple[str, str, str], Decimal],
-    key: SegmentKey,
-    price: UsagePrice,
-    rows: Rows,
+    prices: Mapping[SegmentKey, UsagePrice],
+    rows: Mapping[SegmentKey, Rows],
     *,
     sign: int,
 ) -> None:
-    if price.settle == "wallet":
-        amount = price_amount(price, [(dimensions_of(text), value) for text, value in rows])
-        name = (price.asset, price.meter, f"{key.subscription}/{key.price}")
-        costs[name] = costs.get(name, ZERO) + sign * amount
+    for key in rows:
+        price = prices[key]
+        if price.settle == "wallet":
+            usage = {
+                other.price: [(dimensions_of(text), value) for text, value in group]
+                for other, group in rows.items()
+                if other == key or (price.group and other._replace(price=key.price) == key)
+            }
+            amount = price_amount(price, with_group(price, usage))
+            name = (price.asset, price.meter, f"{key.subscription}/{key.price}")
+            costs[name] = costs.get(name, ZERO) + sign * amount

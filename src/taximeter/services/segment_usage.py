@@ -4,13 +4,16 @@ Owns the one way to it: whatever a price is rated by besides its own running tot
 so that every reader rates the same. Must not rate.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from taximeter.domain.rating.rate import Usage
+from taximeter.domain.catalog.plan import UsagePrice
+from taximeter.domain.metering.reserved import FEE, FREE
+from taximeter.domain.rating.usage import Usage, with_group
 from taximeter.domain.subscription.subscription import Segment, Subscription
 from taximeter.services.context import Connection
 from taximeter.services.dimensions import dimensions_of
+from taximeter.services.free_events import free_fees, has_free_fees
 from taximeter.storage import totals as storage
 
 # Customer, subscription, price, and the start of its segment.
@@ -26,11 +29,41 @@ async def read_usage(
     connection: Connection, wanted: Iterable[tuple[Subscription, Segment]]
 ) -> dict[UsageKey, Usage]:
     """The usage of these segments of usage prices, in one statement; those without any are left
-    out.
+    out. A price that is rated with others has theirs beside its own; one whose first events are
+    free has what that comes to.
     """
-    keys = [usage_key(subscription, segment) for subscription, segment in wanted]
-    found = await storage.segment_totals(connection, keys)
-    return {
+    prices = {}
+    keys = []
+    in_order = []
+    for subscription, segment in wanted:
+        if has_free_fees(segment):
+            in_order.append((subscription, segment))
+        key = usage_key(subscription, segment)
+        assert isinstance(segment.price, UsagePrice)
+        prices[key] = segment.price
+        keys += [key, *group_keys(key, segment.price)]
+    found = await storage.segment_totals(connection, list(dict.fromkeys(keys)))
+    usage: dict[UsageKey, Usage] = {
         key: [(dimensions_of(text), quantity) for text, quantity in rows]
         for key, rows in found.items()
     }
+    for subscription, segment in in_order:
+        key = usage_key(subscription, segment)
+        if key in usage:
+            free = await free_fees(connection, subscription, segment)
+            usage[key] = [*usage[key], ({FEE: FREE}, free)]
+    return {
+        key: rows for key, price in prices.items() if (rows := usage_with_group(key, price, usage))
+    }
+
+
+def group_keys(key: UsageKey, price: UsagePrice) -> list[UsageKey]:
+    """The segments of the other prices of the group: they begin and end with this one."""
+    customer, subscription, _, start = key
+    return [(customer, subscription, one.key, start) for one in price.group if one.key != price.key]
+
+
+def usage_with_group(key: UsageKey, price: UsagePrice, usage: Mapping[UsageKey, Usage]) -> Usage:
+    """The price's usage and, marked, that of its group."""
+    keys = [key, *group_keys(key, price)]
+    return with_group(price, {one[2]: usage.get(one, ()) for one in keys})

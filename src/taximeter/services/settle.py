@@ -15,6 +15,7 @@ from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.credit.burn import draw
 from taximeter.domain.credit.wallet import Grant
 from taximeter.domain.rating.rate import price_amount
+from taximeter.domain.rating.usage import Usage, with_group
 from taximeter.domain.subscription.routing import Target
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.context import Connection, Context
@@ -23,8 +24,6 @@ from taximeter.storage import totals as total_storage
 from taximeter.storage import wallets as storage
 from taximeter.storage.ingestion import ChangedTotal, Cursor
 from taximeter.storage.wallets import Entry, WalletKey
-
-Usage = Sequence[tuple[Mapping[str, str], Decimal]]
 
 
 class SegmentKey(NamedTuple):
@@ -62,43 +61,74 @@ async def settle_changes(
     if not groups:
         return
     locked = await _lock_all(connection, purses)
-    wholes = [key for key in groups if not targets[key].linear]
-    rows = await total_storage.segment_totals(connection, wholes) if wholes else {}
+    wholes: dict[SegmentKey, UsagePrice] = {}
+    for key in groups:
+        if not targets[key].linear:
+            wholes |= _rated_together(key, targets[key])
+    found = await total_storage.segment_totals(connection, list(wholes)) if wholes else {}
+    rows = {SegmentKey(*key): totals for key, totals in found.items()}
     charges = []
-    for key, group in groups.items():
-        price = targets[key].price
-        amount = _cost(price, group, rows.get(key, ()))
+    for key in groups.keys() | wholes.keys():
+        price = wholes.get(key) or targets[key].price
+        amount = _cost(key, price, groups, rows)
         if amount != ZERO:
             ref = f"{key.subscription}/{key.price}"
             charges.append(Charge(key.customer, price.asset, amount, price.meter, ref))
+    charges.sort(key=lambda charge: (charge.customer, charge.asset, charge.ref))
     if any(charge.amount < ZERO for charge in charges):
         grants = await storage.send_grants(connection, locked.keys, spent_too=True)
         locked = locked._replace(grants=grants)
     await _charge(context, connection, charges, locked)
 
 
+def _rated_together(key: SegmentKey, target: Target) -> dict[SegmentKey, UsagePrice]:
+    """The segment and those of its price's group: where one has changed, the others cost anew."""
+    found = {key: target.price}
+    for one in target.price.group:
+        price = target.segment.plan.price(one.key)
+        assert isinstance(price, UsagePrice), "a group is of the plan's usage prices"
+        found[key._replace(price=one.key)] = price
+    return found
+
+
 def _cost(
-    price: UsagePrice, changed: Sequence[ChangedTotal], rows: Sequence[tuple[str, Decimal]]
+    key: SegmentKey,
+    price: UsagePrice,
+    changed: Mapping[SegmentKey, Sequence[ChangedTotal]],
+    rows: Mapping[SegmentKey, Sequence[tuple[str, Decimal]]],
 ) -> Decimal:
-    """amount(after) - amount(before) of one segment. `rows` are all its totals after the change;
-    for a linear price the changed ones alone are enough. Before the first usage nothing was
-    charged, not even the flat fee of a tier that begins at zero.
+    """amount(after) - amount(before) of one segment. `rows` are all its totals after the change,
+    and those of its group; for a linear price the changed ones alone are enough. Before the first
+    usage nothing was charged, not even the flat fee of a tier that begins at zero.
     """
+    keys = [key, *(key._replace(price=one.key) for one in price.group if one.key != key.price)]
+    before, after = {}, {}
+    for one in keys:
+        before[one.price], after[one.price] = _before_and_after(
+            changed.get(one, ()), rows.get(one, ())
+        )
+    own = changed.get(key, ())
+    existed = any(quantity for _, quantity in before[key.price])
+    existed = existed or any(not row.created for row in own)
+    existed = existed or len(after[key.price]) > len({row.dimensions for row in own})
+    charged = price_amount(price, with_group(price, before)) if existed else ZERO
+    exists = existed or bool(own)
+    return (price_amount(price, with_group(price, after)) if exists else ZERO) - charged
+
+
+def _before_and_after(
+    changed: Sequence[ChangedTotal], rows: Sequence[tuple[str, Decimal]]
+) -> tuple[Usage, Usage]:
     after: dict[str, Decimal] = dict(rows)
     change: dict[str, Decimal] = defaultdict(lambda: ZERO)
     for row in changed:
         change[row.dimensions] += row.quantity - row.previous
         if not rows:
             after[row.dimensions] = after.get(row.dimensions, ZERO) + row.quantity
-    before = {dimensions: after[dimensions] - change[dimensions] for dimensions in after}
-    existed = any(before.values()) or any(not row.created for row in changed)
-    existed = existed or len(after) > len({row.dimensions for row in changed})
-    return _amount(price, after) - (_amount(price, before) if existed else ZERO)
-
-
-def _amount(price: UsagePrice, totals: Mapping[str, Decimal]) -> Decimal:
-    usage = [(dimensions_of(text), quantity) for text, quantity in totals.items()]
-    return price_amount(price, usage)
+    return (
+        [(dimensions_of(text), quantity - change[text]) for text, quantity in after.items()],
+        [(dimensions_of(text), quantity) for text, quantity in after.items()],
+    )
 
 
 class Purses(NamedTuple):

@@ -17,7 +17,7 @@ from taximeter.domain.invoicing.spend import (
     spend_of,
     usage_segments,
 )
-from taximeter.domain.rating.rate import Usage
+from taximeter.domain.rating.usage import Usage
 from taximeter.domain.subscription.customer import Customer, CustomerTerms
 from taximeter.domain.subscription.subscription import Segment, Subscription
 from taximeter.kernel.errors import NotFound

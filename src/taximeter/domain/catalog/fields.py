@@ -246,6 +246,12 @@ class Fields:
         value = self.take(name)
         return None if value is None else Fields.of(value, self.path(name), self._findings)
 
+    def within(self, at: str, value: object) -> "Fields | None":
+        """The fields of `value`, which stands at `at` in here; None where it is no object."""
+        if not isinstance(value, Mapping):
+            return None
+        return Fields(value, self.path(at), self._findings)
+
     def entries(self, name: str, *, required: bool) -> Mapping[str, object]:
         """The members of an object whose names are the seller's: properties of an event."""
         value = self._need(name, "an object") if required else self.take(name)

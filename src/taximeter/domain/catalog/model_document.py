@@ -1,46 +1,74 @@
-"""Reading a price's model from the seller's document: per_unit to dimensional.
+"""Reading a price's model from the seller's document: per_unit to dimensional and dynamic.
 
 Owns the grammar and the checks of models and tiers. What they cost is domain/rating.
 """
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Literal
 
-from taximeter.domain.catalog.fields import Fields, scalar_text, shown, shown_name
+from taximeter.domain.catalog.condition_document import read_conditions
+from taximeter.domain.catalog.fields import Fields, shown
 from taximeter.domain.catalog.plan import (
+    Condition,
+    CostPlus,
     Dimensional,
+    Dynamic,
     Graduated,
+    GraduatedPercentage,
     Package,
+    Percentage,
+    PercentTier,
     PerUnit,
     QuantityModel,
     Rate,
+    RateModel,
     Stairstep,
     Tier,
+    UsageModel,
     Volume,
 )
 from taximeter.kernel.quantity import ONE, ZERO, format_decimal
 
-ModelName = Literal["per_unit", "package", "graduated", "volume", "stairstep", "dimensional"]
+ModelName = Literal[
+    "per_unit",
+    "package",
+    "graduated",
+    "volume",
+    "stairstep",
+    "percentage",
+    "graduated_percentage",
+    "cost_plus",
+    "dynamic",
+    "dimensional",
+]
 
 TIERS_MAX = 1000
 RATES_MAX = 1000
 DIMENSIONS_MAX = 20
-QUANTITY_MODELS: tuple[ModelName, ...] = (
+FREE_EVENTS_MAX = 10_000
+SEAT_MODELS: tuple[ModelName, ...] = (
     "per_unit",
     "package",
     "graduated",
     "volume",
     "stairstep",
 )
-USAGE_MODELS: tuple[ModelName, ...] = (*QUANTITY_MODELS, "dimensional")
-MODELS_NOT_BUILT = ("percentage", "graduated_percentage", "cost_plus", "dynamic")
+RATE_MODELS: tuple[ModelName, ...] = (
+    *SEAT_MODELS,
+    "percentage",
+    "graduated_percentage",
+    "cost_plus",
+    "dynamic",
+)
+USAGE_MODELS: tuple[ModelName, ...] = (*RATE_MODELS, "dimensional")
 MODEL_FIELDS = {
     "unit": "the model per_unit, and to tiers",
     "per": "the model per_unit, and to tiers",
     "amount": "a flat price, and to the model package",
     "size": "the model package",
     "free": "the model package",
-    "tiers": "the models graduated, volume and stairstep",
+    "tiers": "the models graduated, volume, stairstep and graduated_percentage",
     "dimensions": "the model dimensional of a usage price",
     "rates": "the model dimensional of a usage price",
     "otherwise": "the model dimensional of a usage price",
@@ -57,24 +85,32 @@ MODEL_FIELDS = {
 }
 
 
-def read_usage_model(fields: Fields) -> QuantityModel | Dimensional | None:
+def read_usage_model(fields: Fields) -> UsageModel | None:
     """The model of a usage price; None where an error was noted."""
-    name = fields.choice("model", USAGE_MODELS, not_built=MODELS_NOT_BUILT)
+    name = fields.choice("model", USAGE_MODELS)
     return _read_dimensional(fields) if name == "dimensional" else _read_named(fields, name)
 
 
 def read_seat_model(fields: Fields) -> QuantityModel | None:
     """The model of a seat price; None where an error was noted."""
-    name = fields.choice("model", QUANTITY_MODELS, not_built=MODELS_NOT_BUILT)
-    return _read_named(fields, name)
+    model = _read_named(fields, fields.choice("model", SEAT_MODELS))
+    assert not isinstance(model, CostPlus | Dynamic), "seats have no events"
+    return model
 
 
-def _read_rate_model(fields: Fields) -> QuantityModel | None:
-    name = fields.choice("model", QUANTITY_MODELS, default="per_unit", not_built=MODELS_NOT_BUILT)
-    return _read_named(fields, name)
+def _read_rate_model(fields: Fields) -> RateModel | None:
+    """The model of a rate. What is free first depends on all events of the price, so a rate's
+    percentage has no such allowance.
+    """
+    model = _read_named(fields, fields.choice("model", RATE_MODELS, default="per_unit"))
+    if isinstance(model, Percentage) and (model.free_events or model.free_amount):
+        name = "free_events" if model.free_events else "free_amount"
+        detail = "A rate cannot tell what came first. Leave it out, or use a price of its own."
+        fields.fail(name, "free_in_rate", detail)
+    return model
 
 
-def _read_named(fields: Fields, name: ModelName | None) -> QuantityModel | None:
+def _read_named(fields: Fields, name: ModelName | None) -> RateModel | None:
     match name:
         case "per_unit":
             return _read_per_unit(fields)
@@ -89,9 +125,62 @@ def _read_named(fields: Fields, name: ModelName | None) -> QuantityModel | None:
         case "stairstep":
             steps = _read_tiers(fields, flat_only=True)
             return Stairstep(steps) if steps else None
+        case "percentage":
+            return _read_percentage(fields)
+        case "graduated_percentage":
+            return _read_percent_tiers(fields)
+        case "cost_plus":
+            return _read_cost_plus(fields)
+        case "dynamic":
+            return _read_dynamic(fields)
         case _:
             fields.ignore(MODEL_FIELDS)
             return None
+
+
+def _read_percentage(fields: Fields) -> Percentage | None:
+    percent = fields.number("percent")
+    fixed = fields.number("fixed", default=ZERO)
+    free_events = fields.number("free_events", default=ZERO)
+    free_amount = fields.number("free_amount", default=ZERO)
+    least = fields.number("min_per_event", optional=True)
+    most = fields.number("max_per_event", optional=True)
+    if least is not None and most is not None and most < least:
+        detail = "This is below min_per_event. Say at least as much."
+        fields.fail("max_per_event", "out_of_range", detail)
+    if free_events is not None and (free_events > FREE_EVENTS_MAX or free_events % 1 != ZERO):
+        detail = f"Say a whole number of events of at most {FREE_EVENTS_MAX}."
+        fields.fail("free_events", "out_of_range", detail)
+        return None
+    if percent is None or fixed is None or free_events is None or free_amount is None:
+        return None
+    return Percentage(percent, fixed, int(free_events), free_amount, least, most)
+
+
+def _read_percent_tiers(fields: Fields) -> GraduatedPercentage | None:
+    tiers = []
+    for at, tier_fields, up_to in _read_bounds(fields):
+        if not tier_fields.has("percent") and not tier_fields.has("flat"):
+            detail = 'This tier has no price. Say percent, flat, or percent: "0" where it is free.'
+            fields.fail(f"{at}.percent", "required", detail)
+        percent = tier_fields.number("percent", default=ZERO)
+        flat = tier_fields.number("flat", default=ZERO)
+        tier_fields.done(belongs={"unit": "graduated and volume tiers"})
+        if percent is not None and flat is not None:
+            tiers.append(PercentTier(up_to, percent, flat))
+    return GraduatedPercentage(tuple(tiers)) if tiers else None
+
+
+def _read_cost_plus(fields: Fields) -> CostPlus | None:
+    percent = fields.number("markup_percent", default=ZERO)
+    fixed = fields.number("markup_fixed", default=ZERO)
+    return None if percent is None or fixed is None else CostPlus(percent, fixed)
+
+
+def _read_dynamic(fields: Fields) -> Dynamic | None:
+    value = fields.event_property("value")
+    factor = fields.number("factor", default=ONE)
+    return None if value is None or factor is None else Dynamic(value, factor)
 
 
 def _read_per_unit(fields: Fields) -> PerUnit | None:
@@ -117,6 +206,15 @@ def _read_tiers(fields: Fields, *, flat_only: bool = False) -> tuple[Tier, ...]:
     what was used is charged). A tier without `unit` and `flat` is refused: missing is not zero.
     """
     tiers: list[Tier] = []
+    for _, tier_fields, up_to in _read_bounds(fields):
+        tier = _read_tier(tier_fields, up_to, flat_only=flat_only)
+        if tier is not None:
+            tiers.append(tier)
+    return tuple(tiers)
+
+
+def _read_bounds(fields: Fields) -> Iterator[tuple[str, Fields, Decimal | None]]:
+    """Each tier with its place, its fields, and its bound, which was checked."""
     bound = ZERO
     endless: str | None = None
     for at, tier_fields in fields.nested_list("tiers", count_max=TIERS_MAX):
@@ -129,10 +227,7 @@ def _read_tiers(fields: Fields, *, flat_only: bool = False) -> tuple[Tier, ...]:
             fields.fail(f"{at}.up_to", "tier_order", detail)
         endless = None if tier_fields.has("up_to") else at
         bound = up_to or bound
-        tier = _read_tier(tier_fields, up_to, flat_only=flat_only)
-        if tier is not None:
-            tiers.append(tier)
-    return tuple(tiers)
+        yield at, tier_fields, up_to
 
 
 def _read_tier(fields: Fields, up_to: Decimal | None, *, flat_only: bool) -> Tier | None:
@@ -159,40 +254,48 @@ def _read_dimensional(fields: Fields) -> Dimensional | None:
     rates: list[Rate] = []
     first_with: dict[tuple[tuple[str, str], ...], str] = {}
     for at, rate_fields in fields.nested_list("rates", count_max=RATES_MAX):
-        match = _read_match(rate_fields, dimensions)
+        match, ranges = _read_match(rate_fields, dimensions)
         model = _read_rate_model(rate_fields)
         rate_fields.done(belongs=MODEL_FIELDS)
-        if match and match in first_with:
-            detail = f"It matches the same as {first_with[match]}. Say each combination once."
+        if not match and not ranges:
+            continue
+        rate = Rate(match, model or _UNKNOWN, ranges)
+        if rate.key in first_with:
+            detail = f"It matches the same as {first_with[rate.key]}. Say each combination once."
             fields.fail(f"{at}.match", "duplicate", detail)
-        first_with.setdefault(match, at)
-        if match and model is not None:
-            rates.append(Rate(match, model))
+        first_with.setdefault(rate.key, at)
+        if model is not None:
+            rates.append(rate)
     otherwise = _read_otherwise(fields)
     return None if otherwise is None else Dimensional(dimensions, tuple(rates), otherwise)
 
 
-def _read_match(fields: Fields, dimensions: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """The dimension values that a rate asks for, sorted by name: their order means nothing."""
-    members = fields.entries("match", required=True)
-    found = []
-    for name, value in members.items():
-        at = f"match.{shown_name(name)}"
-        if dimensions and name not in dimensions:
-            detail = f"{shown(name)} is not among the price's dimensions. List it there."
+_UNKNOWN = PerUnit(ZERO, ONE)
+
+
+def _read_match(
+    fields: Fields, dimensions: tuple[str, ...]
+) -> tuple[tuple[tuple[str, str], ...], tuple[Condition, ...]]:
+    """What a rate asks of dimensions: one value each, or a range of numbers. Sorted by name: their
+    order means nothing.
+    """
+    match, ranges = [], []
+    for at, condition in read_conditions(fields, "match"):
+        if dimensions and condition.name not in dimensions:
+            detail = f"{shown(condition.name)} is not among the price's dimensions. List it there."
             fields.fail(at, "unknown_dimension", detail)
-        text = scalar_text(value)
-        if text is None:
-            detail = "Say one text, whole number, true or false; a number with a point in quotes."
+        if len(condition.values) > 1:
+            detail = "A rate asks for one value. Write a rate for each, or a range of numbers."
             fields.fail(at, "invalid_text", detail)
+        elif condition.values:
+            match.append((condition.name, condition.values[0]))
         else:
-            found.append((name, text))
-    return tuple(sorted(found))
+            ranges.append(condition)
+    ranges.sort(key=lambda one: one.name)
+    return tuple(sorted(match)), tuple(ranges)
 
 
-def _read_otherwise(
-    fields: Fields,
-) -> Literal["quarantine", "zero"] | QuantityModel | None:
+def _read_otherwise(fields: Fields) -> Literal["quarantine", "zero"] | RateModel | None:
     """What happens to usage that no rate matches; left out, it is set aside rather than free."""
     value = fields.take("otherwise")
     if value is None or value == "quarantine":

@@ -11,7 +11,7 @@ from typing import Literal
 
 from taximeter.domain.catalog.discount import InvoiceDiscount
 from taximeter.domain.catalog.segment import ANYBODY, Segment
-from taximeter.kernel.quantity import ZERO
+from taximeter.kernel.quantity import ZERO, format_decimal
 from taximeter.kernel.times import PeriodUnit
 
 Timing = Literal["advance", "arrears"]
@@ -68,15 +68,128 @@ class Stairstep:
     tiers: tuple[Tier, ...]
 
 
-QuantityModel = PerUnit | Package | Graduated | Volume | Stairstep
+@dataclass(frozen=True, slots=True)
+class PercentTier:
+    """Up to and including `up_to` (None: without end): `percent` of the amount, and `flat` once."""
+
+    up_to: Decimal | None
+    percent: Decimal
+    flat: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class GraduatedPercentage:
+    """Each tier's part of the amount at that tier's percent; a flat fee once it is entered."""
+
+    tiers: tuple[PercentTier, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Percentage:
+    """Of an amount that each event carries: `percent` and, for each event, `fixed`; together at
+    least `min_per_event` and at most `max_per_event`. The first `free_events` events, and the
+    first `free_amount` of the amounts, are free: whichever allowance ends first ends both.
+    """
+
+    percent: Decimal
+    fixed: Decimal
+    free_events: int
+    free_amount: Decimal
+    min_per_event: Decimal | None
+    max_per_event: Decimal | None
+
+    @property
+    def by_event(self) -> bool:
+        """Whether the price depends on single events, not on the sum of their amounts alone."""
+        bounds = (self.min_per_event, self.max_per_event)
+        return self.free_events > 0 or self.fixed > ZERO or bounds != (None, None)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the price depends on which events came first."""
+        return self.by_event and (self.free_events > 0 or self.free_amount > ZERO)
+
+
+@dataclass(frozen=True, slots=True)
+class CostPlus:
+    """What each event cost, `markup_percent` more, and `markup_fixed` for each event."""
+
+    markup_percent: Decimal
+    markup_fixed: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Dynamic:
+    """A price that each event carries in the property `value`, times `factor`."""
+
+    value: str
+    factor: Decimal
+
+
+QuantityModel = (
+    PerUnit | Package | Graduated | Volume | Stairstep | GraduatedPercentage | Percentage
+)
+FeeModel = CostPlus | Dynamic
+RateModel = QuantityModel | FeeModel
+
+
+def has_fees(model: RateModel) -> bool:
+    """Whether each event has a fee of its own under the model."""
+    return isinstance(model, CostPlus | Dynamic) or (
+        isinstance(model, Percentage) and model.by_event
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What the property `name` of an event must be: one of `values` (as text), or, where there are
+    none, a number above, at least, below or at most the bounds that are given.
+    """
+
+    name: str
+    values: tuple[str, ...] = ()
+    above: Decimal | None = None
+    at_least: Decimal | None = None
+    below: Decimal | None = None
+    at_most: Decimal | None = None
+
+    @property
+    def text(self) -> str:
+        """`batch true`, `input_tokens above 200000`."""
+        if self.values:
+            return f"{self.name} {' or '.join(self.values)}"
+        words = {"above": "above", "at_least": "at least", "below": "below", "at_most": "at most"}
+        bounds = [(word, getattr(self, field)) for field, word in words.items()]
+        said = [f"{word} {format_decimal(bound)}" for word, bound in bounds if bound is not None]
+        return f"{self.name} {' and '.join(said)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplier:
+    """`factor` on the amount of the events for which all of `when` hold."""
+
+    when: tuple[Condition, ...]
+    factor: Decimal
+
+    def __post_init__(self) -> None:
+        assert self.when, "a multiplier says when"
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """One rate of a dimensional price: it takes usage whose dimensions have these values."""
+    """One rate of a dimensional price: it takes usage whose dimensions have the values of `match`
+    and for which the `ranges` hold.
+    """
 
     match: tuple[tuple[str, str], ...]
-    model: QuantityModel
+    model: RateModel
+    ranges: tuple[Condition, ...] = ()
+
+    @property
+    def key(self) -> tuple[tuple[str, str], ...]:
+        """What the rate is known by: names and what is asked of them, in text."""
+        asked = [(one.name, one.text.removeprefix(f"{one.name} ")) for one in self.ranges]
+        return tuple(sorted([*self.match, *asked]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +199,16 @@ class Dimensional:
 
     `by_shape` is derived from `rates`: for each set of dimension names that rates ask for, the
     longest first, the values asked for and the first rate that does. So a match costs one
-    look-up a shape, however many rates there are.
+    look-up a shape, however many rates there are. Where a rate has ranges, they are tried one by
+    one instead, and each event finds its rate when it is read (`by_event`). `with_fees`: under
+    some rate, events have fees of their own.
     """
 
     dimensions: tuple[str, ...]
     rates: tuple[Rate, ...]
-    otherwise: Literal["quarantine", "zero"] | QuantityModel
+    otherwise: Literal["quarantine", "zero"] | RateModel
+    by_event: bool = field(init=False, repr=False, compare=False)
+    with_fees: bool = field(init=False, repr=False, compare=False)
     by_shape: tuple[tuple[tuple[str, ...], Mapping[tuple[str | None, ...], int]], ...] = field(
         init=False, repr=False, compare=False
     )
@@ -99,9 +216,15 @@ class Dimensional:
     def __post_init__(self) -> None:
         shapes: dict[tuple[str, ...], dict[tuple[str | None, ...], int]] = {}
         for index, rate in enumerate(self.rates):
-            assert rate.match, "a rate matches something; what matches nothing is `otherwise`"
-            names, values = zip(*rate.match, strict=True)
-            shapes.setdefault(names, {}).setdefault(values, index)
+            assert rate.key, "a rate matches something; what matches nothing is `otherwise`"
+            if rate.match:
+                names, values = zip(*rate.match, strict=True)
+                shapes.setdefault(names, {}).setdefault(values, index)
+        object.__setattr__(self, "by_event", any(rate.ranges for rate in self.rates))
+        models = [rate.model for rate in self.rates]
+        if not isinstance(self.otherwise, str):
+            models.append(self.otherwise)
+        object.__setattr__(self, "with_fees", any(has_fees(model) for model in models))
         longest_first = sorted(shapes.items(), key=lambda shape: -len(shape[0]))
         object.__setattr__(self, "by_shape", tuple(longest_first))
 
@@ -146,6 +269,17 @@ class SeatPrice:
     discount: Discount | None
 
 
+UsageModel = RateModel | Dimensional
+
+
+@dataclass(frozen=True, slots=True)
+class ShareOf:
+    """Units included by `percent` of what the price `price` of the same group counts."""
+
+    percent: Decimal
+    price: str
+
+
 @dataclass(frozen=True, slots=True)
 class OutcomeTerms:
     """Usage is billed once its outcome is confirmed.
@@ -164,25 +298,41 @@ class OutcomeTerms:
 
 @dataclass(frozen=True, slots=True)
 class UsagePrice:
-    """A price for what a meter counts. In order: `included` units free, the model, the discount,
-    the maximum, the minimum (both per period). With `outcome` it bills confirmed outcomes only.
+    """A price for what a meter counts. In order: `included` units free, the model (over the
+    `pool`), the multipliers, the discount, the maximum a day and a period, the minimum. With
+    `outcome` it bills confirmed outcomes only.
+
+    `group` are the prices that are rated together with this one, itself among them, in the order
+    written, each without its own group: those of one pool, and those whose usage gives others a
+    share. They change together, so that their segments always begin and end together.
     """
 
     key: str
     name: str
     asset: str
     meter: str
-    model: QuantityModel | Dimensional
+    model: UsageModel
     settle: Settle
     period: PeriodUnit | None
-    included: Decimal
+    included: Decimal | ShareOf
     discount: Discount | None
     maximum: Decimal | None
     minimum: Decimal | None
     outcome: OutcomeTerms | None = None
+    maximum_per_day: Decimal | None = None
+    multipliers: tuple[Multiplier, ...] = ()
+    pool: str | None = None
+    group: "tuple[UsagePrice, ...]" = ()
 
     def __post_init__(self) -> None:
-        assert self.included >= ZERO, "included units are not negative"
+        assert isinstance(self.included, ShareOf) or self.included >= ZERO, "included units"
+        assert not self.group or self.key in {one.key for one in self.group}, "its own group"
+
+    @property
+    def with_fees(self) -> bool:
+        """Whether some events have a fee of their own under this price."""
+        model = self.model
+        return model.with_fees if isinstance(model, Dimensional) else has_fees(model)
 
 
 Price = FlatPrice | SeatPrice | UsagePrice

@@ -223,7 +223,7 @@ def _unit_of(price: FlatPrice | SeatPrice | UsagePrice, rate: RateKey) -> Decima
         return price.amount
     model = price.model
     if isinstance(model, Dimensional):
-        models = {one.match: one.model for one in model.rates}
+        models = {one.key: one.model for one in model.rates}
         found = None if rate is None else models.get(rate, model.otherwise)
         return divide(found.unit, found.per) if isinstance(found, PerUnit) else None
     return divide(model.unit, model.per) if isinstance(model, PerUnit) else None

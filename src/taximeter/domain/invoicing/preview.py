@@ -6,12 +6,13 @@ price is shown for one full period of its own.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from taximeter.domain.catalog.currency import minor_digits
 from taximeter.domain.catalog.meter import Meter
-from taximeter.domain.catalog.plan import Dimensional, Plan, Price, UsagePrice
+from taximeter.domain.catalog.plan import Dimensional, Percentage, Plan, Price, UsagePrice
 from taximeter.domain.invoicing.discounts import amount_off
 from taximeter.domain.metering.fold import (
     Unreadable,
@@ -20,11 +21,14 @@ from taximeter.domain.metering.fold import (
     dimension_values,
     metered_value,
 )
+from taximeter.domain.metering.reserved import FEE, FREE
 from taximeter.domain.rating.dimensional import match_rate
+from taximeter.domain.rating.event_price import UNMATCHED_DIMENSION, event_price
+from taximeter.domain.rating.percentage import FreePart
 from taximeter.domain.rating.plan import rate_plan
-from taximeter.domain.rating.rate import Usage
 from taximeter.domain.rating.step import Rated, Step
-from taximeter.domain.subscription.routing import NO_METER, UNMATCHED_DIMENSION
+from taximeter.domain.rating.usage import Usage
+from taximeter.domain.subscription.routing import NO_METER
 from taximeter.kernel.money import Money, round_to_minor
 from taximeter.kernel.quantity import ONE, ZERO, format_decimal
 
@@ -137,53 +141,94 @@ def _minimum_line(plan: Plan, covered: Decimal) -> PreviewLine | None:
 
 
 def usage_of(
-    plan: Plan, meters: Sequence[Meter], events: Sequence[SampleEvent]
+    plan: Plan, meters: Sequence[Meter], events: Sequence[SampleEvent], timezone: str = "UTC"
 ) -> tuple[dict[str, Usage], list[Fault]]:
     """What the plan's usage prices are given by these events, by price key, and which events
-    would be quarantined instead. Of a `latest` meter the last event in the list counts.
+    would be quarantined instead. Their order is that of their time: of a `latest` meter the last
+    event in the list counts. They all fall on one day.
     """
     prices = [price for price in plan.prices if isinstance(price, UsagePrice)]
-    folded: dict[str, dict[tuple[str, ...], _Fold]] = {}
+    folds = {price.key: _PriceFold(price, meters, timezone) for price in prices}
     faults = []
     for index, event in enumerate(events):
         of_type = [meter for meter in meters if meter.event_type == event.type]
         try:
-            readings = _read(of_type, prices, event)
+            readings = _read(of_type, folds.values(), event)
         except Unreadable as unreadable:
             faults.append(Fault(index, str(unreadable)))
             continue
-        for meter, values, value in readings:
-            fold = folded.setdefault(meter.key, {}).setdefault(values, _Fold())
-            fold.add(meter, value, event.count)
-    dimensions = {meter.key: meter.dimensions for meter in meters}
-    usage: dict[str, Usage] = {}
-    for price in prices:
-        names = dimensions.get(price.meter, ())
-        usage[price.key] = [
-            (dict(zip(names, values, strict=True)), fold.quantity)
-            for values, fold in folded.get(price.meter, {}).items()
-        ]
-    return usage, faults
+        for fold, values, value in readings:
+            fold.add(values, value, event.count)
+    return {key: fold.usage() for key, fold in folds.items()}, faults
+
+
+_Reading = tuple["_PriceFold", tuple[str, ...], Value]
 
 
 def _read(
-    meters: Sequence[Meter], prices: Iterable[UsagePrice], event: SampleEvent
-) -> list[tuple[Meter, tuple[str, ...], Value]]:
-    """What each meter reads in the event. Raises `Unreadable` where it would be quarantined."""
+    meters: Sequence[Meter], folds: Iterable["_PriceFold"], event: SampleEvent
+) -> list[_Reading]:
+    """What the event adds to each price. Raises `Unreadable` where it would be quarantined."""
     if not meters:
         raise Unreadable(NO_METER)
-    readings = []
+    readings: list[_Reading] = []
     for meter in meters:
         if not counts(meter, event.data):
             continue
         values = dimension_values(meter, event.data)
-        readings.append((meter, values, metered_value(meter, event.data)))
-        dimensions = dict(zip(meter.dimensions, values, strict=True))
-        for price in prices:
-            if price.meter == meter.key and isinstance(price.model, Dimensional):
-                if match_rate(price.model, dimensions) is None:
-                    raise Unreadable(UNMATCHED_DIMENSION)
+        value = metered_value(meter, event.data)
+        for fold in folds:
+            if fold.meter is meter:
+                readings += [(fold, *one) for one in fold.read(event.data, values, value)]
     return readings
+
+
+class _PriceFold:
+    """What sample events come to for one price."""
+
+    def __init__(self, price: UsagePrice, meters: Sequence[Meter], timezone: str) -> None:
+        self.meter = next((meter for meter in meters if meter.key == price.meter), None)
+        dimensions = self.meter.dimensions if self.meter else ()
+        self._price = price
+        self._measure = event_price(price, dimensions, timezone)
+        self._names = dimensions if self._measure is None else self._measure.names
+        self._folds: dict[tuple[str, ...], _Fold] = {}
+        self._free = FreePart(price.model) if isinstance(price.model, Percentage) else None
+
+    def read(
+        self, data: Mapping[str, Any], values: tuple[str, ...], value: Value
+    ) -> Sequence[tuple[tuple[str, ...], Value]]:
+        """What one event adds, by the dimensions of the price."""
+        if self._measure is not None:
+            return self._measure.read(data, _ONE_DAY, values, value)
+        model = self._price.model
+        if isinstance(model, Dimensional):
+            if match_rate(model, dict(zip(self._names, values, strict=True))) is None:
+                raise Unreadable(UNMATCHED_DIMENSION)
+        return ((values, value),)
+
+    def add(self, values: tuple[str, ...], value: Value, count: int) -> None:
+        """Fold `count` equal readings in."""
+        assert self.meter is not None, "only a meter reads"
+        self._folds.setdefault(values, _Fold()).add(self.meter, value, count)
+        if self._free is not None and not dict(zip(self._names, values, strict=True)).get(FEE):
+            for _ in range(count):
+                if self._free.done:
+                    break
+                self._free.add(Decimal(value))
+
+    def usage(self) -> Usage:
+        """The totals, and what is free of fees."""
+        found: list[tuple[Mapping[str, str], Decimal]] = [
+            (dict(zip(self._names, values, strict=True)), fold.quantity)
+            for values, fold in self._folds.items()
+        ]
+        if self._free is not None and self._free.fees:
+            found.append(({FEE: FREE}, self._free.fees))
+        return found
+
+
+_ONE_DAY = datetime(2000, 1, 1, 12, tzinfo=UTC)
 
 
 class _Fold:

@@ -17,7 +17,9 @@ from decimal import Decimal
 
 from taximeter.domain.catalog.plan import Price, Settle, UsagePrice
 from taximeter.domain.invoicing.lines import Line, fee_lines, minimum_line, sum_of, usage_lines
-from taximeter.domain.rating.rate import Usage, rate_price
+from taximeter.domain.metering.reserved import FEE, FREE
+from taximeter.domain.rating.rate import rate_price
+from taximeter.domain.rating.usage import Usage
 from taximeter.domain.subscription.charges import (
     boundaries,
     closed_period,
@@ -135,7 +137,13 @@ def _projected(segment: Segment, used: Usage, at: datetime, growing: Set[str]) -
     assert isinstance(segment.price, UsagePrice)
     if segment.price.meter not in growing:
         return used
-    return [(dimensions, run_rate(quantity, segment.span, at)) for dimensions, quantity in used]
+    return [
+        (
+            dimensions,
+            quantity if dimensions.get(FEE) == FREE else run_rate(quantity, segment.span, at),
+        )
+        for dimensions, quantity in used
+    ]
 
 
 def _lines(segment: Segment, used: Usage) -> tuple[Line, ...]:

@@ -13,6 +13,7 @@ from taximeter.domain.catalog.plan import (
     FlatPrice,
     Graduated,
     Plan,
+    ShareOf,
     Stairstep,
     Tier,
     UsagePrice,
@@ -117,9 +118,11 @@ def _each(flat: Decimal, units: Decimal) -> str:
 
 def _beyond_maximum(path: str, price: UsagePrice) -> Iterator[FieldError]:
     """The first tier that is entered only after the price's maximum is reached."""
-    if price.maximum is None or not isinstance(price.model, Graduated | Stairstep):
+    if price.maximum is None or price.group or isinstance(price.included, ShareOf):
         return
-    free = replace(price, maximum=None, minimum=None)
+    if not isinstance(price.model, Graduated | Stairstep):
+        return
+    free = replace(price, maximum=None, minimum=None, maximum_per_day=None)
     for index, tier in enumerate(price.model.tiers[:-1]):
         assert tier.up_to is not None, "only the last tier is without end"
         if price_amount(free, [({}, price.included + tier.up_to)]) >= price.maximum:
@@ -134,7 +137,7 @@ def _beyond_maximum(path: str, price: UsagePrice) -> Iterator[FieldError]:
 def _unused_dimensions(path: str, price: UsagePrice) -> Iterator[FieldError]:
     if not isinstance(price.model, Dimensional):
         return
-    asked = {name for rate in price.model.rates for name, _ in rate.match}
+    asked = {name for rate in price.model.rates for name, _ in rate.key}
     for index, name in enumerate(price.model.dimensions):
         if name not in asked:
             detail = f"No rate asks for {name}. Leave it out, or write the rates that do."

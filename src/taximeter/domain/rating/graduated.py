@@ -4,33 +4,35 @@ Tier n + 1 is entered when the quantity exceeds tier n's bound. A negative quant
 first tier: a credit at its unit price, beside its flat fee, which is owed at 0 already.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from typing import NamedTuple
 
 from taximeter.domain.catalog.plan import Graduated, Tier
+from taximeter.domain.rating.place import Place, alone
 from taximeter.domain.rating.step import Step, priced
-from taximeter.domain.rating.tier import tier_steps
+from taximeter.domain.rating.tier import Bounded, tier_steps
 from taximeter.kernel.quantity import ZERO
 
 
 def amount(model: Graduated, quantity: Decimal) -> Decimal:
     """What `quantity` costs."""
     total = ZERO
-    for tier, units in _entered(model.tiers, quantity):
+    for tier, units in _filled(model.tiers, quantity):
         total += priced(units, tier.unit, tier.per) + tier.flat
     return total
 
 
-def steps(model: Graduated, quantity: Decimal) -> tuple[Step, ...]:
+def steps(model: Graduated, quantity: Decimal, place: Place | None = None) -> tuple[Step, ...]:
     """One or two steps for each tier entered; their quantities add up to `quantity`."""
     found: list[Step] = []
-    for index, (_, units) in enumerate(_entered(model.tiers, quantity)):
-        found += tier_steps(model.tiers, index, units)
+    for entry in entered(model.tiers, quantity, place or alone(quantity)):
+        found += tier_steps(model.tiers, entry.tier, entry.units, with_fee=entry.with_fee)
     return tuple(found)
 
 
-def _entered(tiers: tuple[Tier, ...], quantity: Decimal) -> Iterator[tuple[Tier, Decimal]]:
-    """The tiers entered, in order, each with the units that fall in it."""
+def _filled(tiers: tuple[Tier, ...], quantity: Decimal) -> Iterator[tuple[Tier, Decimal]]:
+    """The tiers that a lone price enters, in order, each with the units that fall in it."""
     start = ZERO
     for tier in tiers[:-1]:
         assert tier.up_to is not None, "only the last tier is without end"
@@ -40,3 +42,30 @@ def _entered(tiers: tuple[Tier, ...], quantity: Decimal) -> Iterator[tuple[Tier,
         yield tier, tier.up_to - start
         start = tier.up_to
     yield tiers[-1], quantity - start
+
+
+class Entry(NamedTuple):
+    """The `units` that fall in the tier at index `tier`, and whether they are the ones that enter
+    it and so owe its flat fee.
+    """
+
+    tier: int
+    units: Decimal
+    with_fee: bool
+
+
+def entered(tiers: Sequence[Bounded], quantity: Decimal, place: Place) -> Iterator[Entry]:
+    """The tiers that `quantity` units enter or add to at their place in the ladder, in order."""
+    if quantity < ZERO:
+        yield Entry(0, quantity, place.first)
+        return
+    low, high, start = place.before, place.before + quantity, ZERO
+    for index, tier in enumerate(tiers):
+        end = None if index == len(tiers) - 1 else tier.up_to
+        units = (high if end is None else min(high, end)) - max(low, start)
+        enters = place.first if index == 0 else low <= start < high
+        if units > ZERO or enters:
+            yield Entry(index, max(units, ZERO), enters)
+        if end is None or high <= end:
+            return
+        start = end

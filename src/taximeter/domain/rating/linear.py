@@ -3,13 +3,23 @@
 Owns the one test that lets a settlement rate only what changed.
 """
 
-from taximeter.domain.catalog.plan import Dimensional, PerUnit, QuantityModel, UsagePrice
+from taximeter.domain.catalog.plan import (
+    CostPlus,
+    Dimensional,
+    Dynamic,
+    Percentage,
+    PerUnit,
+    RateModel,
+    UsagePrice,
+)
 from taximeter.kernel.quantity import ONE, divide
 
 
 def is_linear(price: UsagePrice) -> bool:
     """Whether each unit costs the same whatever else was used, to the last digit."""
-    if price.included or price.maximum is not None or price.minimum is not None:
+    if price.included or price.group or price.maximum_per_day is not None:
+        return False
+    if price.maximum is not None or price.minimum is not None:
         return False
     if price.discount is not None and price.discount.amount is not None:
         return False
@@ -20,6 +30,10 @@ def is_linear(price: UsagePrice) -> bool:
     return _adds_up(model)
 
 
-def _adds_up(model: QuantityModel) -> bool:
+def _adds_up(model: RateModel) -> bool:
     """An inexact division by `per` would be rounded once for each part."""
-    return isinstance(model, PerUnit) and divide(ONE, model.per) * model.per == ONE
+    if isinstance(model, PerUnit):
+        return divide(ONE, model.per) * model.per == ONE
+    if isinstance(model, Percentage):
+        return not model.in_order and not model.free_amount
+    return isinstance(model, CostPlus | Dynamic)

@@ -8,9 +8,12 @@ from decimal import Decimal
 
 from taximeter.domain.catalog.fields import Findings, shown, shown_name
 from taximeter.domain.catalog.plan import Dimensional, FlatPrice, Plan, Price, SeatPrice, UsagePrice
+from taximeter.domain.metering.reserved import FEE, WHEN
 from taximeter.domain.rating.dimensional import match_rate
-from taximeter.domain.rating.rate import Usage, rate_flat, rate_price, rate_seats
+from taximeter.domain.rating.event_price import when_of
+from taximeter.domain.rating.rate import rate_flat, rate_price, rate_seats
 from taximeter.domain.rating.step import Rated
+from taximeter.domain.rating.usage import Usage, with_group
 from taximeter.kernel.quantity import ZERO
 
 
@@ -26,6 +29,7 @@ def rate_plan(
     number of seats, and usage that no rate matches where the price sets it aside.
     """
     _check_inputs(plan, quantities, usage)
+    usage = {key: _as_measured(plan.price(key), totals) for key, totals in usage.items()}
     lines: list[tuple[Price, Rated]] = []
     for price in plan.prices:
         if isinstance(price, FlatPrice):
@@ -33,9 +37,19 @@ def rate_plan(
         elif isinstance(price, SeatPrice):
             lines.append((price, rate_seats(price, quantities.get(price.key, ZERO))))
         else:
-            rated = rate_price(price, usage.get(price.key, ()))
+            rated = rate_price(price, with_group(price, usage))
             lines += [(price, line) for line in rated]
     return tuple(lines)
+
+
+def _as_measured(price: Price | None, totals: Usage) -> Usage:
+    """Totals that name the properties which multipliers ask for, as if they were events'."""
+    if not isinstance(price, UsagePrice) or not price.multipliers:
+        return totals
+    return [
+        (dimensions if WHEN in dimensions else {**dimensions, WHEN: when_of(price, dimensions)}, q)
+        for dimensions, q in totals
+    ]
 
 
 def _check_inputs(
@@ -53,6 +67,9 @@ def _check_inputs(
         price = plan.price(key)
         if not isinstance(price, UsagePrice):
             findings.add(path, "unknown_price", _unknown_price(key, plan, UsagePrice))
+        elif price.with_fees and not any(FEE in dimensions for dimensions, _ in totals):
+            detail = "This price is of single events, not of a quantity. Send events instead."
+            findings.add(path, "needs_events", detail)
         elif isinstance(price.model, Dimensional):
             _check_matched(path, price.model, totals, findings)
     findings.raise_any()

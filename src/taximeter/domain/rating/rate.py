@@ -1,110 +1,158 @@
 """Rating: what a price costs, exactly and with the steps that explain it.
 
-Order within a price: quantity, included units, model, discount, maximum, minimum. Amounts are
-exact: no amount is rounded here but inexact divisions, half up at the 12th decimal. Rounding to
-the minor unit is invoicing's, once per line.
+Order within a price: quantity, included units, model (over the pool), multipliers, discount,
+maximum a day, maximum, minimum. Amounts are exact: no amount is rounded here but inexact
+divisions, half up at the 12th decimal. Rounding to the minor unit is invoicing's, once per line.
 
 Sign rules. A quantity below 0 (a meter that allows it) uses no included or free units, belongs
-to the first tier, and is a credit at that price; fees and packages are never negative. A percent
-discount shrinks a credit as it shrinks a charge; a discount amount takes an amount to 0, not
-below; a maximum leaves credits alone; a minimum lifts them to itself.
+to the first tier, and is a credit at that price; fees and packages are never negative.
 
 A dimensional price has one line for each rate with usage. Included units are used up by its
 rates in the order written, and a percent discount is taken on each line; what belongs to the
-price as a whole (discount amount, maximum, minimum) is one further line, so that the lines'
+price as a whole (discount amount, maxima, minimum) is one further line, so that the lines'
 amounts add up to the price's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
-from typing import assert_never
 
 from taximeter.domain.catalog.plan import (
+    CostPlus,
     Dimensional,
-    Discount,
+    Dynamic,
     FlatPrice,
-    Graduated,
-    Package,
-    PerUnit,
     QuantityModel,
+    RateModel,
     SeatPrice,
-    Stairstep,
+    ShareOf,
     UsagePrice,
-    Volume,
+    has_fees,
 )
-from taximeter.domain.rating import graduated, package, per_unit, stairstep, volume
-from taximeter.domain.rating.dimensional import RateUsage, usage_by_rate
-from taximeter.domain.rating.step import Rated, Step, free_step, free_units, sum_amounts
+from taximeter.domain.metering.reserved import BUCKET, DAY, OTHERWISE, PRICE
+from taximeter.domain.rating.bounds import (
+    amount_off,
+    bound_steps,
+    discount_steps,
+    percent_off,
+    percent_steps,
+)
+from taximeter.domain.rating.dimensional import match_rate, rate_model
+from taximeter.domain.rating.fee import fee_steps
+from taximeter.domain.rating.model import model_amount, model_steps
+from taximeter.domain.rating.place import Place
+from taximeter.domain.rating.step import (
+    Rated,
+    Step,
+    free_step,
+    free_units,
+    percent_of,
+    sum_amounts,
+)
+from taximeter.domain.rating.usage import Part, Units, Usage, counted_by, parts_of
 from taximeter.kernel.quantity import ONE, ZERO, format_decimal
-
-Usage = Sequence[tuple[Mapping[str, str], Decimal]]
 
 
 def amount_of(model: QuantityModel, quantity: Decimal) -> tuple[Decimal, tuple[Step, ...]]:
     """What `quantity` costs under `model`, and the steps that add up to it."""
-    steps = _model_steps(model, quantity)
+    steps = model_steps(model, quantity)
     return sum_amounts(steps), steps
 
 
 def rate_price(price: UsagePrice, usage: Usage) -> tuple[Rated, ...]:
     """The lines of a usage price for one period's (or segment's) totals.
 
-    `usage` holds the total of each combination of dimension values; without a dimensional model
-    they are added up to one line, which is there at quantity 0 too. A dimensional price without
-    usage has no line, unless a minimum makes one. Usage that no rate matches under
-    `otherwise: quarantine` must not get here.
+    `usage` holds the total of each combination of dimension values, and what the other prices of
+    the group have counted; without a dimensional model it makes one line, which is there at
+    quantity 0 too. A dimensional price without usage has no line, unless a minimum makes one.
     """
-    model = price.model
-    if isinstance(model, Dimensional):
-        lines = [_rate_line(price, part) for part in usage_by_rate(model, usage, price.included)]
-        before = sum((line.amount for line in lines), ZERO)
-        adjustment = _bound_steps(price, before)
-        if adjustment:
-            lines.append(_line(None, f"{price.name}: adjustment", ZERO, adjustment))
-        return tuple(lines)
-    quantity = _total(usage)
-    used = free_units(quantity, price.included)
-    steps = _included_steps(used, price.included) + _model_steps(model, quantity - used)
-    steps += _percent_steps(price.discount, sum_amounts(steps))
-    steps += _bound_steps(price, sum_amounts(steps))
-    return (_line(None, price.name, quantity, steps),)
+    lines = _lines(price, usage)
+    amount = sum((line.amount for line in lines), ZERO)
+    bounds = bound_steps(price, amount, _daily_steps(price, usage))
+    if not isinstance(price.model, Dimensional):
+        (line,) = lines
+        steps = (*line.steps, *bounds)
+        return (replace(line, amount=sum_amounts(steps), steps=steps),)
+    if bounds:
+        lines.append(_line(None, f"{price.name}: adjustment", ZERO, bounds))
+    return tuple(lines)
 
 
 def rate_flat(price: FlatPrice) -> Rated:
     """The line of a flat fee for one full period."""
     fee = Step(f"fee {format_decimal(price.amount)}", ONE, price.amount, price.amount)
-    steps = (fee, *_discount_steps(price.discount, price.amount))
+    steps = (fee, *discount_steps(price.discount, price.amount))
     return _line(None, price.name, ONE, steps)
 
 
 def rate_seats(price: SeatPrice, quantity: Decimal) -> Rated:
     """The line of `quantity` seats (0 or more) for one full period."""
     assert quantity >= ZERO, "seats are not negative"
-    steps = _model_steps(price.model, quantity)
-    steps += _discount_steps(price.discount, sum_amounts(steps))
+    steps = model_steps(price.model, quantity)
+    steps += discount_steps(price.discount, sum_amounts(steps))
     return _line(None, price.name, quantity, steps)
 
 
 def price_amount(price: UsagePrice, usage: Usage) -> Decimal:
-    """The sum of `rate_price`'s lines, without their steps: the fast way for ingestion."""
+    """The sum of `rate_price`'s lines; of most prices without their steps, which is the fast way
+    for ingestion.
+    """
+    if not _is_plain(price, usage):
+        return sum((line.amount for line in rate_price(price, usage)), ZERO)
+    assert not isinstance(price.included, ShareOf), "a share makes a group"
     model = price.model
     if isinstance(model, Dimensional):
-        amount = ZERO
-        for part in usage_by_rate(model, usage, price.included):
-            if part.model is not None:
-                amount += _model_amount(part.model, part.quantity - part.included)
+        amount = _dimensional_amount(model, usage, price.included)
     else:
-        quantity = _total(usage)
+        assert not isinstance(model, CostPlus | Dynamic), "single events are not plain"
+        quantity = usage[0][1] if len(usage) == 1 else sum((total for _, total in usage), ZERO)
         if price.included:
             quantity -= free_units(quantity, price.included)
-        amount = _model_amount(model, quantity)
+        amount = model_amount(model, quantity)
     if price.discount is not None:
-        amount -= _percent_off(price.discount, amount)
-        amount -= _amount_off(price.discount, amount)
+        amount -= percent_off(price.discount, amount)
+        amount -= amount_off(price.discount, amount)
     if price.maximum is not None:
         amount = min(amount, price.maximum)
     if price.minimum is not None:
         amount = max(amount, price.minimum)
+    return amount
+
+
+def _is_plain(price: UsagePrice, usage: Usage) -> bool:
+    """Whether the price depends on its own quantities by dimension, and on nothing else."""
+    if price.group or price.multipliers or price.maximum_per_day is not None:
+        return False
+    model = price.model
+    if isinstance(model, Dimensional):
+        if model.by_event or model.with_fees:
+            return False
+    elif has_fees(model):
+        return False
+    return not any(BUCKET in dimensions for dimensions, _ in usage)
+
+
+def _dimensional_amount(model: Dimensional, usage: Usage, included: Decimal) -> Decimal:
+    last = len(model.rates)
+    quantities: dict[int, Decimal] = {}
+    for dimensions, quantity in usage:
+        match = match_rate(model, dimensions)
+        assert match is not None, "usage that no rate matches is quarantined before it is rated"
+        index = last if match == OTHERWISE else match
+        quantities[index] = quantities.get(index, ZERO) + quantity
+    amount, left = ZERO, included
+    for index in sorted(quantities):
+        quantity = quantities[index]
+        if quantity == ZERO:
+            continue
+        if left:
+            free = free_units(quantity, left)
+            left -= free
+            quantity -= free
+        of_rate = rate_model(model, index if index < last else OTHERWISE)
+        if of_rate is not None:
+            assert not isinstance(of_rate, CostPlus | Dynamic), "single events are not plain"
+            amount += model_amount(of_rate, quantity)
     return amount
 
 
@@ -119,54 +167,126 @@ def delta(price: UsagePrice, before: Usage, after: Usage) -> Decimal:
     return price_amount(price, after) - price_amount(price, before)
 
 
-def _total(usage: Usage) -> Decimal:
-    if len(usage) == 1:
-        return usage[0][1]
-    return sum((quantity for _, quantity in usage), ZERO)
+def _lines(price: UsagePrice, usage: Usage) -> list[Rated]:
+    """The lines before what bends the price as a whole."""
+    counted = counted_by(price, usage)
+    allowance = left = _allowance(price, counted)
+    place = _place(price, counted) if price.pool is not None else None
+    lines = []
+    for part in parts_of(price, usage):
+        line, left = _part_line(price, part, place, allowance, left)
+        lines.append(line)
+    return lines
 
 
-def _model_amount(model: QuantityModel, quantity: Decimal) -> Decimal:
-    match model:
-        case PerUnit():
-            return per_unit.amount(model, quantity)
-        case Package():
-            return package.amount(model, quantity)
-        case Graduated():
-            return graduated.amount(model, quantity)
-        case Volume():
-            return volume.amount(model, quantity)
-        case Stairstep():
-            return stairstep.amount(model, quantity)
-        case _:
-            assert_never(model)
+def _allowance(price: UsagePrice, counted: dict[str, Decimal]) -> Decimal:
+    """The units that are free: a number, or a share of what another price has counted."""
+    if isinstance(price.included, ShareOf):
+        return percent_of(price.included.percent, max(counted[price.included.price], ZERO))
+    return price.included
 
 
-def _model_steps(model: QuantityModel, quantity: Decimal) -> tuple[Step, ...]:
-    match model:
-        case PerUnit():
-            return per_unit.steps(model, quantity)
-        case Package():
-            return package.steps(model, quantity)
-        case Graduated():
-            return graduated.steps(model, quantity)
-        case Volume():
-            return volume.steps(model, quantity)
-        case Stairstep():
-            return stairstep.steps(model, quantity)
-        case _:
-            assert_never(model)
+def _place(price: UsagePrice, counted: dict[str, Decimal]) -> Place:
+    """Where the price's units stand in the ladder of its pool."""
+    before = total = ZERO
+    first = None
+    for one in price.group:
+        if one.pool != price.pool:
+            continue
+        first = first or one.key
+        quantity = max(counted[one.key], ZERO)
+        quantity -= free_units(quantity, _allowance(one, counted))
+        if one.key == price.key:
+            before = total
+        total += quantity
+    return Place(before, total, first == price.key)
 
 
-def _rate_line(price: UsagePrice, part: RateUsage) -> Rated:
-    named = ", ".join(f"{name} {value}" for name, value in part.match)
-    steps = _included_steps(part.included, price.included)
-    billable = part.quantity - part.included
-    if part.model is None:
-        steps += (Step(f"{format_decimal(billable)} at 0", billable, ZERO, ZERO),)
+def _part_line(
+    price: UsagePrice, part: Part, place: Place | None, allowance: Decimal, left: Decimal
+) -> tuple[Rated, Decimal]:
+    """The line of one rate (or of a price without rates), and what is left of the allowance."""
+    rate, description, model = _of_part(price, part)
+    steps: tuple[Step, ...] = ()
+    free = ZERO
+    for units in part.units:
+        used = free_units(units.quantity, left - free)
+        free += used
+        steps += _units_steps(price, model, units, units.quantity - used, place)
+    if allowance != ZERO:
+        steps = (free_step(free, allowance, "included"), *steps)
+    elif isinstance(price.included, ShareOf):
+        steps = (free_step(ZERO, ZERO, "included"), *steps)
+    steps += percent_steps(price.discount, sum_amounts(steps))
+    return _line(rate, description, part.quantity, steps), left - free
+
+
+def _of_part(
+    price: UsagePrice, part: Part
+) -> tuple[tuple[tuple[str, str], ...] | None, str, RateModel | None]:
+    """What a part's line is known by and called, and the model that prices it (None: free)."""
+    model = price.model
+    if not isinstance(model, Dimensional):
+        return None, price.name, model
+    assert part.match is not None, "a dimensional price has parts by rate"
+    rate = () if part.match == OTHERWISE else model.rates[part.match].key
+    named = ", ".join(f"{name} {value}" for name, value in rate)
+    return rate, f"{price.name}: {named or 'other'}", rate_model(model, part.match)
+
+
+def _units_steps(
+    price: UsagePrice,
+    model: RateModel | None,
+    units: Units,
+    billable: Decimal,
+    place: Place | None,
+) -> tuple[Step, ...]:
+    if model is None:
+        steps: tuple[Step, ...] = (Step(f"{format_decimal(billable)} at 0", billable, ZERO, ZERO),)
+    elif has_fees(model) or isinstance(model, CostPlus | Dynamic):
+        steps = fee_steps(model, units)
     else:
-        steps += _model_steps(part.model, billable)
-    steps += _percent_steps(price.discount, sum_amounts(steps))
-    return _line(part.match, f"{price.name}: {named or 'other'}", part.quantity, steps)
+        steps = model_steps(model, billable, place)
+    for index in units.when:
+        multiplier = price.multipliers[index]
+        when = " and ".join(condition.text for condition in multiplier.when)
+        text = f"times {format_decimal(multiplier.factor)} for {when}"
+        change = sum_amounts(steps) * (multiplier.factor - ONE)
+        steps = (*steps, Step(text, None, None, change))
+    if units.bucket:
+        steps = tuple(replace(step, text=f"{units.bucket}: {step.text}") for step in steps)
+    return steps
+
+
+def _daily_steps(price: UsagePrice, usage: Usage) -> tuple[Step, ...]:
+    """What the maximum a day takes off: of each day what its usage adds to the amount, day by day,
+    beyond the maximum.
+    """
+    most = price.maximum_per_day
+    if most is None:
+        return ()
+    days = sorted({dimensions[DAY] for dimensions, _ in usage if DAY in dimensions})
+    before = over = ZERO
+    capped = 0
+    for day in days:
+        amount = sum((line.amount for line in _lines(price, _until(day, usage))), ZERO)
+        if amount - before > most:
+            over += amount - before - most
+            capped += 1
+        before = amount
+    if not capped:
+        return ()
+    plural = "day" if capped == 1 else "days"
+    text = f"capped at {format_decimal(most)} a day on {capped} {plural}"
+    return (Step(text, None, None, -over),)
+
+
+def _until(day: str, usage: Usage) -> Sequence[tuple[dict[str, str], Decimal]]:
+    return [
+        (dict(dimensions), quantity)
+        for dimensions, quantity in usage
+        if PRICE in dimensions or dimensions.get(DAY, "") <= day
+    ]
 
 
 def _line(
@@ -176,49 +296,3 @@ def _line(
     steps: tuple[Step, ...],
 ) -> Rated:
     return Rated(rate, description, quantity, sum_amounts(steps), steps)
-
-
-def _included_steps(used: Decimal, included: Decimal) -> tuple[Step, ...]:
-    return () if included == ZERO else (free_step(used, included, "included"),)
-
-
-def _percent_off(discount: Discount, amount: Decimal) -> Decimal:
-    if discount.percent is None:
-        return ZERO
-    return (amount * discount.percent).scaleb(-2)
-
-
-def _amount_off(discount: Discount, amount: Decimal) -> Decimal:
-    return ZERO if discount.amount is None else min(discount.amount, max(amount, ZERO))
-
-
-def _discount_steps(discount: Discount | None, amount: Decimal) -> tuple[Step, ...]:
-    return _percent_steps(discount, amount) or _amount_steps(discount, amount)
-
-
-def _percent_steps(discount: Discount | None, amount: Decimal) -> tuple[Step, ...]:
-    if discount is None or discount.percent is None:
-        return ()
-    text = f"discount of {format_decimal(discount.percent)}%"
-    return (Step(text, None, None, -_percent_off(discount, amount)),)
-
-
-def _amount_steps(discount: Discount | None, amount: Decimal) -> tuple[Step, ...]:
-    if discount is None or discount.amount is None:
-        return ()
-    text = f"discount of {format_decimal(discount.amount)}"
-    return (Step(text, None, None, -_amount_off(discount, amount)),)
-
-
-def _bound_steps(price: UsagePrice, amount: Decimal) -> tuple[Step, ...]:
-    """The discount amount, maximum and minimum of a price, each where it changes the amount."""
-    steps = tuple(step for step in _amount_steps(price.discount, amount) if step.amount)
-    amount += sum_amounts(steps)
-    if price.maximum is not None and amount > price.maximum:
-        text = f"capped at the maximum of {format_decimal(price.maximum)}"
-        steps += (Step(text, None, None, price.maximum - amount),)
-        amount = price.maximum
-    if price.minimum is not None and amount < price.minimum:
-        text = f"raised to the minimum of {format_decimal(price.minimum)}"
-        steps += (Step(text, None, None, price.minimum - amount),)
-    return steps

@@ -72,6 +72,17 @@ def units_step(label: str, quantity: Decimal, unit: Decimal, per: Decimal) -> St
     return Step(text, quantity, each if finite else None, amount)
 
 
+def percent_of(percent: Decimal, amount: Decimal) -> Decimal:
+    """`percent` hundredths of `amount`, exactly."""
+    return (amount * percent).scaleb(-2)
+
+
+def percent_step(label: str, amount: Decimal, percent: Decimal) -> Step:
+    """The step of `percent` of an amount."""
+    text = f"{label}{format_decimal(percent)}% of {format_decimal(amount)}"
+    return Step(text, amount, percent.scaleb(-2), percent_of(percent, amount))
+
+
 def free_step(used: Decimal, allowance: Decimal, word: str) -> Step:
     """The step of units that cost nothing: `5000 of 5000 included`."""
     text = f"{format_decimal(used)} of {format_decimal(allowance)} {word}"

@@ -23,6 +23,7 @@ from taximeter.domain.metering.fold import (
 )
 from taximeter.domain.metering.outcome import outcome_id
 from taximeter.domain.rating.dimensional import match_rate
+from taximeter.domain.rating.event_price import UNMATCHED_DIMENSION, EventPrice, event_price
 from taximeter.domain.rating.linear import is_linear
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.subscription import Segment, Subscription, segment_at
@@ -31,7 +32,6 @@ from taximeter.kernel.times import Period
 UNKNOWN_CUSTOMER = "unknown_customer"
 UNKNOWN_SUBSCRIPTION = "unknown_subscription"
 NO_METER = "no_meter"
-UNMATCHED_DIMENSION = "unmatched_dimension"
 MISSING_OUTCOME = "missing_outcome"
 
 ALWAYS = Period(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
@@ -39,12 +39,15 @@ ALWAYS = Period(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One price's segment that an event adds to. `linear`: its parts rate apart."""
+    """One price's segment that an event adds to. `linear`: its parts rate apart; `timezone`: the
+    one its days are counted in.
+    """
 
     subscription: str
     segment: Segment
     price: UsagePrice
     linear: bool
+    timezone: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +55,26 @@ class MeterRoute:
     """One meter that reads the event, and the segments its value adds to: at once to `targets`, to
     `pending` once the event's outcome is confirmed. `adds`: values are summed (or counted), which
     the fold of a batch does on the spot.
+
+    A price that has to know single events has a route of its own, which `measure` reads; these
+    are the `measured` ones of the meter's plain route, which reads for charts and other prices.
     """
 
     meter: Meter
     targets: tuple[Target, ...]
     pending: tuple[Target, ...] = ()
+    measured: "tuple[MeterRoute, ...]" = ()
+    measure: EventPrice | None = None
     matched: dict[tuple[str, ...], bool] = field(default_factory=dict, compare=False)
     adds: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "adds", self.meter.aggregation in ADDING)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The dimensions by which its readings are kept apart."""
+        return self.meter.dimensions if self.measure is None else self.measure.names
 
     def priced(self, values: tuple[str, ...]) -> bool:
         """Whether every price has a rate (or an `otherwise`) for these dimension values."""
@@ -115,10 +128,22 @@ def routing_at(
         for target in targets:
             start = max(start, target.segment.span.start)
             end = min(end, target.segment.span.end)
-        plain = tuple(target for target in targets if target.price.outcome is None)
-        pending = tuple(target for target in targets if target.price.outcome is not None)
-        routes.append(MeterRoute(meter, plain, pending))
+        routes.append(_route(meter, targets))
     return Routing(Period(start, end), tuple(routes), None)
+
+
+def _route(meter: Meter, targets: tuple[Target, ...]) -> MeterRoute:
+    plain, pending, measured = [], [], []
+    for target in targets:
+        measure = event_price(target.price, meter.dimensions, target.timezone)
+        if target.price.outcome is not None:
+            assert measure is None, "the check refuses an outcome of single events"
+            pending.append(target)
+        elif measure is None:
+            plain.append(target)
+        else:
+            measured.append(MeterRoute(meter, (target,), measure=measure))
+    return MeterRoute(meter, tuple(plain), tuple(pending), tuple(measured))
 
 
 def _validity(subscriptions: Sequence[Subscription], at: datetime) -> tuple[datetime, datetime]:
@@ -144,7 +169,8 @@ def _targets(subscriptions: Sequence[Subscription], meter: str, at: datetime) ->
             if isinstance(price, UsagePrice) and price.meter == meter:
                 segment = segment_at(subscription, price.key, at)
                 assert segment is not None, "the phase that has the price applies at this instant"
-                targets.append(Target(subscription.id, segment, price, is_linear(price)))
+                timezone = subscription.anchor.timezone
+                targets.append(Target(subscription.id, segment, price, is_linear(price), timezone))
         if targets:
             return tuple(targets)
     return ()
@@ -171,6 +197,10 @@ def read(routing: Routing, event: Event, *, counted: bool = False) -> tuple[Read
             if route.pending and not counted and outcome_id(data) is None:
                 return MISSING_OUTCOME
             readings.append((route, values, value))
+            for one in route.measured:
+                assert one.measure is not None, "it has its own route for this"
+                for apart, quantity in one.measure.read(data, event.time, values, value):
+                    readings.append((one, apart, quantity))
     except Unreadable as unreadable:
         return str(unreadable)
     return tuple(readings)
