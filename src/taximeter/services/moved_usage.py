@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import UsagePrice
-from taximeter.domain.rating.rate import Usage
+from taximeter.domain.rating.usage import Usage
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.subscription import segment_at
 from taximeter.kernel.quantity import ZERO
