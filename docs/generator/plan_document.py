@@ -39,6 +39,9 @@ MEANINGS = {
     "Model package amount": "The price of each package begun",
     "auto_confirm_after": "Confirms itself this long after its last event; left out: never",
     "asset": "What the price is counted in: the plan's currency unless said",
+    "Credit asset": "What is granted: the plan's currency, or a credit unit of your own",
+    "Credit amount": "What is granted for each step",
+    "credits": "What the plan grants",
     "currency": "What invoices are in",
     "description": "What counts and what does not, for people",
     "dimensions": "The properties of the event that tell usage apart",
@@ -48,13 +51,19 @@ MEANINGS = {
     "event_type": "The type of the events that count",
     "family": "The plans it belongs to, of which a subscription may name the family alone",
     "filter": "Which events count: for each property the values that do, or `{not: [...]}`",
+    "every": "How long a step is, counted from the subscription's anchor; `period`: as the plan's",
+    "expires": "`period_end` (the end of its step), `never`, or a duration such as `P1Y`",
     "flat": "A fee, once when the tier is entered",
     "free": "Units free of charge, before packages",
+    "from": "Only steps that start on this local date (or date-time) or later",
     "grace": "How long a draft waits for late usage after its period",
     "human_review": "Whether an outcome that needed a person is billed: `bill` or `free`",
     "included": "Units free in each period, before the model",
     "key": "Its name in the API",
+    "Credit key": "What names the credit across versions; the asset's name unless said",
+    "kind": "`paid` pays an invoice, `promotional` is a discount on it",
     "match": "The dimension values that it asks for",
+    "max_per_period": "At most this is granted within one of the plan's periods",
     "maximum": "At most this for a period",
     "meter": "The meter whose quantity is priced",
     "minimum": "At least this for a period",
@@ -64,21 +73,26 @@ MEANINGS = {
     "name": "What people read",
     "otherwise": "What becomes of usage that no rate matches: `quarantine`, `zero` or a model",
     "outcome": "Billed only once confirmed; see below",
+    "Credit per": "`seat`, or the key of a seat price: the amount times its quantity",
     "per": "So many units are what `unit` prices",
     "percent": "Percent off",
     "period": "How long a period is; a price's own may differ from its plan's",
     "prices": "What the plan charges",
+    "priority": "0 to 1000; low burns first",
     "rates": "A model for each combination of dimension values; most matched wins, then the first",
     "segment": "Whom it is for in its family: `region`, `cohort`",
     "region": "The customer's `tax.country`, `tax.region` or `metadata.region`",
     "retries": "Of several events of an outcome `once` bills the first, `each` all",
     "reversible_for": "How long it can be taken back after it was confirmed; left out: for ever",
+    "rollover_max": "Up to so much of what is left at a step's end goes into the next",
+    "scope": "What it may be used for: `meters`, and the `path` of events",
     "settle": "Where it is paid: `invoice`, or `wallet` at once from credits",
     "size": "Units in a package",
     "tiers": "In ascending order; the last may be without end",
     "timing": "Billed before (`advance`) or after (`arrears`) the period",
     "type": "What kind of price it is",
     "unit": "The price of `per` units",
+    "until": "Only steps that start before this",
     "Meter unit": "What is counted, for people",
     "up_to": "The tier's last unit; left out: without end",
     "value": "The property of the event's data that is metered, or an expression over several",
@@ -206,6 +220,10 @@ def _parse_outcome(outcome: Document) -> object:
     return _parse_price(_usage(model="per_unit", unit="0.99", outcome=outcome))
 
 
+def _parse_credit(credit: Document) -> object:
+    return parse_plan(_plan(prices=[_usage(model="per_unit", unit="1")], credits=[credit]))
+
+
 def _note(shape: type) -> str:
     return " ".join((shape.__doc__ or "").split())
 
@@ -243,6 +261,10 @@ def _kinds() -> Iterator[_Kind]:
     yield _Kind(
         "Outcome", _note(shapes.OutcomeTerms).partition(".")[0] + ".",
         {"auto_confirm_after": "PT24H", "reversible_for": "P30D"}, _parse_outcome,
+    )  # fmt: skip
+    yield _Kind(
+        "Credit", "A grant at the start of each step while the plan applies.",
+        {"asset": "credits", "amount": "1000"}, _parse_credit,
     )  # fmt: skip
     yield _Kind("Discount", "Exactly one of the two.", {"percent": "10"}, _parse_discount)
     yield _Kind(

@@ -330,8 +330,6 @@ LADDER = TIERED | {"pool": "p", "tiers": [{"up_to": "5", "unit": "1"}, {"unit": 
         *(
             (document(**{name: content}), name, "not_supported", f"{name} is not built yet")
             for name, content in (
-                ("credits", []),
-                ("assets", []),
                 ("entitlements", []),
                 ("invoice_threshold", "500"),
                 ("trial_days", 14),

@@ -109,7 +109,19 @@ class GrantBody(Body):
 
 
 def _scope(grant: Grant) -> dict[str, object] | None:
-    return None if grant.scope_meters is None else {"meters": list(grant.scope_meters)}
+    scope: dict[str, object] = {}
+    if grant.scope_meters is not None:
+        scope["meters"] = list(grant.scope_meters)
+    if grant.scope_path is not None:
+        scope["path"] = grant.scope_path
+    return scope or None
+
+
+def _source(grant: Grant) -> dict[str, object]:
+    """Where a grant that a plan made comes from."""
+    if grant.subscription is None:
+        return {}
+    return {"source": "plan", "subscription": grant.subscription, "credit": grant.credit}
 
 
 def _money_json(money: Money | None) -> dict[str, object] | None:
@@ -133,6 +145,7 @@ def grant_json(stored: StoredGrant) -> dict[str, object]:
         "effective_at": instant(grant.effective_at),
         "expires_at": instant(grant.expires_at),
         "scope": _scope(grant),
+        **_source(grant),
         "created_at": instant(grant.created_at),
         "voided_at": instant(stored.voided_at),
     }
@@ -159,6 +172,7 @@ def _grant_balance_json(one: GrantBalance) -> dict[str, object]:
         "effective_at": instant(grant.effective_at),
         "expires_at": instant(grant.expires_at),
         "scope": _scope(grant),
+        **_source(grant),
         "usable": one.usable,
     }
 

@@ -5,6 +5,7 @@ For readers and generators; the checks that decide are domain/catalog/document.p
 
 from typing import Any
 
+from taximeter.domain.catalog.credit_document import CREDITS_MAX, PRIORITY_MAX
 from taximeter.domain.catalog.discount_document import MONTHS_MAX, NAMED_MAX
 from taximeter.domain.catalog.model_document import USAGE_MODELS
 from taximeter.domain.catalog.outcome_document import HUMAN_REVIEWS, RETRIES
@@ -113,6 +114,29 @@ COUPON_SCHEMA: Schema = {
     },
     "examples": [{"percent": "20", "months": 3, "redeem_by": "2026-12-01T00:00:00Z"}],
 }
+_LOCAL: Schema = {"type": "string", "examples": ["2026-06-01"]}
+_CREDIT: Schema = {
+    "type": "object",
+    "required": ["asset", "amount"],
+    "properties": {
+        "key": {**_KEY, "description": "The asset's name if left out"},
+        "asset": _KEY,
+        "amount": _DECIMAL,
+        "kind": {"enum": ["promotional", "paid"]},
+        "every": {"enum": ["period", *PERIOD_UNITS]},
+        "expires": {"description": "`period_end`, `never`, or a duration such as `P1Y`"},
+        "rollover_max": _DECIMAL,
+        "priority": {"type": "integer", "minimum": 0, "maximum": PRIORITY_MAX},
+        "per": {**_KEY, "description": "`seat`, or the key of a seat price"},
+        "scope": {
+            "type": "object",
+            "properties": {"meters": {"type": "array", "items": _KEY}, "path": _TEXT},
+        },
+        "from": _LOCAL,
+        "until": _LOCAL,
+        "max_per_period": _DECIMAL,
+    },
+}
 PLAN_SCHEMA: Schema = {
     "type": "object",
     "required": ["currency", "period", "prices"],
@@ -122,6 +146,7 @@ PLAN_SCHEMA: Schema = {
         "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
         "period": _PERIOD,
         "prices": {"type": "array", "minItems": 1, "maxItems": PRICES_MAX, "items": _PRICE},
+        "credits": {"type": "array", "maxItems": CREDITS_MAX, "items": _CREDIT},
         "minimum": _DECIMAL,
         "discount": INVOICE_DISCOUNT_SCHEMA,
         "grace": {"type": "string", "examples": ["PT1H"]},

@@ -58,6 +58,7 @@ from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Period, period_at, to_utc
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection
+from taximeter.services.plan_credits import grant_due
 from taximeter.services.segment_usage import UsageKey, read_usage, usage_key
 from taximeter.services.wallets import apply_to_wallet
 from taximeter.storage import discounts as discount_storage
@@ -281,7 +282,9 @@ async def credits_for(
         key = (invoice.customer, invoice.currency)
         grants = (await wallet_storage.grants_of(connection, [key]))[key]
     lines = less_discounts(invoice.lines, invoice.discounts)
-    return apply_credits(lines, invoice.totals, grants, at, currency=invoice.currency)
+    return apply_credits(
+        lines, invoice.totals, grants, at, currency=invoice.currency, period=invoice.period
+    )
 
 
 def following_boundary(subscription: Subscription, after: datetime | None) -> datetime | None:
@@ -326,14 +329,18 @@ def closing_by(subscription: Subscription, following: datetime | None, at: datet
 
 
 async def bill_due(transaction: Transaction, subscription: Subscription) -> int:
-    """Make a draft for each boundary that has passed, and finalize the drafts whose time has
-    come; returns how many boundaries were closed. The subscription's row must be locked.
+    """Make a draft for each boundary that has passed, grant what the plan grants by now, and
+    finalize the drafts whose time has come; returns how many boundaries were closed. All in the
+    order of time, a period's close before the grants of the next. The subscription's row must be
+    locked.
     """
     connection, at = transaction.connection, transaction.at
     closing = closing_by(subscription, await subscriptions.lock(connection, subscription), at)
     for boundary in closing.boundaries:
+        await grant_due(transaction, subscription, until=boundary)
         await _close(transaction, subscription, boundary)
     await subscriptions.set_next_boundary(connection, subscription, closing.following)
+    await grant_due(transaction, subscription, until=closing.following)
     for row in await storage.drafts_of(connection, subscription):
         if row.finalize_at <= at:
             await finalize_invoice(transaction, row, by_itself=True)

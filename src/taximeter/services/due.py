@@ -1,5 +1,5 @@
-"""What falls due by itself: outcomes that confirm themselves, closing of periods, finalizing of
-drafts, repayment of debts.
+"""What falls due by itself: outcomes that confirm themselves, closing of periods, plan credits,
+finalizing of drafts, repayment of debts.
 
 Owns the jobs and their order. Each is one small transaction that checks again under its lock, so
 several processes may run them at once and a crash costs nothing: what is due is read from the
@@ -16,7 +16,7 @@ from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
 from taximeter.services.grants import next_repayment, repay_due
 from taximeter.services.outcomes import confirm_due
-from taximeter.storage import invoices, outcomes, subscriptions
+from taximeter.storage import invoices, outcomes, plan_credits, subscriptions
 
 JOBS_PER_ROUND = 200
 OUTCOMES_PER_ROUND = 1_000
@@ -32,6 +32,7 @@ async def next_due(context: Context) -> datetime | None:
         instants = [
             await outcomes.next_due(connection),
             await subscriptions.next_due(connection),
+            await plan_credits.next_due(connection),
             await invoices.next_due(connection),
         ]
     instants.append(await next_repayment(context))
@@ -91,8 +92,9 @@ async def _due(context: Context, limit: int) -> list[Job]:
     at = context.clock.now()
     async with context.pool.connection() as connection:
         closing = await subscriptions.due(connection, at, limit)
+        granting = await plan_credits.due(connection, at, limit)
         finalizing = await invoices.due(connection, at, limit)
-    jobs: list[Job] = [(key, _close(*key)) for key in closing]
+    jobs: list[Job] = [(key, _close(*key)) for key in dict.fromkeys([*closing, *granting])]
     jobs += [(key, _finalize(*key)) for key in finalizing]
     return jobs
 

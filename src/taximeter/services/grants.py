@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
+from typing import Literal
 
 from taximeter.domain.credit.burn import draw
 from taximeter.domain.credit.wallet import Grant, GrantKind, apply_grant
@@ -94,25 +95,30 @@ async def _check(
 
 
 async def issue_grant(
-    transaction: Transaction, grant: Grant, cost_basis: Money | None = None
+    transaction: Transaction,
+    grant: Grant,
+    cost_basis: Money | None = None,
+    *,
+    step: storage.Step | None = None,
+    kind: Literal["grant", "rollover"] = "grant",
 ) -> StoredGrant:
     """Add a grant of which nothing is used yet to its wallet, repaying the wallet's debt where
-    the grant is in force now.
+    the grant is in force now. `step` is the one that a plan makes it for; `kind` is its entry's.
     """
     connection, at = transaction.connection, transaction.at
     key = (grant.customer, grant.asset)
     debt = (await storage.lock_wallets(connection, [key]))[key]
-    entries = [_entry(transaction, grant, "grant", grant.amount)]
+    entries = [grant_entry(transaction, grant, kind, grant.amount)]
     left, debt_left = grant.remaining, debt
     if grant.usable_at(at) and grant.covers(None):
         left, debt_left = apply_grant(debt, grant.remaining)
     repaid = debt - debt_left
     if repaid != ZERO:
-        entries.append(_entry(transaction, grant, "repay", -repaid))
-        entries.append(_entry(transaction, grant, "repay", repaid, of_debt=True))
+        entries.append(grant_entry(transaction, grant, "repay", -repaid))
+        entries.append(grant_entry(transaction, grant, "repay", repaid, of_debt=True))
         await storage.set_debts(connection, [(*key, debt_left)])
     issued = replace(grant, remaining=left)
-    await storage.insert_grant(connection, issued, cost_basis)
+    await storage.insert_grant(connection, issued, cost_basis, step)
     await storage.insert_entries(connection, entries)
     await transaction.audit(
         "grant.created", grant.id,
@@ -122,9 +128,10 @@ async def issue_grant(
     return StoredGrant(issued, cost_basis, None)
 
 
-def _entry(
+def grant_entry(
     transaction: Transaction, grant: Grant, kind: str, amount: Decimal, *, of_debt: bool = False
 ) -> Entry:
+    """A movement of what a grant has left (`of_debt`: of the debt that it repays)."""
     return Entry(
         customer=grant.customer, id=transaction.new_id("went"), asset=grant.asset,
         grant_id=None if of_debt else grant.id, kind=kind, amount=amount, at=transaction.at,
@@ -147,7 +154,7 @@ async def void_grant(
     grant = found.grant
     await storage.void_grant(connection, grant, transaction.at)
     if grant.remaining != ZERO:
-        entry = _entry(transaction, grant, "void", -grant.remaining)
+        entry = grant_entry(transaction, grant, "void", -grant.remaining)
         await storage.insert_entries(connection, [entry])
     await transaction.audit(
         "grant.voided", grant.id,
@@ -212,8 +219,8 @@ async def _repay(key: WalletKey, transaction: Transaction) -> None:
     drawn = draw(grants.values(), debt, at)
     entries = []
     for grant_id, part in drawn.parts:
-        entries.append(_entry(transaction, grants[grant_id], "repay", -part))
-        entries.append(_entry(transaction, grants[grant_id], "repay", part, of_debt=True))
+        entries.append(grant_entry(transaction, grants[grant_id], "repay", -part))
+        entries.append(grant_entry(transaction, grants[grant_id], "repay", part, of_debt=True))
     await storage.set_remaining(
         connection,
         [(key[0], grant_id, grants[grant_id].remaining - part) for grant_id, part in drawn.parts],

@@ -206,6 +206,12 @@ def check_meters(plan: Plan, meters: list[Meter]) -> None:
             errors.append(FieldError(f"prices[{index}].meter", "unknown_meter", detail))
         else:
             errors += _fit_meter(price, meter, f"prices[{index}]")
+    for index, credit in enumerate(plan.credits):
+        for at, key in enumerate(credit.scope_meters or ()):
+            if key not in known:
+                detail = f"There is no meter {key}. Create it first, or correct its key."
+                path = f"credits[{index}].scope.meters[{at}]"
+                errors.append(FieldError(path, "unknown_meter", detail))
     if errors:
         raise Invalid(errors)
 

@@ -23,6 +23,7 @@ from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
 from taximeter.services.discounts import DiscountChange, begin_discounts, change_discount
 from taximeter.services.plan_choice import choose_plan, hold_version
+from taximeter.services.plan_credits import schedule_credits
 from taximeter.services.recount import recount
 from taximeter.services.release import release_customer
 from taximeter.storage import customers
@@ -80,6 +81,7 @@ async def create_subscription(transaction: Transaction, new: NewSubscription) ->
         "subscription.created", subscription.id,
         {"customer": customer.key, "plan": plan.key, "version": plan.version},
     )  # fmt: skip
+    await schedule_credits(transaction, subscription, subscription.starts_at)
     await recount(transaction, before, since=subscription.starts_at, field="starts_at")
     await release_customer(transaction, customer.key)
     await bill_due(transaction, subscription)
@@ -256,7 +258,9 @@ async def _apply(
     connection = transaction.connection
     terms = await terms_of(connection, before.customer)
     await discard_drafts(connection, after, since)
-    await storage.put(connection, after, await _following(connection, after, since))
+    following = await _following(connection, after, since)
+    await storage.put(connection, after, following)
+    await schedule_credits(transaction, after, since, until=following)
     await recount(transaction, terms, since=since)
     await bill_due(transaction, after)
     return after

@@ -167,12 +167,14 @@ CREATE TABLE subscription (
     net_terms_days integer NOT NULL,
     created_at timestamptz NOT NULL,
     next_boundary timestamptz,
+    next_grant timestamptz,
     PRIMARY KEY (customer, id),
     UNIQUE (customer, key),
     FOREIGN KEY (customer) REFERENCES customer (customer)
 );
 CREATE INDEX subscription_id ON subscription (id);
 CREATE INDEX subscription_next_boundary ON subscription (next_boundary) WHERE next_boundary IS NOT NULL;
+CREATE INDEX subscription_next_grant ON subscription (next_grant) WHERE next_grant IS NOT NULL;
 
 -- From when to when which plan version prices a subscription, with which quantities.
 CREATE TABLE subscription_phase (
@@ -229,6 +231,8 @@ CREATE TABLE wallet (
 ) WITH (fillfactor = 70);
 CREATE INDEX wallet_debt ON wallet (customer, asset) WHERE debt > 0;
 
+-- A grant that a plan made names its subscription, the plan's credit, the step it was made for, and
+-- for how many units (seats, or 1) the step has been granted with it; 0: what rolled over into it.
 CREATE TABLE credit_grant (
     customer text COLLATE "C" NOT NULL,
     id text COLLATE "C" NOT NULL,
@@ -244,7 +248,13 @@ CREATE TABLE credit_grant (
     cost_basis_asset text,
     created_at timestamptz NOT NULL,
     voided_at timestamptz,
+    scope_path text COLLATE "C",
+    subscription text COLLATE "C",
+    credit text COLLATE "C",
+    step_start timestamptz,
+    step_units numeric,
     PRIMARY KEY (customer, id),
+    UNIQUE (customer, subscription, credit, step_start, step_units),
     FOREIGN KEY (customer, asset) REFERENCES wallet (customer, asset)
 ) WITH (fillfactor = 70);
 CREATE INDEX credit_grant_wallet ON credit_grant (customer, asset, id);
@@ -355,6 +365,23 @@ CREATE TABLE outcome_step (
     actor text NOT NULL,
     at timestamptz NOT NULL,
     PRIMARY KEY (customer, outcome, step)
+);
+
+-- Units used past the grants of an asset that has a price: taken out of the wallet's debt when the
+-- billing period closed at `boundary`, to be billed by `invoice`. billed: that one is final.
+CREATE TABLE overage (
+    customer text COLLATE "C" NOT NULL,
+    subscription text COLLATE "C" NOT NULL,
+    boundary timestamptz NOT NULL,
+    asset text COLLATE "C" NOT NULL,
+    invoice text COLLATE "C" NOT NULL,
+    plan text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    quantity numeric NOT NULL CHECK (quantity > 0),
+    unit_price numeric NOT NULL,
+    billed boolean NOT NULL,
+    PRIMARY KEY (customer, subscription, boundary, asset),
+    FOREIGN KEY (customer, subscription) REFERENCES subscription (customer, id)
 );
 
 -- Gap-free numbers: a row that is locked last, in a short transaction.

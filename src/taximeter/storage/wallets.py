@@ -32,12 +32,12 @@ INSERT INTO wallet (customer, asset, debt)
 SELECT customer, asset, 0 FROM json_to_recordset(%s) AS k (customer text, asset text)
 ON CONFLICT DO NOTHING
 """
-_GRANT_COLUMNS = """
+GRANT_COLUMNS = """
 g.id, g.customer, g.asset, g.amount, g.remaining, g.kind, g.priority, g.effective_at,
-g.expires_at, g.scope_meters, g.created_at
+g.expires_at, g.scope_meters, g.created_at, g.scope_path, g.subscription, g.credit
 """
 _GRANTS_LEFT = f"""
-SELECT {_GRANT_COLUMNS} FROM credit_grant g
+SELECT {GRANT_COLUMNS} FROM credit_grant g
 JOIN json_to_recordset(%s) AS k (customer text, asset text)
     ON g.customer = k.customer AND g.asset = k.asset
 WHERE g.voided_at IS NULL AND (g.remaining > 0 OR %s)
@@ -58,11 +58,12 @@ SELECT customer, id, asset, grant_id, kind, amount, at, ref
 FROM json_to_recordset(%s) AS r (customer text, id text, asset text, grant_id text, kind text,
     amount numeric, at timestamptz, ref text)
 """
-_STORED_COLUMNS = f"{_GRANT_COLUMNS}, g.cost_basis, g.cost_basis_asset, g.voided_at"
+_STORED_COLUMNS = f"{GRANT_COLUMNS}, g.cost_basis, g.cost_basis_asset, g.voided_at"
 _INSERT_GRANT = """
 INSERT INTO credit_grant (id, customer, asset, amount, remaining, kind, priority, effective_at,
-    expires_at, scope_meters, created_at, cost_basis, cost_basis_asset)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    expires_at, scope_meters, created_at, cost_basis, cost_basis_asset, scope_path, subscription,
+    credit, step_start, step_units)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 _PAGE_GRANTS = f"""
 SELECT {_STORED_COLUMNS} FROM credit_grant g
@@ -72,13 +73,13 @@ ORDER BY g.customer, g.id LIMIT %(limit)s
 """
 _NOT_OVER = "g.remaining > 0 AND (g.expires_at IS NULL OR g.expires_at > %(at)s)"
 _WALLETS = f"""
-SELECT w.asset, w.debt, {_GRANT_COLUMNS}
+SELECT w.asset, w.debt, {GRANT_COLUMNS}
 FROM wallet w
 LEFT JOIN credit_grant g ON g.customer = w.customer AND g.asset = w.asset AND {_NOT_OVER}
 WHERE w.customer = %(customer)s ORDER BY w.asset
 """
 _FOLD = f"""
-SELECT e.asset, e.amount, {_GRANT_COLUMNS}
+SELECT e.asset, e.amount, {GRANT_COLUMNS}
 FROM (
     SELECT asset, grant_id, sum(amount) AS amount FROM wallet_entry
     WHERE customer = %(customer)s AND at <= %(at)s GROUP BY asset, grant_id
@@ -94,7 +95,7 @@ ORDER BY id DESC LIMIT %(limit)s
 """
 _REPAYABLE = f"""
 FROM wallet w JOIN credit_grant g ON g.customer = w.customer AND g.asset = w.asset
-WHERE w.debt > 0 AND g.scope_meters IS NULL AND {_NOT_OVER}
+WHERE w.debt > 0 AND g.scope_meters IS NULL AND g.scope_path IS NULL AND {_NOT_OVER}
 """
 _ENTRY_TYPES = ["text", "text", "text", "text", "text", "numeric", "timestamptz", "text"]
 
@@ -119,7 +120,8 @@ def grant_of(row: Sequence[Any]) -> Grant:
         priority=row[6], effective_at=row[7].astimezone(UTC),
         expires_at=row[8].astimezone(UTC) if row[8] else None,
         scope_meters=tuple(row[9]) if row[9] is not None else None,
-        created_at=row[10].astimezone(UTC),
+        created_at=row[10].astimezone(UTC), scope_path=row[11], subscription=row[12],
+        credit=row[13],
     )  # fmt: skip
 
 
@@ -219,14 +221,28 @@ class Part(NamedTuple):
 
 
 def _stored_of(row: Sequence[Any]) -> StoredGrant:
-    cost_basis = Money(row[11], row[12]) if row[11] is not None else None
-    return StoredGrant(grant_of(row), cost_basis, row[13].astimezone(UTC) if row[13] else None)
+    cost_basis = Money(row[14], row[15]) if row[14] is not None else None
+    return StoredGrant(grant_of(row), cost_basis, row[16].astimezone(UTC) if row[16] else None)
+
+
+class Step(NamedTuple):
+    """The step that a plan's grant is made for, and for how many units the step is granted with
+    it (0: what rolled over into it).
+    """
+
+    start: datetime
+    units: Decimal
 
 
 async def insert_grant(
-    connection: Connection, grant: Grant, cost_basis: Money | None = None
+    connection: Connection,
+    grant: Grant,
+    cost_basis: Money | None = None,
+    step: Step | None = None,
 ) -> None:
-    """Add a grant to its wallet, which is locked."""
+    """Add a grant to its wallet, which is locked. A unique key makes a second grant for the same
+    step and units impossible.
+    """
     g = grant
     await connection.execute(
         _INSERT_GRANT,
@@ -234,7 +250,8 @@ async def insert_grant(
             g.id, g.customer, g.asset, g.amount, g.remaining, g.kind, g.priority, g.effective_at,
             g.expires_at, list(g.scope_meters) if g.scope_meters is not None else None,
             g.created_at, cost_basis.amount if cost_basis else None,
-            cost_basis.asset if cost_basis else None,
+            cost_basis.asset if cost_basis else None, g.scope_path, g.subscription, g.credit,
+            step.start if step else None, step.units if step else None,
         ],
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ refused by name (`not_supported`), never ignored: a field that is silently dropp
 
 from collections.abc import Mapping
 
+from taximeter.domain.catalog.credit_document import read_credits
 from taximeter.domain.catalog.currency import is_currency
 from taximeter.domain.catalog.discount_document import read_invoice_discount
 from taximeter.domain.catalog.fields import Fields, Findings, shown
@@ -20,8 +21,8 @@ GRACE_S_MAX = 31 * 86400
 _GRACE_NONE = ("PT0S", "P0D")
 
 _PLAN_NOT_BUILT = (
-    "credits",
     "assets",
+    "commitment",
     "entitlements",
     "invoice_threshold",
     "trial_days",
@@ -53,6 +54,7 @@ def _read_plan(document: object, version: int, findings: Findings) -> Plan | Non
     grace_s = _read_grace_s(fields)
     family, segment = read_family(fields)
     prices = read_prices(fields, Frame(currency, period))
+    credits = read_credits(fields, prices, currency, period)
     fields.done(not_built=_PLAN_NOT_BUILT)
     if key is None or name is None or currency is None or period is None:
         return None
@@ -68,6 +70,7 @@ def _read_plan(document: object, version: int, findings: Findings) -> Plan | Non
         family=family,
         segment=segment,
         discount=discount,
+        credits=credits,
     )
 
 

@@ -114,8 +114,17 @@ class Fields:
     def key(self, name: str, *, default: str | None = None, cure: str = "a key") -> str | None:
         """A key of the seller's choice; required where there is no default."""
         value = self.take(name) if default is not None else self._need(name, cure)
-        if value is None:
-            return default
+        return default if value is None else self._read_key(name, value)
+
+    def keys(self, name: str, *, count_max: int) -> tuple[str, ...]:
+        """An optional list of different keys; a wrong one is left out of it."""
+        found = (
+            self._read_key(f"{name}[{index}]", value)
+            for index, value in enumerate(self.items(name, count_max=count_max, required=False))
+        )
+        return tuple(dict.fromkeys(key for key in found if key is not None))
+
+    def _read_key(self, name: str, value: object) -> str | None:
         if isinstance(value, str) and _is_key(value):
             return value
         self.fail(
@@ -231,9 +240,11 @@ class Fields:
             return ()
         return value
 
-    def nested_list(self, name: str, *, count_max: int) -> Iterator[tuple[str, "Fields"]]:
-        """The objects in a required list, each with its name for `fail`; others are reported."""
-        for index, value in enumerate(self.items(name, count_max=count_max)):
+    def nested_list(
+        self, name: str, *, count_max: int, required: bool = True
+    ) -> Iterator[tuple[str, "Fields"]]:
+        """The objects in a list, each with its name for `fail`; others are reported."""
+        for index, value in enumerate(self.items(name, count_max=count_max, required=required)):
             if self._findings.full:
                 return
             at = f"{name}[{index}]"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
+from taximeter.domain.catalog.credit import Commitment, CreditUnit, PlanCredit
 from taximeter.domain.catalog.discount import InvoiceDiscount
 from taximeter.domain.catalog.segment import ANYBODY, Segment
 from taximeter.kernel.quantity import ZERO, format_decimal
@@ -357,7 +358,18 @@ class Plan:
     family: str | None = None
     segment: Segment = ANYBODY
     discount: InvoiceDiscount | None = None
+    credits: tuple[PlanCredit, ...] = ()
+    assets: tuple[CreditUnit, ...] = ()
+    commitment: Commitment | None = None
 
     def price(self, key: str) -> Price | None:
         """The price named `key`, if there is one."""
         return next((price for price in self.prices if price.key == key), None)
+
+    def credit(self, key: str) -> PlanCredit | None:
+        """The credit named `key`, if there is one."""
+        return next((credit for credit in self.credits if credit.key == key), None)
+
+    def unit_price(self, asset: str) -> Decimal | None:
+        """What a unit of `asset` past the grants costs, if it has a price."""
+        return next((one.unit_price for one in self.assets if one.asset == asset), None)

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Literal
 
 from taximeter.kernel.quantity import ZERO
+from taximeter.kernel.times import Period
 
 GrantKind = Literal["paid", "promotional"]
 
@@ -24,7 +25,9 @@ class Grant:
     """`amount` of an asset given to a customer, of which `remaining` is left.
 
     Usable from `effective_at` until, exclusive, `expires_at` (None: for ever); only for usage of
-    the meters in `scope_meters` (None: for anything). A low `priority` burns first.
+    the meters in `scope_meters` (None: for anything) whose path is `scope_path` or lies below it
+    (None: any or none). A low `priority` burns first. A grant that a plan made names its
+    `subscription` and the plan's `credit`.
     """
 
     id: str
@@ -38,6 +41,9 @@ class Grant:
     expires_at: datetime | None
     scope_meters: tuple[str, ...] | None
     created_at: datetime
+    scope_path: str | None = None
+    subscription: str | None = None
+    credit: str | None = None
 
     def __post_init__(self) -> None:
         assert ZERO <= self.remaining <= self.amount, "what is left is part of what was granted"
@@ -46,8 +52,19 @@ class Grant:
         """Whether the grant is in force at `at`, whatever it has left."""
         return self.effective_at <= at and (self.expires_at is None or at < self.expires_at)
 
-    def covers(self, meter: str | None) -> bool:
-        """Whether usage of `meter` may be drawn from the grant (None: of no certain meter)."""
+    def in_force_within(self, period: Period) -> bool:
+        """Whether the grant is usable at some instant of the period, or at its start."""
+        begins = self.effective_at < period.end or self.effective_at == period.start
+        return begins and (self.expires_at is None or period.start < self.expires_at)
+
+    def covers(self, meter: str | None, path: str | None = None) -> bool:
+        """Whether usage of `meter` at `path` may be drawn from the grant (None: of no certain
+        meter, of no path).
+        """
+        scope = self.scope_path
+        if scope is not None:
+            if path is None or not (path == scope or path.startswith(f"{scope}/")):
+                return False
         return self.scope_meters is None or meter in self.scope_meters
 
 

@@ -14,6 +14,7 @@ from taximeter.domain.credit.burn import Parts, burn_order
 from taximeter.domain.credit.wallet import Grant, GrantKind
 from taximeter.domain.invoicing.lines import Line, sum_of
 from taximeter.kernel.quantity import ZERO, floor_at
+from taximeter.kernel.times import Period
 
 _KINDS: tuple[GrantKind, ...] = ("promotional", "paid")
 
@@ -89,11 +90,14 @@ def apply_credits(
     at: datetime,
     *,
     currency: str,
+    period: Period | None = None,
 ) -> AppliedCredits:
     """What the customer's grants in the invoice's currency give at finalization: promotional
     grants first, then paid ones, each kind in burn order, never beyond what is due.
 
-    A grant for certain meters covers only usage lines of these. What grants cannot give in whole
+    A grant that a plan made gives to the invoices of periods in which it is in force: to that of
+    `period`, though it has expired by then. A grant for certain meters covers only usage lines of
+    these, one for a path none: lines have no path. What grants cannot give in whole
     minor units stays in them: of 0.005 nothing is taken from a dollar invoice.
     """
     if totals.amount_due < ZERO:
@@ -103,7 +107,9 @@ def apply_credits(
     for line in lines:
         if line.meter is not None:
             of_meters[line.meter] = of_meters.get(line.meter, ZERO) + line.amount
-    usable = burn_order(g for g in grants if g.asset == currency and g.usable_at(at))
+    usable = burn_order(
+        grant for grant in grants if grant.asset == currency and _may_give(grant, at, period)
+    )
     parts: dict[GrantKind, Parts] = {}
     for kind in _KINDS:
         of_kind = [grant for grant in usable if grant.kind == kind]
@@ -111,6 +117,14 @@ def apply_credits(
         parts[kind] = _cover(of_kind, whole, of_meters)
         due -= whole
     return AppliedCredits(parts["promotional"], parts["paid"], ZERO)
+
+
+def _may_give(grant: Grant, at: datetime, period: Period | None) -> bool:
+    if grant.scope_path is not None:
+        return False
+    if grant.subscription is None or period is None:
+        return grant.usable_at(at)
+    return grant.in_force_within(period)
 
 
 def _cover(grants: Sequence[Grant], due: Decimal, of_meters: dict[str, Decimal]) -> Parts:

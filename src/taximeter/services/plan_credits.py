@@ -1,0 +1,159 @@
+"""Granting the credits of plans: each step once, and rolling over what is left of the one before.
+
+Owns the comparison of what a subscription has earned in a step with what was granted for it. Runs
+under the lock of the subscription's row, in the transaction of its start or change or in a job at
+the step's start; a unique key stands behind the comparison.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from taximeter.domain.catalog.credit import PlanCredit
+from taximeter.domain.credit.burn import burn_order
+from taximeter.domain.credit.wallet import Grant
+from taximeter.domain.subscription.allotment import (
+    Allotment,
+    allotments_at,
+    next_allotment,
+)
+from taximeter.domain.subscription.subscription import Subscription
+from taximeter.kernel.quantity import DIGITS_FRACTION_MAX, ZERO, round_half_up
+from taximeter.services.command import Transaction
+from taximeter.services.grants import grant_entry, issue_grant
+from taximeter.storage import plan_credits as storage
+from taximeter.storage import wallets as wallet_storage
+from taximeter.storage.plan_credits import Granted
+from taximeter.storage.wallets import Step
+
+INSTANTS_MAX = 1_000
+
+_INSTANT = timedelta(microseconds=1)
+
+
+async def schedule_credits(
+    transaction: Transaction,
+    subscription: Subscription,
+    since: datetime,
+    until: datetime | None = None,
+) -> None:
+    """Grant what the subscription, which is new or has changed at `since`, has earned since then
+    and before `until` (None: by now), and note when it earns next. What goes beyond the bound of
+    one transaction is left to the jobs.
+    """
+    stored = await storage.next_grant(transaction.connection, subscription)
+    since = since if stored is None else min(since, stored)
+    following = next_allotment(subscription, since - _INSTANT)
+    await storage.set_next_grant(transaction.connection, subscription, following)
+    await grant_due(transaction, subscription, until=until)
+
+
+async def grant_due(
+    transaction: Transaction, subscription: Subscription, *, until: datetime | None
+) -> None:
+    """Grant what the subscription has earned by now and before `until`, in the order of time, at
+    most a thousand instants at once.
+    """
+    following = await storage.next_grant(transaction.connection, subscription)
+    for _ in range(INSTANTS_MAX):
+        if following is None or following > transaction.at:
+            break
+        if until is not None and following >= until:
+            break
+        await _grant_at(transaction, subscription, following)
+        following = next_allotment(subscription, following)
+        await storage.set_next_grant(transaction.connection, subscription, following)
+
+
+async def _grant_at(
+    transaction: Transaction, subscription: Subscription, instant: datetime
+) -> None:
+    """Grant what the subscription has earned by `instant` in the steps that run then."""
+    allotments = allotments_at(subscription, instant)
+    if not allotments:
+        return
+    since = min(min(one.step.start, one.billing.start) for one in allotments)
+    granted = await storage.granted(transaction.connection, subscription, since)
+    for allotment in allotments:
+        if allotment.step.start == instant:
+            await _roll_over(transaction, subscription, allotment)
+        await _grant(transaction, subscription, allotment, granted, instant)
+
+
+async def _grant(
+    transaction: Transaction,
+    subscription: Subscription,
+    allotment: Allotment,
+    granted: Sequence[Granted],
+    instant: datetime,
+) -> None:
+    """Grant the units of a step that it was not granted for yet. A step that is over by now is
+    left out, unless something of it may roll over.
+    """
+    credit, step = allotment.credit, allotment.step
+    mine = [one for one in granted if one.credit == credit.key]
+    before = max((one.units for one in mine if one.step_start == step.start), default=ZERO)
+    amount = _capped(credit, allotment, mine, credit.amount * (allotment.units - before))
+    since = instant if before else allotment.since
+    expires_at = credit.expiry(since, step, subscription.anchor.timezone)
+    over = expires_at is not None and expires_at <= transaction.at and credit.rollover_max is None
+    if amount <= ZERO or over:
+        return
+    grant = _new(transaction, subscription, credit, amount, since, expires_at)
+    await issue_grant(transaction, grant, step=Step(step.start, allotment.units))
+
+
+def _capped(
+    credit: PlanCredit, allotment: Allotment, granted: Sequence[Granted], amount: Decimal
+) -> Decimal:
+    """The amount, cut to what the billing period in which the step starts may still be given."""
+    if credit.max_per_period is not None:
+        given = sum((one.amount for one in granted if one.step_start in allotment.billing), ZERO)
+        amount = min(amount, credit.max_per_period - given)
+    return round_half_up(amount, DIGITS_FRACTION_MAX)
+
+
+async def _roll_over(
+    transaction: Transaction, subscription: Subscription, allotment: Allotment
+) -> None:
+    """Turn what is left of the grants of this credit that end as the step begins into a new one
+    of the step, up to the credit's maximum; the rest expires.
+    """
+    connection, credit, step = transaction.connection, allotment.credit, allotment.step
+    if credit.rollover_max is None:
+        return
+    await wallet_storage.lock_wallets(connection, [(subscription.customer, credit.asset)])
+    if await storage.has_rolled(connection, subscription, credit.key, step.start):
+        return
+    ending = await storage.ending_grants(connection, subscription, credit.key, step.start)
+    open_amount, remaining, entries = credit.rollover_max, [], []
+    for old in burn_order(one for one in ending if one.asset == credit.asset):
+        part = min(old.remaining, open_amount)
+        if part > ZERO:
+            open_amount -= part
+            remaining.append((old.customer, old.id, old.remaining - part))
+            entries.append(grant_entry(transaction, old, "rollover", -part))
+    rolled = credit.rollover_max - open_amount
+    if rolled == ZERO:
+        return
+    await wallet_storage.set_remaining(connection, remaining)
+    await wallet_storage.insert_entries(connection, entries)
+    grant = _new(transaction, subscription, credit, rolled, step.start, step.end)
+    await issue_grant(transaction, grant, step=Step(step.start, ZERO), kind="rollover")
+
+
+def _new(
+    transaction: Transaction,
+    subscription: Subscription,
+    credit: PlanCredit,
+    amount: Decimal,
+    effective_at: datetime,
+    expires_at: datetime | None,
+) -> Grant:
+    return Grant(
+        id=transaction.new_id("grant"), customer=subscription.customer, asset=credit.asset,
+        amount=amount, remaining=amount, kind=credit.kind, priority=credit.priority,
+        effective_at=effective_at, expires_at=expires_at, scope_meters=credit.scope_meters,
+        created_at=transaction.at, scope_path=credit.scope_path, subscription=subscription.id,
+        credit=credit.key,
+    )  # fmt: skip
