@@ -113,6 +113,7 @@ FIELD_CODES = {
     "unmatched_dimension": "No rate matches the event's dimensions. (Quarantines.)",
     "unmatched_usage": "Usage that was counted would have no rate under these terms.",
     "unsupported_aggregation": "The values of the meter do not add up, and the price needs it.",
+    "unsupported_settle": "What this meter measures cannot be drawn from a wallet.",
     "unsupported_version": "The specversion is not 1.0.",
     "unused_dimension": "No rate differs by this dimension. (Warning.)",
     "vague_unit": "A meter's unit tells a customer nothing. (Warning.)",

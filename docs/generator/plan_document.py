@@ -88,6 +88,8 @@ MEANINGS = {
     "scope": "What it may be used for: `meters`, and the `path` of events",
     "settle": "Where it is paid: `invoice`, or `wallet` at once from credits",
     "size": "Units in a package",
+    "over": "`period`: the average level instead of level-hours (`weighted_sum`)",
+    "signed": "Whether a value is the change of the level, not the level (`weighted_sum`)",
     "tiers": "In ascending order; the last may be without end",
     "timing": "Billed before (`advance`) or after (`arrears`) the period",
     "type": "What kind of price it is",

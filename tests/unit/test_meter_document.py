@@ -60,6 +60,16 @@ def test_every_aggregation_but_count_has_a_value(aggregation: str) -> None:
     assert (error.path, error.code) == ("value", "required")
 
 
+def test_levels() -> None:
+    body = SUM | {"aggregation": "weighted_sum"}
+    meter = parse_meter("m", body, version=1)
+    assert (meter.is_level, meter.signed, meter.over, meter.allow_negative) == (
+        True, False, None, False,
+    )  # fmt: skip
+    meter = parse_meter("m", body | {"signed": True, "over": "period"}, version=1)
+    assert (meter.signed, meter.over, meter.allow_negative) == (True, "period", True)
+
+
 @pytest.mark.parametrize("value", ["50*n", "5", "a-b", "max(a, b)", " a ", "(a)", "max + 1"])
 def test_a_value_of_several_properties_or_numbers_is_an_expression(value: str) -> None:
     meter = parse_meter("m", SUM | {"value": value}, version=1)
@@ -87,7 +97,6 @@ def test_a_filter_may_exclude() -> None:
         ({"event_type": ""}, "event_type", "invalid_text", "This is empty."),
         ({"aggregation": None}, "aggregation", "required", "Say one of count, sum"),
         ({"aggregation": "avg"}, "aggregation", "invalid_choice", "Say one of count, sum"),
-        ({"aggregation": "weighted_sum"}, "aggregation", "not_supported", "not built yet"),
         ({"aggregation": "percentile"}, "aggregation", "not_supported", "not built yet"),
         ({"aggregation": "count"}, "value", "value_on_count", "Leave it out"),
         ({"value": "a +"}, "value", "invalid_expression", "Character 4: It ends too early."),
@@ -119,8 +128,10 @@ def test_a_filter_may_exclude() -> None:
         ({"key": "other"}, "key", "invalid_key", "The address says"),
         ({"percentile": "0.95"}, "percentile", "not_supported", "not built yet"),
         ({"bucket": "hour"}, "bucket", "not_supported", "not built yet"),
-        ({"signed": True}, "signed", "not_supported", "not built yet"),
-        ({"over": "period"}, "over", "not_supported", "not built yet"),
+        ({"signed": True}, "signed", "unknown_field", "Only weighted_sum measures a level."),
+        ({"over": "period"}, "over", "unknown_field", "Only weighted_sum measures a level."),
+        ({"aggregation": "weighted_sum", "over": "day"}, "over", "invalid_choice", "Say one of"),
+        ({"aggregation": "weighted_sum", "signed": 1}, "signed", "invalid_type", "true or false"),
         ({"dimension": ["model"]}, "dimension", "unknown_field", "Did you mean dimensions?"),
     ],
 )

@@ -46,6 +46,14 @@ METER_SCHEMA: dict[str, Any] = {
         "unit": _TEXT,
         "name": _TEXT,
         "description": _TEXT,
+        "signed": {
+            "type": "boolean", "default": False,
+            "description": "The value is the change of the level (`weighted_sum`)",
+        },
+        "over": {
+            "enum": ["period"],
+            "description": "The average level instead of level-hours (`weighted_sum`)",
+        },
         "allow_negative": {"type": "boolean", "default": False},
     },
     "examples": [

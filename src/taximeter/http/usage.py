@@ -12,7 +12,7 @@ from taximeter.http.server import Reader, ok, page_json
 from taximeter.kernel.quantity import format_decimal
 from taximeter.kernel.times import zone
 from taximeter.services import usage
-from taximeter.services.usage import UsageQuery, UsageRow
+from taximeter.services.usage_query import UsageQuery, UsageRow
 
 router = APIRouter(prefix="/v1", tags=["Meters"])
 

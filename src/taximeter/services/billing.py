@@ -58,6 +58,7 @@ from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Period, period_at, to_utc
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection
+from taximeter.services.level_usage import changed_segments
 from taximeter.services.plan_credits import grant_due
 from taximeter.services.segment_usage import UsageKey, read_usage, usage_key
 from taximeter.services.wallets import apply_to_wallet
@@ -94,16 +95,17 @@ async def state(
     subscription: Subscription,
     boundary: datetime,
     late: Sequence[LateTotal],
+    at: datetime,
     moved: Mapping[UsageKey, Usage] = _NOTHING,
 ) -> Statement:
-    """Compute the statement of a boundary from the totals as they are. `late` are segments whose
-    totals have changed since they were billed; `moved` has the usage of segments where it is not
-    what is stored: a preview's.
+    """Compute the statement of a boundary from the usage as it is at the instant `at`. `late` are
+    segments whose usage may have changed since they were billed; `moved` has the usage of segments
+    where it is not what is stored: a preview's.
     """
     closed = closed_period(subscription, boundary)
     segments = [*usage_segments(subscription, closed)]
     earlier = _late_segments(subscription, late, closed)
-    usage = await _usage(connection, subscription, [*segments, *earlier], moved)
+    usage = await _usage(connection, subscription, [*segments, *earlier], at, moved)
     used = _usage_lines(subscription, segments, usage, "invoice")
     settled = _usage_lines(subscription, segments, usage, "wallet")
     fees = () if has_ended(subscription, boundary) else charges_at(subscription, boundary)
@@ -165,9 +167,10 @@ async def _usage(
     connection: Connection,
     subscription: Subscription,
     segments: Sequence[Segment],
+    at: datetime,
     moved: Mapping[UsageKey, Usage],
 ) -> dict[UsageKey, Usage]:
-    found = await read_usage(connection, [(subscription, segment) for segment in segments])
+    found = await read_usage(connection, [(subscription, segment) for segment in segments], at)
     keys = [usage_key(subscription, segment) for segment in segments]
     changed = {key: moved[key] for key in keys if key in moved}
     return dict(sorted({**found, **changed}.items())) if changed else found
@@ -248,7 +251,7 @@ async def _late_minimums(
             continue
         closed = closed_period(subscription, boundary)
         segments = usage_segments(subscription, closed)
-        usage = await _usage(connection, subscription, segments, moved)
+        usage = await _usage(connection, subscription, segments, closed.end, moved)
         used = _usage_lines(subscription, segments, usage, "invoice")
         settled = _usage_lines(subscription, segments, usage, "wallet")
         billed = [
@@ -404,8 +407,8 @@ async def _finalize_one(
     transaction: Transaction, subscription: Subscription, row: InvoiceRow, *, by_itself: bool
 ) -> Invoice | None:
     connection, at = transaction.connection, transaction.at
-    late = await total_storage.mark_billed(connection, row.customer, row.subscription, row.boundary)
-    statement = await state(connection, subscription, row.boundary, late)
+    late = await _take_late(connection, subscription, row.boundary)
+    statement = await state(connection, subscription, row.boundary, late, at)
     draft = draft_of(subscription, statement, row)
     if by_itself and bills_nothing(draft):
         await storage.discard(connection, row)
@@ -443,15 +446,30 @@ async def closed_until(
 async def late_now(
     connection: Connection, subscription: Subscription, boundary: datetime
 ) -> list[LateTotal]:
-    """The segments whose totals have changed since they were billed, as a draft of `boundary`
-    would count them: none where an earlier draft waits, which will count them all.
+    """The segments whose usage may have changed since they were billed, as a draft of `boundary`
+    would count it: none where an earlier draft waits, which will count them all.
     """
     if any(row.boundary < boundary for row in await storage.drafts_of(connection, subscription)):
         return []
-    closed = closed_period(subscription, boundary)
-    return await total_storage.late_totals(
-        connection, subscription.customer, subscription.id, closed.start
+    since = closed_period(subscription, boundary).start
+    late = await total_storage.late_totals(
+        connection, subscription.customer, subscription.id, since
     )
+    return late + await changed_segments(connection, subscription, since)
+
+
+async def _take_late(
+    connection: Connection, subscription: Subscription, boundary: datetime
+) -> list[LateTotal]:
+    """As `late_now`, and note that the invoice of `boundary`, which is being finalized, counts all
+    of it. Comes before usage is read: what is noted is locked and will be read.
+    """
+    since = closed_period(subscription, boundary).start
+    changed = await changed_segments(connection, subscription, since, forget=True)
+    late = await total_storage.mark_billed(
+        connection, subscription.customer, subscription.id, boundary
+    )
+    return late + changed
 
 
 def with_credits(invoice: Invoice, credits: AppliedCredits) -> Invoice:

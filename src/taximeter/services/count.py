@@ -12,6 +12,7 @@ from typing import NamedTuple
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.fold import Tally, member_digest
+from taximeter.domain.metering.level import event_digest
 from taximeter.domain.metering.outcome import NOTHING
 from taximeter.domain.subscription.routing import MeterRoute, Reading, Target
 from taximeter.services.context import Connection, Context
@@ -19,7 +20,9 @@ from taximeter.services.dimensions import dimension_text
 from taximeter.services.opening import BilledOf, billed_as_opened, open_outcomes
 from taximeter.services.settle import Purses, SegmentKey, send_purses, settle_changes
 from taximeter.storage import ingestion as storage
+from taximeter.storage import levels as level_storage
 from taximeter.storage.ingestion import BucketRow, ChangedTotal, Cursor, MemberRow, TotalRow
+from taximeter.storage.levels import ChangeRow, LevelRow
 
 # An event that counts, and what each meter reads in it.
 Counted = tuple[Event, Sequence[Reading]]
@@ -74,6 +77,9 @@ async def send_usage(connection: Connection, counted: Sequence[Counted]) -> Coun
     pipeline that is one round trip, where there are no distinct values to look up first.
     """
     parts = fold_events(counted)
+    levels = [part for part in parts if part.route.level is not None]
+    if levels:
+        await level_storage.send_levels(connection, level_rows(levels), change_rows(levels))
     totals = totals_of(parts)
     if any(part.route.pending for part in parts):
         opened = await open_outcomes(connection, counted)
@@ -144,7 +150,7 @@ def totals_of(parts: Sequence[Part]) -> list[Total]:
     """The batch's part of every total it touches, each once."""
     totals: dict[TotalKey, Total] = {}
     for customer, route, values, _, tally in parts:
-        for target in route.targets:
+        for target in route.targets if route.level is None else ():
             total = Total(customer, target, route.meter, route.names, values, tally)
             merge_total(totals, total)
     return list(totals.values())
@@ -229,12 +235,13 @@ def _total_row(total: Total, fresh: set[MemberRow]) -> TotalRow:
 
 def bucket_rows(parts: Sequence[Part]) -> list[BucketRow]:
     """The batch's part of the hourly buckets. Distinct values do not add up over hours, so a
-    `unique` meter has none; what is measured for a price alone is not the meter's.
+    `unique` meter has none, nor has a level, which is nothing that happened in an hour; what is
+    measured for a price alone is not the meter's.
     """
     buckets: dict[tuple[str, str, datetime, tuple[str, ...]], tuple[Meter, Tally]] = {}
     for customer, route, values, hour, tally in parts:
         meter = route.meter
-        if meter.aggregation == "unique" or route.measure is not None:
+        if meter.aggregation == "unique" or meter.is_level or route.measure is not None:
             continue
         key = (customer, meter.key, hour, values)
         bucket = buckets.get(key)
@@ -254,3 +261,32 @@ def bucket_rows(parts: Sequence[Part]) -> list[BucketRow]:
     ]  # fmt: skip
     rows.sort(key=lambda row: (row.customer, row.meter, row.bucket_start, row.dimensions))
     return rows
+
+
+def level_rows(parts: Sequence[Part]) -> list[LevelRow]:
+    """What the batch's events of levels set, each a row."""
+    rows = [
+        LevelRow(
+            part.customer, part.route.meter.key, part.route.level.subscription,
+            dimension_text(part.route.meter.dimensions, part.values), event.time,
+            event.received_at, event_digest(event.source, event.id), event.source, event.id, value,
+        )
+        for part in parts
+        if part.route.level is not None
+        for event, value in part.tally.levels
+    ]  # fmt: skip
+    rows.sort(key=lambda row: (row.customer, row.meter, row.subscription, row.dimensions, row.time))
+    return rows
+
+
+def change_rows(parts: Sequence[Part]) -> list[ChangeRow]:
+    """Whose bills the batch's levels may touch, each from the earliest of them on."""
+    since: dict[tuple[str, str, str], datetime] = {}
+    for part in parts:
+        if part.route.level is None:
+            continue
+        first = min(event.time for event, _ in part.tally.levels)
+        for subscription in part.route.level.touches:
+            key = (part.customer, subscription, part.route.meter.key)
+            since[key] = min(first, since.get(key, first))
+    return [ChangeRow(*key, at) for key, at in sorted(since.items())]

@@ -90,8 +90,10 @@ async def _draft(
     context: Context, connection: Connection, subscription: Subscription, row: InvoiceRow
 ) -> Invoice:
     late = await late_now(connection, subscription, row.boundary)
-    draft = draft_of(subscription, await state(connection, subscription, row.boundary, late), row)
-    return with_credits(draft, await credits_for(connection, draft, context.clock.now()))
+    now = context.clock.now()
+    statement = await state(connection, subscription, row.boundary, late, now)
+    draft = draft_of(subscription, statement, row)
+    return with_credits(draft, await credits_for(connection, draft, now))
 
 
 async def _shown(context: Context, connection: Connection, row: InvoiceRow) -> Invoice:

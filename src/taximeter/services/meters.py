@@ -24,9 +24,9 @@ async def put_meter(
     document of the same meaning changes nothing. A new meter releases, in the same transaction,
     events that waited for one of their type.
 
-    Raises `Invalid` for a document in error, and where the event type would change (`immutable`):
-    such a meter would count something else under the same name; so it is where a plan bills
-    outcomes by it and it would no longer add up.
+    Raises `Invalid` for a document in error, and where the event type would change, or what a
+    level is (`immutable`): such a meter would count something else under the same name; so it is
+    where a plan bills outcomes by it and it would no longer add up.
     """
     parse_meter(key, document, version=1)
     connection, at = transaction.connection, transaction.at
@@ -40,9 +40,8 @@ async def put_meter(
         return same, False
     version = before.version + 1 if before else 1
     meter = parse_meter(key, document, version=version)
-    if before is not None and meter_of(before).event_type != meter.event_type:
-        detail = f"A meter keeps its event type ({meter_of(before).event_type}). Use another key."
-        raise Invalid([FieldError("event_type", "immutable", detail)])
+    if before is not None:
+        _check_change(meter_of(before), meter)
     if meter.aggregation not in ADDING and await plans.bills_outcomes(connection, key):
         detail = "A plan bills outcomes by this meter, which has to sum or count for that."
         raise Invalid([FieldError("aggregation", "immutable", detail)])
@@ -55,6 +54,27 @@ async def put_meter(
     if before is None:
         await release_type(transaction, meter.event_type)
     return after, before is None
+
+
+def _check_change(before: Meter, after: Meter) -> None:
+    """Refuse what no version may change. A level holds across versions until the next event of its
+    dimensions, so those, and how levels are read, stay as they are.
+    """
+    if before.event_type != after.event_type:
+        detail = f"A meter keeps its event type ({before.event_type}). Use another key."
+        raise Invalid([FieldError("event_type", "immutable", detail)])
+    if not (before.is_level or after.is_level):
+        return
+    kept: tuple[tuple[str, object, object], ...] = (
+        ("aggregation", before.aggregation, after.aggregation),
+        ("dimensions", set(before.dimensions), set(after.dimensions)),
+        ("signed", before.signed, after.signed),
+        ("over", before.over, after.over),
+    )
+    detail = "Levels that were set hold on, so a meter of levels keeps this. Use another key."
+    errors = [FieldError(name, "immutable", detail) for name, old, new in kept if old != new]
+    if errors:
+        raise Invalid(errors)
 
 
 def meter_of(meter: MeterVersion) -> Meter:

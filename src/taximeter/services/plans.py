@@ -193,7 +193,8 @@ def check_meters(plan: Plan, meters: list[Meter]) -> None:
     """Raise `Invalid` for usage prices of meters that do not exist (`unknown_meter`), of dimensions
     that their meter does not keep apart (`unknown_dimension`: no rate of such a price could ever
     match), and of meters that do not add up where the price needs single events, a ladder that
-    others share (`unsupported_aggregation`) or outcomes (`outcome_on_meter`).
+    others share (`unsupported_aggregation`) or outcomes (`outcome_on_meter`), and of levels that
+    would be drawn from a wallet (`unsupported_settle`).
     """
     known = {meter.key: meter for meter in meters}
     errors: list[FieldError] = []
@@ -224,6 +225,12 @@ def _fit_meter(price: UsagePrice, meter: Meter, path: str) -> Iterator[FieldErro
             "not add up. Use a meter that sums or counts, or leave outcome out."
         )
         yield FieldError(f"{path}.outcome", "outcome_on_meter", detail)
+    if price.settle == "wallet" and meter.is_level:
+        detail = (
+            f"The level of {meter.key} costs while nothing happens, so no event could draw it "
+            "from a wallet. Say settle: invoice."
+        )
+        yield FieldError(f"{path}.settle", "unsupported_settle", detail)
     if isinstance(model, Dimensional) and not model.by_event:
         for at, name in enumerate(model.dimensions):
             if name not in meter.dimensions:

@@ -31,6 +31,7 @@ from taximeter.services.billing import (
 )
 from taximeter.services.command import look
 from taximeter.services.context import Connection, Context
+from taximeter.services.level_usage import changed_segments
 from taximeter.services.moved_usage import NOTHING_MOVED, Moved, moved_usage
 from taximeter.services.settle import Holding, holding_after
 from taximeter.services.subscriptions import (
@@ -225,13 +226,15 @@ class _Books:
         return with_credits(draft, await self._credits(draft))
 
     async def _late(self, boundary: datetime) -> list[LateTotal]:
-        one, closed = self._subscription, closed_period(self._subscription, boundary)
-        return await late_totals(self._look.connection, one.customer, one.id, closed.start)
+        one, since = self._subscription, closed_period(self._subscription, boundary).start
+        late = await late_totals(self._look.connection, one.customer, one.id, since)
+        return late + await changed_segments(self._look.connection, one, since)
 
     async def _draft(self, row: InvoiceRow, late: Sequence[LateTotal]) -> Invoice:
         statement = await state(
-            self._look.connection, self._subscription, row.boundary, late, self._moved.usage
-        )
+            self._look.connection, self._subscription, row.boundary, late, self._look.at,
+            self._moved.usage,
+        )  # fmt: skip
         return draft_of(self._subscription, statement, row)
 
     async def _credits(self, draft: Invoice) -> AppliedCredits:

@@ -38,6 +38,7 @@ from taximeter.services.count import (
 )
 from taximeter.services.dimensions import dimensions_of
 from taximeter.services.epochs import Epoch, epochs_of, read_as_counted
+from taximeter.services.level_usage import note_terms_changed
 from taximeter.services.opening import billed_as_opened, open_outcomes
 from taximeter.services.settle import Charge, SegmentKey, charge_wallets
 from taximeter.storage import outcomes as outcome_storage
@@ -70,6 +71,7 @@ async def recount(
     old = await storage.totals_after(connection, customer, since)
     if await storage.has_events(connection, customer, since):
         await _count_again(transaction, before, terms, old, since=since, field=field)
+    await note_terms_changed(connection, terms, since)
     ending = await storage.totals_after(connection, customer, since - _INSTANT)
     await _cut(connection, terms, ending)
 

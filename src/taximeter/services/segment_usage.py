@@ -4,7 +4,7 @@ Owns the one way to it: whatever a price is rated by besides its own running tot
 so that every reader rates the same. Must not rate.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from taximeter.domain.catalog.plan import UsagePrice
@@ -14,6 +14,7 @@ from taximeter.domain.subscription.subscription import Segment, Subscription
 from taximeter.services.context import Connection
 from taximeter.services.dimensions import dimensions_of
 from taximeter.services.free_events import free_fees, has_free_fees
+from taximeter.services.level_usage import read_levels
 from taximeter.storage import totals as storage
 
 # Customer, subscription, price, and the start of its segment.
@@ -26,11 +27,12 @@ def usage_key(subscription: Subscription, segment: Segment) -> UsageKey:
 
 
 async def read_usage(
-    connection: Connection, wanted: Iterable[tuple[Subscription, Segment]]
+    connection: Connection, wanted: Sequence[tuple[Subscription, Segment]], at: datetime
 ) -> dict[UsageKey, Usage]:
-    """The usage of these segments of usage prices, in one statement; those without any are left
-    out. A price that is rated with others has theirs beside its own; one whose first events are
-    free has what that comes to.
+    """The usage of these segments of usage prices at the instant `at`, which says how long the
+    levels of segments under way have held; those without any are left out. A price that is rated
+    with others has theirs beside its own; one whose first events are free has what that comes to.
+    Totals are read in one statement, levels in one for each segment that is priced by them.
     """
     prices = {}
     keys = []
@@ -52,6 +54,9 @@ async def read_usage(
         if key in usage:
             free = await free_fees(connection, subscription, segment)
             usage[key] = [*usage[key], ({FEE: FREE}, free)]
+    for subscription, segment, held in await read_levels(connection, wanted, at):
+        key = usage_key(subscription, segment)
+        usage[key] = [*usage.get(key, ()), *held]
     return {
         key: rows for key, price in prices.items() if (rows := usage_with_group(key, price, usage))
     }

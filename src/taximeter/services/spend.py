@@ -14,6 +14,7 @@ from taximeter.domain.invoicing.spend import (
     SegmentKey,
     Spend,
     open_period,
+    segment_key,
     spend_of,
     usage_segments,
 )
@@ -24,6 +25,7 @@ from taximeter.kernel.errors import NotFound
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Period
 from taximeter.services.context import Connection, Context
+from taximeter.services.level_usage import read_levels
 from taximeter.services.segment_usage import read_usage
 from taximeter.storage import terms as term_storage
 
@@ -32,12 +34,15 @@ GROWING = ("count", "sum")
 
 @dataclass(frozen=True, slots=True)
 class OpenUsage:
-    """The totals of the segments that a subscription's open period will bill."""
+    """The usage of the segments that a subscription's open period will bill; `levels`: of those
+    that bill levels, what it will be at their ends if no level changes.
+    """
 
     subscription: Subscription
     period: Period
     segments: tuple[Segment, ...]
     usage: Mapping[SegmentKey, Usage]
+    levels: Mapping[SegmentKey, Usage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +116,19 @@ async def read_open_usage(
     wanted = [(one, segment) for one, _, segments in periods for segment in segments]
     usage: dict[tuple[str, str], dict[SegmentKey, Usage]] = {}
     for (customer, subscription_id, price, start), used in (
-        await read_usage(connection, wanted)
+        await read_usage(connection, wanted, at)
     ).items():
         usage.setdefault((customer, subscription_id), {})[price, start] = used
+    levels: dict[tuple[str, str], dict[SegmentKey, Usage]] = {}
+    for one, segment, held in await read_levels(connection, wanted, None):
+        levels.setdefault((one.customer, one.id), {})[segment_key(segment)] = held
     return [
-        OpenUsage(one, period, segments, usage.get((one.customer, one.id), {}))
+        OpenUsage(
+            one, period, segments, usage.get((one.customer, one.id), {}),
+            levels.get((one.customer, one.id), {}),
+        )
         for one, period, segments in periods
-    ]
+    ]  # fmt: skip
 
 
 def spends_of(
@@ -126,7 +137,7 @@ def spends_of(
     """The spend at `at` of each of these customers, of whom `found` is the open usage."""
     parts: dict[str, list[SubscriptionSpend]] = {}
     for one in found:
-        spend = spend_of(one.subscription, one.period, at, one.usage, growing)
+        spend = spend_of(one.subscription, one.period, at, one.usage, growing, one.levels)
         part = SubscriptionSpend(one.subscription, spend)
         parts.setdefault(one.subscription.customer, []).append(part)
     return [

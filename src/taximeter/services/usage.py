@@ -8,16 +8,14 @@ meter they were counted. Events are read one by one for windows of a minute, for
 boundary of a window cuts (zones with offsets of half an hour, a `from` within an hour), and for
 distinct values, which do not add up; they are folded by the newest version of the meter. Events
 are fetched as they are folded, and only the groups that a page can still show are kept, so memory
-does not grow with usage.
+does not grow with usage. Levels are read by services/usage_levels.py.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
-from typing import NamedTuple
 
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.metering.event import Event
@@ -31,18 +29,27 @@ from taximeter.domain.metering.fold import (
     metered_value,
 )
 from taximeter.domain.metering.window import (
-    Window,
     floor_hour,
     hours_and_rest,
     window_at,
     windows_in,
 )
 from taximeter.kernel.errors import FieldError, Invalid
-from taximeter.kernel.paging import Page, decode_cursor, invalid_cursor, make_page
+from taximeter.kernel.paging import Page, make_page
 from taximeter.kernel.quantity import ZERO
-from taximeter.kernel.times import Duration, Period, format_instant, parse_instant
+from taximeter.kernel.times import Duration, Period, format_instant
 from taximeter.services.context import Connection, Context
 from taximeter.services.meters import get_meter, meter_of
+from taximeter.services.usage_levels import LevelReader
+from taximeter.services.usage_query import (
+    GROUPS_MAX,
+    Position,
+    Reader,
+    UsageQuery,
+    UsageRow,
+    position_of,
+    too_many_groups,
+)
 from taximeter.storage import meters as meter_storage
 from taximeter.storage import usage as storage
 from taximeter.storage.usage import Group, Wanted
@@ -50,44 +57,10 @@ from taximeter.storage.usage import Group, Wanted
 DAYS_DEFAULT = Duration(months=0, days=-30, seconds=0)
 WINDOWS_PER_READ = 400
 CUSTOMERS_PER_READ = 100
-GROUPS_MAX = 1_000
 GROUPS_HELD_MAX = 10_000
 DISTINCT_MAX = 500_000
 
 Key = tuple[int, Group]
-
-
-@dataclass(frozen=True, slots=True)
-class UsageQuery:
-    """What is asked. `start` and `end` None stand for the last 30 days; `customer` None for all of
-    them. With `fill_zero` every group has a row for every window.
-    """
-
-    meter: str
-    customer: str | None
-    start: datetime | None
-    end: datetime | None
-    window: Window
-    group_by: tuple[str, ...]
-    timezone: str
-    fill_zero: bool
-
-
-class UsageRow(NamedTuple):
-    """What one customer used in one window, for one group of dimension values."""
-
-    customer: str
-    window: Period
-    group: Group
-    value: Decimal
-
-
-class _Position(NamedTuple):
-    """Where a page goes on: after this group, in the window that begins there."""
-
-    customer: str
-    start: datetime
-    group: Group
 
 
 async def get_usage(
@@ -98,16 +71,19 @@ async def get_usage(
     Raises `NotFound` for an unknown meter, `Invalid` for dimensions it does not have, an empty
     span, and distinct values or groups too many to hold.
     """
-    after = _position(cursor, query)
+    after = position_of(cursor, query)
     stored = await get_meter(context, query.meter)
     meter = meter_of(stored)
     _check_dimensions(meter, query.group_by)
-    span = _span(query, context.clock.now())
+    now = context.clock.now()
+    span = _span(query, now)
     async with context.pool.connection() as connection:
         await storage.begin_snapshot(connection)
         since = await meter_storage.first_made_at(connection, meter.key)
         wanted = Wanted(query.customer or "", meter, since, query.group_by)
-        reader = _Reader(connection, query, wanted, span)
+        reader: Reader = _Reader(connection, query, wanted, span)
+        if meter.is_level:
+            reader = LevelReader(connection, query, meter, span, now)
         rows: list[UsageRow] = []
         async for customer in reader.customers(after):
             mine = after if after is not None and after.customer == customer else None
@@ -117,16 +93,6 @@ async def get_usage(
     return make_page(
         rows, limit, lambda row: (row.customer, format_instant(row.window.start), *row.group)
     )
-
-
-def _position(cursor: str | None, query: UsageQuery) -> _Position | None:
-    parts = decode_cursor(cursor, 2 + len(query.group_by))
-    if parts is None:
-        return None
-    start = parse_instant(parts[1])
-    if start is None or (query.customer is not None and parts[0] != query.customer):
-        raise invalid_cursor()
-    return _Position(parts[0], start, parts[2:])
 
 
 def _check_dimensions(meter: Meter, group_by: Sequence[str]) -> None:
@@ -164,7 +130,7 @@ class _Reader:
         self._by_events = query.window == "minute" or not self._has_hours
         self._indexes = [meter.dimensions.index(name) for name in wanted.group_by]
 
-    async def customers(self, after: _Position | None) -> AsyncIterator[str]:
+    async def customers(self, after: Position | None) -> AsyncIterator[str]:
         """The customers to show, from the cursor's on."""
         if self._query.customer is not None:
             yield self._query.customer
@@ -185,7 +151,7 @@ class _Reader:
         """Where to look for usage in `span`: an hour is found at its beginning."""
         return Period(floor_hour(span.start), span.end) if self._has_hours else span
 
-    async def rows_of(self, customer: str, after: _Position | None, limit: int) -> list[UsageRow]:
+    async def rows_of(self, customer: str, after: Position | None, limit: int) -> list[UsageRow]:
         """Up to `limit` rows of one customer, after `after`."""
         wanted = self._wanted._replace(customer=customer)
         groups = await self._groups(wanted) if self._query.fill_zero else []
@@ -244,8 +210,7 @@ class _Reader:
                     if len(groups) > GROUPS_MAX:
                         break
         if len(groups) > GROUPS_MAX:
-            detail = f"There are over {GROUPS_MAX} groups. Leave it out, or group by less."
-            raise Invalid([FieldError("fill", "too_many", detail)])
+            raise too_many_groups()
         return sorted(groups)
 
     async def _values(

@@ -153,6 +153,33 @@ CREATE TABLE usage_member (
     PRIMARY KEY (customer, subscription, price, period_start, meter, version, member)
 );
 
+-- Each level that an event of a `weighted_sum` meter set (of a signed meter: by what it changed).
+-- A level holds until the next of the same dimensions; subscription is '' where the event named
+-- none. event is a digest of source and id, which decide between equal times and receipts.
+CREATE TABLE usage_level (
+    customer text COLLATE "C" NOT NULL,
+    meter text COLLATE "C" NOT NULL,
+    subscription text COLLATE "C" NOT NULL,
+    dimensions text COLLATE "C" NOT NULL,
+    time timestamptz NOT NULL,
+    received_at timestamptz NOT NULL,
+    event bytea NOT NULL,
+    source text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    value numeric NOT NULL,
+    PRIMARY KEY (customer, meter, subscription, dimensions, time, received_at, event)
+);
+
+-- The earliest time of the levels that came since a subscription's last final invoice: what it
+-- billed from then on is looked at again with the next.
+CREATE TABLE level_change (
+    customer text COLLATE "C" NOT NULL,
+    subscription text COLLATE "C" NOT NULL,
+    meter text COLLATE "C" NOT NULL,
+    since timestamptz NOT NULL,
+    PRIMARY KEY (customer, subscription, meter)
+);
+
 CREATE TABLE subscription (
     customer text COLLATE "C" NOT NULL,
     id text COLLATE "C" NOT NULL,

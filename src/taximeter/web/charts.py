@@ -13,7 +13,7 @@ from typing import Any
 from taximeter.domain.catalog.meter import Meter
 from taximeter.kernel.quantity import ZERO, format_decimal
 from taximeter.kernel.times import to_local
-from taximeter.services.usage import UsageRow
+from taximeter.services.usage_query import UsageRow
 from taximeter.web import text
 
 HEIGHT_PX = 150

@@ -28,7 +28,8 @@ from taximeter.services.overview import (
     list_overview,
     read_today,
 )
-from taximeter.services.usage import UsageQuery, get_usage
+from taximeter.services.usage import get_usage
+from taximeter.services.usage_query import UsageQuery
 from taximeter.web.charts import UsageChart, usage_chart
 from taximeter.web.figures import (
     Figures,

@@ -9,9 +9,12 @@ from typing import Literal
 
 from taximeter.domain.catalog.expression import Expression
 
-Aggregation = Literal["count", "sum", "max", "min", "latest", "unique"]
-AGGREGATIONS: tuple[Aggregation, ...] = ("count", "sum", "max", "min", "latest", "unique")
+Aggregation = Literal["count", "sum", "max", "min", "latest", "unique", "weighted_sum"]
+AGGREGATIONS: tuple[Aggregation, ...] = (
+    "count", "sum", "max", "min", "latest", "unique", "weighted_sum",
+)  # fmt: skip
 ADDING: tuple[Aggregation, ...] = ("sum", "count")  # what each event adds does not depend on others
+Over = Literal["period"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,9 @@ class Meter:
     whose property is missing or none of them; all members must hold. `dimensions` are properties by
     which usage is kept apart. `series` is the first of the versions up to this one that aggregate
     alike: what they count is one quantity.
+
+    Of a level (`weighted_sum`), which holds until the next event, `signed` events say by what it
+    changes; its quantity is in level-hours, or, `over` the period, the average level.
     """
 
     key: str
@@ -38,6 +44,8 @@ class Meter:
     allow_negative: bool
     exclude: tuple[tuple[str, tuple[str, ...]], ...] = ()
     expression: Expression | None = None
+    signed: bool = False
+    over: Over | None = None
     series: int = 1
 
     def __post_init__(self) -> None:
@@ -45,3 +53,9 @@ class Meter:
         assert (self.value is None) == (self.aggregation == "count"), (
             "every meter but count has a value"
         )
+        assert self.is_level or not (self.signed or self.over), "these are of levels"
+
+    @property
+    def is_level(self) -> bool:
+        """Whether events say how high something stands rather than what is used."""
+        return self.aggregation == "weighted_sum"

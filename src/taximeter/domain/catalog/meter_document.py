@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from taximeter.domain.catalog.expression import Expression, Malformed, parse_expression
 from taximeter.domain.catalog.fields import Fields, Findings, scalar_text, shown, shown_name
-from taximeter.domain.catalog.meter import AGGREGATIONS, Aggregation, Meter
+from taximeter.domain.catalog.meter import AGGREGATIONS, Aggregation, Meter, Over
 
 FILTERS_MAX = 20
 FILTER_VALUES_MAX = 1000
@@ -18,8 +18,9 @@ METER_DIMENSIONS_MAX = 20
 
 Conditions = tuple[tuple[str, tuple[str, ...]], ...]
 
-_METER_NOT_BUILT = ("percentile", "bucket", "signed", "over")
-_AGGREGATIONS_NOT_BUILT = ("weighted_sum", "percentile")
+_METER_NOT_BUILT = ("percentile", "bucket")
+_AGGREGATIONS_NOT_BUILT = ("percentile",)
+_OVER: tuple[Over, ...] = ("period",)
 
 _is_plain_property = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", re.ASCII).fullmatch
 _is_expression = re.compile(r"[A-Za-z0-9_.,()+*/ -]+", re.ASCII).fullmatch
@@ -54,6 +55,7 @@ def _read_meter(body: object, key: str, version: int, findings: Findings) -> Met
     name = fields.text("name", default=key)
     description = fields.text("description", default="")
     allow_negative = fields.flag("allow_negative", default=False)
+    signed, over = _read_level(fields, aggregation)
     fields.done(not_built=_METER_NOT_BUILT)
     if event_type is None or aggregation is None or (value is None and aggregation != "count"):
         return None
@@ -71,9 +73,24 @@ def _read_meter(body: object, key: str, version: int, findings: Findings) -> Met
         unit=unit,
         name=name or key,
         description=description,
-        allow_negative=allow_negative,
+        allow_negative=allow_negative or signed,
         expression=expression,
+        signed=signed,
+        over=over,
     )
+
+
+def _read_level(fields: Fields, aggregation: Aggregation | None) -> tuple[bool, Over | None]:
+    """How events say the level, and what its quantity is."""
+    signed = fields.flag("signed", default=False)
+    over = fields.choice("over", _OVER, default="period") if fields.has("over") else None
+    fields.ignore(("over",))
+    if aggregation not in ("weighted_sum", None):
+        for name in [*["signed"] * signed, *["over"] * (over is not None)]:
+            detail = "Only weighted_sum measures a level. Leave it out."
+            fields.fail(name, "unknown_field", detail)
+        return False, None
+    return signed, over
 
 
 def _read_value(

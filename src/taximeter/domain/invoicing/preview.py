@@ -31,6 +31,13 @@ from taximeter.domain.rating.usage import Usage
 from taximeter.domain.subscription.routing import NO_METER
 from taximeter.kernel.money import Money, round_to_minor
 from taximeter.kernel.quantity import ONE, ZERO, format_decimal
+from taximeter.kernel.times import PeriodUnit
+
+# The hours of a period that has no dates: a year has 8,760, and a month a twelfth of them.
+HOURS: Mapping[PeriodUnit, Decimal] = {
+    "day": Decimal(24), "week": Decimal(168), "month": Decimal(730), "quarter": Decimal(2190),
+    "year": Decimal(8760),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +152,14 @@ def usage_of(
 ) -> tuple[dict[str, Usage], list[Fault]]:
     """What the plan's usage prices are given by these events, by price key, and which events
     would be quarantined instead. Their order is that of their time: of a `latest` meter the last
-    event in the list counts. They all fall on one day.
+    event in the list counts. They all fall on one day. A level is held for the whole period: also
+    the last one, or all changes of a signed meter together.
     """
     prices = [price for price in plan.prices if isinstance(price, UsagePrice)]
-    folds = {price.key: _PriceFold(price, meters, timezone) for price in prices}
+    folds = {
+        price.key: _PriceFold(price, price.period or plan.period, meters, timezone)
+        for price in prices
+    }
     faults = []
     for index, event in enumerate(events):
         of_type = [meter for meter in meters if meter.event_type == event.type]
@@ -186,10 +197,14 @@ def _read(
 class _PriceFold:
     """What sample events come to for one price."""
 
-    def __init__(self, price: UsagePrice, meters: Sequence[Meter], timezone: str) -> None:
+    def __init__(
+        self, price: UsagePrice, period: PeriodUnit, meters: Sequence[Meter], timezone: str
+    ) -> None:  # fmt: skip
         self.meter = next((meter for meter in meters if meter.key == price.meter), None)
         dimensions = self.meter.dimensions if self.meter else ()
         self._price = price
+        is_held = self.meter is not None and self.meter.is_level and self.meter.over is None
+        self._hours = HOURS[period] if is_held else ONE
         self._measure = event_price(price, dimensions, timezone)
         self._names = dimensions if self._measure is None else self._measure.names
         self._folds: dict[tuple[str, ...], _Fold] = {}
@@ -220,7 +235,7 @@ class _PriceFold:
     def usage(self) -> Usage:
         """The totals, and what is free of fees."""
         found: list[tuple[Mapping[str, str], Decimal]] = [
-            (dict(zip(self._names, values, strict=True)), fold.quantity)
+            (dict(zip(self._names, values, strict=True)), fold.quantity * self._hours)
             for values, fold in self._folds.items()
         ]
         if self._free is not None and self._free.fees:
@@ -251,6 +266,8 @@ class _Fold:
         number = Decimal(value)
         match meter.aggregation:
             case "count" | "sum":
+                self.quantity += number * count
+            case "weighted_sum" if meter.signed:
                 self.quantity += number * count
             case "max" if self._seen:
                 self.quantity = max(self.quantity, number)

@@ -7,13 +7,14 @@ A period's spend is its fees as they fall due and the usage that its invoice wil
 forecast is a run rate: what has been used since a price began to count, times the whole span over
 the time gone by, rated again, so that tiers and included units count as they will; a quantity that
 does not grow with time (a maximum, distinct values) stays. Fees that fall due by the end are added
-in full, and the plan's minimum is met.
+in full, and the plan's minimum is met. A level is taken to stay as it is.
 """
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 
 from taximeter.domain.catalog.plan import Price, Settle, UsagePrice
 from taximeter.domain.invoicing.lines import Line, fee_lines, minimum_line, sum_of, usage_lines
@@ -99,9 +100,11 @@ def spend_of(
     at: datetime,
     usage: Mapping[SegmentKey, Usage],
     growing: Set[str],
+    levels: Mapping[SegmentKey, Usage] = MappingProxyType({}),
 ) -> Spend:
-    """The spend of the open `period` at `at`. `usage` has the totals of its segments; the meters
-    in `growing` are those whose quantity adds up over time.
+    """The spend of the open `period` at `at`. `usage` has that of its segments; the meters in
+    `growing` are those whose quantity adds up over time; `levels` has the usage at their ends of
+    segments whose meters measure a level.
     """
     segments = usage_segments(subscription, period)
     now = Period(period.start, min(at + _INSTANT, period.end))
@@ -110,7 +113,10 @@ def spend_of(
     for segment in segments:
         used = usage.get(segment_key(segment), ())
         so_far += _lines(segment, used)
-        at_end += _lines(segment, _projected(segment, used, at, growing))
+        projected = levels.get(segment_key(segment))
+        if projected is None:
+            projected = _projected(segment, used, at, growing)
+        at_end += _lines(segment, projected)
     currency = subscription.phases[0].plan.currency
     prices = _by_price(subscription, so_far, at_end)
     return Spend(

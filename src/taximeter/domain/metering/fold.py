@@ -166,16 +166,18 @@ def member_digest(dimensions: str, value: str) -> bytes:
 
 class Tally:
     """The folded part of some events of one meter. `latest` orders the last value of a `latest`
-    meter; `members` holds the distinct values of a `unique` one.
+    meter; `members` holds the distinct values of a `unique` one; `levels` what each event of a
+    level said, which has no quantity until it is known how long it held.
     """
 
-    __slots__ = ("events", "latest", "members", "quantity")
+    __slots__ = ("events", "latest", "levels", "members", "quantity")
 
     def __init__(self) -> None:
         self.quantity: Decimal | int = 0
         self.events = 0
         self.latest: str | None = None
         self.members: set[str] | None = None
+        self.levels: list[tuple[Event, Decimal | int]] = []
 
     def add(self, aggregation: Aggregation, value: Value, event: Event) -> None:
         """Fold one event's `metered_value` in."""
@@ -187,6 +189,9 @@ class Tally:
                 self.members = set()
             self.members.add(str(value))
             self.quantity = len(self.members)
+        elif aggregation == "weighted_sum":
+            assert not isinstance(value, str)
+            self.levels.append((event, value))
         else:
             assert not isinstance(value, str)
             self._replace(aggregation, value, event)

@@ -26,6 +26,7 @@ from taximeter.domain.rating.dimensional import match_rate
 from taximeter.domain.rating.event_price import UNMATCHED_DIMENSION, EventPrice, event_price
 from taximeter.domain.rating.linear import is_linear
 from taximeter.domain.subscription.customer import CustomerTerms
+from taximeter.domain.subscription.levels import touched_by
 from taximeter.domain.subscription.subscription import Segment, Subscription, segment_at
 from taximeter.kernel.times import Period
 
@@ -51,6 +52,16 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class LevelRoute:
+    """Whose level an event sets: that of the `subscription` it names, or (empty) of whichever
+    prices the meter. `touches` are the subscriptions whose bills that may change.
+    """
+
+    subscription: str
+    touches: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MeterRoute:
     """One meter that reads the event, and the segments its value adds to: at once to `targets`, to
     `pending` once the event's outcome is confirmed. `adds`: values are summed (or counted), which
@@ -58,6 +69,8 @@ class MeterRoute:
 
     A price that has to know single events has a route of its own, which `measure` reads; these
     are the `measured` ones of the meter's plain route, which reads for charts and other prices.
+    `level` is there where the meter measures one: then nothing is added, and `targets` only have to
+    have a rate.
     """
 
     meter: Meter
@@ -65,6 +78,7 @@ class MeterRoute:
     pending: tuple[Target, ...] = ()
     measured: "tuple[MeterRoute, ...]" = ()
     measure: EventPrice | None = None
+    level: LevelRoute | None = None
     matched: dict[tuple[str, ...], bool] = field(default_factory=dict, compare=False)
     adds: bool = field(init=False, compare=False)
 
@@ -128,11 +142,20 @@ def routing_at(
         for target in targets:
             start = max(start, target.segment.span.start)
             end = min(end, target.segment.span.end)
-        routes.append(_route(meter, targets))
+        level = _level_route(candidates, meter, subscription, at) if meter.is_level else None
+        routes.append(_route(meter, targets, level))
     return Routing(Period(start, end), tuple(routes), None)
 
 
-def _route(meter: Meter, targets: tuple[Target, ...]) -> MeterRoute:
+def _level_route(
+    candidates: Sequence[Subscription], meter: Meter, subscription: str | None, at: datetime
+) -> LevelRoute:
+    named = "" if subscription is None else candidates[0].id
+    touches = touched_by(candidates, meter.key, at)
+    return LevelRoute(named, tuple(one.id for one in touches))
+
+
+def _route(meter: Meter, targets: tuple[Target, ...], level: LevelRoute | None) -> MeterRoute:
     plain, pending, measured = [], [], []
     for target in targets:
         measure = event_price(target.price, meter.dimensions, target.timezone)
@@ -143,7 +166,7 @@ def _route(meter: Meter, targets: tuple[Target, ...]) -> MeterRoute:
             plain.append(target)
         else:
             measured.append(MeterRoute(meter, (target,), measure=measure))
-    return MeterRoute(meter, tuple(plain), tuple(pending), tuple(measured))
+    return MeterRoute(meter, tuple(plain), tuple(pending), tuple(measured), level=level)
 
 
 def _validity(subscriptions: Sequence[Subscription], at: datetime) -> tuple[datetime, datetime]:
