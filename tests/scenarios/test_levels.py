@@ -372,3 +372,15 @@ async def test_a_preview_holds_a_level_for_the_whole_period(story: Story) -> Non
     assert [(line["quantity"], line["amount"]) for line in found["lines"]] == [
         ("3650", "36.50"), ("5", "100.00"),
     ]  # fmt: skip
+
+
+async def test_a_change_is_previewed_as_it_will_be(story: Story) -> None:
+    subscription = await begin(story)
+    await story.use(event("disk", "a", "2026-01-01T00:00:00Z", q=1))
+    await story.plan("p", usage_price("disk", "disk", unit="10"))
+    await story.advance("2026-01-20T00:00:00Z")
+    body = {"version": 2, "at": "2026-01-11T00:00:00Z"}
+    path = f"/v1/subscriptions/{subscription}/preview_change"
+    found = await story.ask("POST", path, json=body)
+    await story.change(subscription, **body)
+    assert found["next_invoice"]["lines"] == (await story.upcoming())["lines"]
