@@ -108,7 +108,7 @@ def documents(draw: st.DrawFn) -> Document:
     simple = units.map(lambda fields: {"model": "per_unit", **fields}) | costs | carried
     takes_multipliers = draw(st.booleans())
     if takes_multipliers:
-        price = draw(simple | dimensional(units | costs | carried))
+        price: Document = draw(simple | dimensional(units | costs | carried))
         price["multipliers"] = draw(multipliers)
     else:
         rates = units | costs | carried | percentages(free=False)
@@ -204,7 +204,7 @@ def pools(draw: st.DrawFn) -> list[Document]:
     bounds = sorted(draw(st.sets(st.integers(1, 60), max_size=3)))
     ends: list[int | None] = [*bounds, None]
     shared = {"amount": draw(decimals(0, 9)), "size": "7", "free": draw(decimals(0, 20))}
-    found = []
+    found: list[Document] = []
     for index in range(draw(st.integers(2, 4))):
         price: Document = {"key": f"p{index}", "type": "usage", "meter": f"p{index}", "pool": "x"}
         price["model"] = kind
