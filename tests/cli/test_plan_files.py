@@ -1,5 +1,6 @@
 """`taximeter plan check` and `preview`: plans as files, without a server."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,14 +50,15 @@ def write(folder: Path, text: str | bytes) -> Path:
 
 
 def findings(folder: Path, text: str | bytes) -> list[str]:
-    """What `plan check` prints of a file with this text, without the file's name."""
+    """What `plan check` prints of a file with this text: line, path and sentence of each."""
     file = write(folder, text)
     result = run("plan", "check", file)
     assert result.exit_code == 1
     assert result.stdout == ""
-    lines = result.stderr.splitlines()
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("    ")]
     assert all(line.startswith(f"{file}:") for line in lines)
-    return [line.removeprefix(f"{file}:") for line in lines]
+    places = (line.removeprefix(f"{file}:").split(":", 2) for line in lines)
+    return [f"{line}:{what}" for line, _, what in places]
 
 
 def test_good_plans_are_named(tmp_path: Path) -> None:
@@ -226,3 +228,128 @@ def test_an_exported_plan_reads_back_the_same(tmp_path: Path, text: str) -> None
     assert exported.startswith("key: ")
     assert yaml.safe_load(exported) == before.document.body
     assert read_plans(write(tmp_path, exported))[0].plan == before.plan
+
+
+def test_the_line_is_shown_with_a_caret(tmp_path: Path) -> None:
+    text = SCALE.replace('"5000"', '"5,000"').replace(
+        "    model: graduated", "    modle: graduated"
+    )
+    file = write(tmp_path, text)
+    shown = run("plan", "check", file).stderr.splitlines()
+    assert shown[0].startswith(f"{file}:8:5: prices[2].model: Missing. Say one of per_unit, ")
+    assert shown[1:3] == ["      - key: resolutions", "        ^"]
+    assert shown[3].startswith(f"{file}:11:5: prices[2].modle: There is no such field.")
+    assert shown[4:6] == ["        modle: graduated", "        ^~~~~"]
+
+
+def test_a_value_is_pointed_at_where_it_stands(tmp_path: Path) -> None:
+    file = write(tmp_path, SCALE.replace('"5000"', '"5,000"'))
+    shown = run("plan", "check", file).stderr.splitlines()
+    assert shown[0].startswith(f"{file}:12:21: prices[2].tiers[0].up_to: ")
+    assert shown[1:] == [
+        '        tiers: [{up_to: "5,000", unit: "0"}, {unit: "0.30"}]',
+        f"{'':24}^~~~~~~",
+    ]
+
+
+def test_a_long_line_is_cut_round_what_is_meant(tmp_path: Path) -> None:
+    tiers = ", ".join(f'{{up_to: "{n}", unit: "1"}}' for n in (*range(1, 60), "x", 61))
+    file = write(tmp_path, SCALE.replace('{up_to: "5000", unit: "0"}', tiers))
+    _, line, caret = run("plan", "check", file).stderr.splitlines()
+    assert len(line) <= 4 + 160
+    assert line[caret.index("^") :].startswith('"x"')
+
+
+def test_warnings_refuse_nothing(tmp_path: Path) -> None:
+    text = SCALE.replace('unit: "0"}, {unit: "0.30"}', 'unit: "0.20"}, {unit: "0.30"}')
+    file = write(tmp_path, text)
+    result = run("plan", "check", file)
+    assert result.exit_code == 0
+    assert result.stdout == f"{file}: scale: ok, 3 prices in USD\n"
+    shown = result.stderr.splitlines()
+    assert shown[0].startswith(f"{file}:6:5: warning: prices[0].name: Invoices will print the keys")
+    assert shown[3].startswith(f"{file}:12:51: warning: prices[2].tiers[1].unit: Tier 2 is dearer")
+
+
+def test_findings_for_programs(tmp_path: Path) -> None:
+    file = write(tmp_path, SCALE.replace("USD", "usd"))
+    result = run("plan", "check", file, "--format", "json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {
+        "valid": False,
+        "errors": [
+            {
+                "file": str(file), "line": 3, "column": 11, "path": "currency",
+                "code": "unknown_currency",
+                "detail": '"usd" is no ISO 4217 currency. Say USD.',
+            },
+        ],
+        "warnings": [],
+        "plans": [],
+    }  # fmt: skip
+
+
+def test_a_directory_is_checked_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "b.yaml").write_text(VIDEO)
+    (tmp_path / "inner" / "a.yml").write_text(SCALE)
+    (tmp_path / "notes.txt").write_text("no plan")
+    result = run("plan", "check", tmp_path, tmp_path / "b.yaml")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"{tmp_path}/b.yaml: video: ok, 1 price in USD",
+        f"{tmp_path}/inner/a.yml: scale: ok, 3 prices in USD",
+    ]
+    (tmp_path / "c.yaml").write_text(VIDEO)
+    twice = run("plan", "check", tmp_path)
+    assert twice.exit_code == 1
+    detail = f"The plan video stands in {tmp_path}/b.yaml already. Keep one of them."
+    assert twice.stderr.startswith(f"{tmp_path}/c.yaml:1:6: key: {detail}\n")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "holds no plan files" in run("plan", "check", empty).stderr
+
+
+def test_two_plans_of_a_family_differ_by_their_segment(tmp_path: Path) -> None:
+    family = "family: video\nsegment: {region: eu}\n"
+    other = VIDEO.replace("key: video\ncur", "key: video-2\ncur")
+    file = write(tmp_path, f"{family}{VIDEO}---\n{family}{other}")
+    result = run("plan", "check", file)
+    assert result.exit_code == 1
+    assert result.stdout == f"{file}: video: ok, 1 price in USD\n"
+    detail = "Plan video of the family video is for region eu in USD already. Say another segment."
+    assert result.stderr.startswith(f"{file}:18:10: segment: {detail}\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ('{up_to: "5000", unit: "0"}, ', '{up_to: "9", unit: "0"}, {up_to: "9", unit: "1"}, ',
+         "12: prices[2].tiers[1].up_to", "Bounds must ascend. Say more than 9"),
+        ('{up_to: "5000", unit: "0"}', '{unit: "0"}',
+         "12: prices[2].tiers[0].up_to", "Only the last tier is without end."),
+        ('unit: "20.00"', 'unit: "-20.00"', "7: prices[1].unit", "Say a number of 0 or more."),
+        (', unit: "20.00"', "", "7: prices[1].unit", "Missing. Say a number in quotes"),
+        ("    meter: resolutions", "    meter: [m]", "10: prices[2].meter", "is no key"),
+        ("    discount:", "    asset: EUR\n    discount:", "13: prices[2].asset",
+         "An invoice has one currency. Say USD"),
+    ],
+)  # fmt: skip
+def test_bad_prices_are_refused_with_line_field_and_cure(
+    tmp_path: Path, old: str, new: str, line: str, said: str
+) -> None:
+    assert old in SCALE
+    [found] = findings(tmp_path, SCALE.replace(old, new))
+    assert found.startswith(f"{line}: ")
+    assert said in found
+
+
+def test_a_rate_asks_for_a_dimension_of_its_price(tmp_path: Path) -> None:
+    [found] = findings(tmp_path, VIDEO.replace("{speed: fast}", "{colour: red}"))
+    assert found.startswith("12: prices[0].rates[0].match.colour: ")
+    assert "is not among the price's dimensions. List it there." in found
+
+
+def test_the_schema_is_printed() -> None:
+    schema = json.loads(run("plan", "schema").stdout)
+    assert schema["required"] == ["key", "currency", "period", "prices"]

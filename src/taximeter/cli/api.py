@@ -5,7 +5,7 @@ in bulk, with its retries, is upload.py's.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -80,10 +80,24 @@ class Api:
         headers = {"Content-Type": "application/json"}
         return self._json(self._send("PUT", path, parameters, body, headers))
 
-    def post(self, path: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Post `document` to `path`. Raises `Refused`, `Unavailable`."""
-        body = json.dumps(document, allow_nan=False).encode()
-        return self._json(self._send("POST", path, {}, body, {"Content-Type": "application/json"}))
+    def post(self, path: str, document: Mapping[str, Any] | str) -> Mapping[str, Any]:
+        """Post `document` (a text is JSON already) to `path`. Raises `Refused`, `Unavailable`."""
+        text = document if isinstance(document, str) else json.dumps(document, allow_nan=False)
+        headers = {"Content-Type": "application/json"}
+        return self._json(self._send("POST", path, {}, text.encode(), headers))
+
+    def delete(self, path: str) -> Mapping[str, Any]:
+        """Delete what stands at `path`. Raises `Refused`, `Unavailable`."""
+        return self._json(self._send("DELETE", path, {}))
+
+    def pages(self, path: str, **parameters: str) -> Iterator[Mapping[str, Any]]:
+        """The rows of the list at `path`, page after page. Raises `Refused`, `Unavailable`."""
+        cursor: str | None = ""
+        while cursor is not None:
+            more = {"cursor": cursor} if cursor else {}
+            page = self.get(path, limit="100", **parameters, **more)
+            yield from page["data"]
+            cursor = page["next_cursor"]
 
     def post_events(self, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:
         """Post a batch of events; any answer. Raises `httpx2.RequestError`."""

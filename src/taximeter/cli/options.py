@@ -25,3 +25,12 @@ KeyOption = Annotated[
     str | None,
     typer.Option("--key", help="An API key; else TAXIMETER_API_KEY.", metavar="KEY"),
 ]
+PlanPaths = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE", exists=True, readable=True, show_default=False,
+        help="YAML with one or more plans, separated by ---; or a directory of such files.",
+    ),
+]  # fmt: skip
+PlanKey = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's key.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]

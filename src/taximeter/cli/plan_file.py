@@ -7,7 +7,7 @@ refuses. What a plan may say is domain/catalog's.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,10 @@ FILE_BYTES_MAX = 16 * 1024 * 1024
 NODES_MAX = 200_000
 DEPTH_MAX = 50
 
+_SUFFIXES = (".yaml", ".yml")
+_ABOUT_THE_NAME = ("unknown_field", "not_supported")
+# What ends a line for YAML; splitlines() would end one at more.
+_LINE_ENDS = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _TEXT_TAG = yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG
 _TAGS = (
     _TEXT_TAG,
@@ -42,17 +46,31 @@ _is_odd = re.compile(r"[-+]?(0[xob][0-9A-Fa-f_]+|[0-9][0-9_]*)", re.ASCII).fullm
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What is wrong at a line of a file; `path` is "" where it is about the file itself."""
+class Place:
+    """Where something stands: line and column from 1, and how many characters it has there."""
 
     line: int
-    path: str
-    detail: str
+    column: int = 1
+    width: int = 1
 
-    def at(self, file: Path) -> str:
-        """`FILE:LINE: path: what to write instead`."""
-        where = f"{self.path}: " if self.path else ""
-        return f"{file}:{self.line}: {where}{self.detail}"
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong (or to be warned of) at a place of a file; `path` is "" where it is about the
+    file itself. `text` is the line there.
+    """
+
+    place: Place
+    path: str
+    code: str
+    detail: str
+    text: str = ""
+
+    @classmethod
+    def of_file(cls, detail: str, place: Place = Place(1), lines: Sequence[str] = ()) -> "Finding":
+        """What is wrong with the file as a whole, found at `place`."""
+        text = lines[place.line - 1] if place.line <= len(lines) else ""
+        return cls(place, "", "invalid_yaml", detail, text)
 
 
 class PlanFileError(Exception):
@@ -60,7 +78,7 @@ class PlanFileError(Exception):
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         super().__init__(f"{len(findings)} findings")
-        self.findings = sorted(findings, key=lambda finding: finding.line)
+        self.findings = sorted(findings, key=lambda found: (found.place.line, found.place.column))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +104,33 @@ class Unquoted:
 
 @dataclass(frozen=True, slots=True)
 class PlanDocument:
-    """One document of a file. `lines` says where each path of it stands."""
+    """One document of a file. `names` says where the name of each path stands, `values` where its
+    value does; `text` holds the file's lines.
+    """
 
     body: Mapping[str, object]
-    lines: Mapping[str, int]
+    names: Mapping[str, Place]
+    values: Mapping[str, Place]
     unquoted: Mapping[str, Unquoted]
-
-    def line_of(self, path: str) -> int:
-        """The line of `path`, or of what is nearest above it where it is missing."""
-        while path not in self.lines:
-            path = path[: max(path.rfind("."), path.rfind("["), 0)]
-        return self.lines[path]
+    text: Sequence[str]
 
     def finding(self, error: FieldError) -> Finding:
-        """An error of this document, with its line."""
+        """An error or a warning of this document, with its place."""
         unquoted = self.unquoted.get(error.path)
         detail = unquoted.cure if unquoted is not None else error.detail
-        return Finding(self.line_of(error.path), error.path, detail)
+        place = self.place_of(error.path, name=error.code in _ABOUT_THE_NAME)
+        return Finding(place, error.path, error.code, detail, self.text[place.line - 1])
+
+    def place_of(self, path: str, *, name: bool = False) -> Place:
+        """The place of `path` (of its value, or of its `name`), or of what is nearest above it
+        where it is missing.
+        """
+        asked = path
+        while path not in self.names:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        by_name, by_value = self.names[path], self.values[path]
+        missing = path != asked
+        return by_name if name or missing or by_value.line != by_name.line else by_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +139,17 @@ class CheckedPlan:
 
     document: PlanDocument
     plan: Plan
+
+
+def files_of(paths: Iterable[Path]) -> list[Path]:
+    """The files that are named, and those in the directories that are: what ends in .yaml or .yml,
+    by name. A file that is named twice is there once.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        inside = sorted(one for one in path.rglob("*") if one.suffix in _SUFFIXES and one.is_file())
+        found.update(dict.fromkeys(inside if path.is_dir() else [path]))
+    return list(found)
 
 
 def read_plans(file: Path) -> list[CheckedPlan]:
@@ -124,10 +163,11 @@ def read_plans(file: Path) -> list[CheckedPlan]:
         except Invalid as invalid:
             findings += [document.finding(error) for error in invalid.errors]
             continue
-        line = document.line_of("key")
+        line = document.place_of("key").line
         if plan.key in first_lines:
             detail = f"The plan {plan.key} stands on line {first_lines[plan.key]} already."
-            findings.append(Finding(line, "key", f"{detail} Keep one of them."))
+            error = FieldError("key", "duplicate", f"{detail} Keep one of them.")
+            findings.append(document.finding(error))
         first_lines.setdefault(plan.key, line)
         plans.append(CheckedPlan(document, plan))
     if findings:
@@ -138,27 +178,36 @@ def read_plans(file: Path) -> list[CheckedPlan]:
 def read_documents(file: Path) -> list[PlanDocument]:
     """The documents in `file`, one or more. Raises `PlanFileError` where it is no such YAML."""
     documents = []
+    text = _text_of(file)
+    lines = _LINE_ENDS.split(text)
     try:
-        for root in yaml.compose_all(_text_of(file), yaml.BaseLoader):
-            reader = _Reader()
+        for root in yaml.compose_all(text, yaml.BaseLoader):
+            reader = _Reader(lines)
             body = reader.value(root, "", 0)
             if body is None:
                 continue
             if not isinstance(body, dict):
-                raise _error(root, "", "This is no plan. Write fields such as key: and prices:.")
-            documents.append(PlanDocument(body, reader.lines, reader.unquoted))
+                detail = "This is no plan. Write fields such as key: and prices:."
+                raise reader.error(root, "", "invalid_type", detail)
+            documents.append(
+                PlanDocument(body, reader.names, reader.values, reader.unquoted, lines)
+            )
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "unreadable"
         detail = f"This is no valid YAML: {problem}. Look at the blanks and quotes here."
-        raise PlanFileError([Finding(mark.line + 1 if mark else 1, "", detail)]) from None
+        place = Place(mark.line + 1, mark.column + 1) if mark else Place(1)
+        raise PlanFileError([Finding.of_file(detail, place, lines)]) from None
     except yaml.reader.ReaderError as error:
         detail = f"The character U+{error.character:04X} has no place in YAML. Leave it out."
-        raise PlanFileError([Finding(1, "", detail)]) from None
+        before = text[: error.position]
+        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        raise PlanFileError([Finding.of_file(detail, place, lines)]) from None
     except RecursionError:
-        raise PlanFileError([Finding(1, "", "This is nested too deeply.")]) from None
+        detail = "This is nested too deeply."
+        raise PlanFileError([Finding.of_file(detail, Place(1), lines)]) from None
     if not documents:
-        raise PlanFileError([Finding(1, "", "There is no plan in this file.")])
+        raise PlanFileError([Finding.of_file("There is no plan in this file.", Place(1), lines)])
     return documents
 
 
@@ -167,34 +216,48 @@ def _text_of(file: Path) -> str:
         content = stream.read(FILE_BYTES_MAX + 1)
     if len(content) > FILE_BYTES_MAX:
         limit = f"{FILE_BYTES_MAX // 1024**2} MiB"
-        raise PlanFileError([Finding(1, "", f"The file is over {limit}. Split it.")])
+        raise PlanFileError([Finding.of_file(f"The file is over {limit}. Split it.", Place(1))])
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise PlanFileError([Finding(line, "", "This is not UTF-8. Save it as UTF-8.")]) from None
+        detail = "This is not UTF-8. Save it as UTF-8."
+        raise PlanFileError([Finding.of_file(detail, Place(line))]) from None
 
 
-def _error(node: yaml.Node, path: str, detail: str) -> PlanFileError:
-    return PlanFileError([Finding(node.start_mark.line + 1, path, detail)])
+def _place(node: yaml.Node) -> Place:
+    start, end = node.start_mark, node.end_mark
+    width = end.column - start.column if end.line == start.line else 1
+    return Place(start.line + 1, start.column + 1, max(width, 1))
 
 
 class _Reader:
-    """Turns the nodes of one document into values, and notes their lines."""
+    """Turns the nodes of one document into values, and notes their places."""
 
-    def __init__(self) -> None:
-        self.lines: dict[str, int] = {}
+    def __init__(self, text: Sequence[str]) -> None:
+        self.names: dict[str, Place] = {}
+        self.values: dict[str, Place] = {}
         self.unquoted: dict[str, Unquoted] = {}
+        self._text = text
         self._nodes = 0
+
+    def error(self, node: yaml.Node, path: str, code: str, detail: str) -> PlanFileError:
+        """The error that a node is."""
+        place = _place(node)
+        text = self._text[place.line - 1] if place.line <= len(self._text) else ""
+        return PlanFileError([Finding(place, path, code, detail, text)])
 
     def value(self, node: yaml.Node, path: str, depth: int) -> object:
         """The value of `node`, as JSON would carry it. Raises `PlanFileError`."""
-        self.lines.setdefault(path, node.start_mark.line + 1)
+        self.values.setdefault(path, _place(node))
+        self.names.setdefault(path, _place(node))
         self._nodes += 1  # an alias is read again each time: a few lines could unfold without end
         if depth > DEPTH_MAX or self._nodes > NODES_MAX:
-            raise _error(node, path, "This is nested too deeply, or too big. Make it simpler.")
+            detail = "This is nested too deeply, or too big. Make it simpler."
+            raise self.error(node, path, "too_deep", detail)
         if node.tag not in _TAGS:
-            raise _error(node, path, f"Tags such as {node.tag} are not read. Leave it out.")
+            detail = f"Tags such as {node.tag} are not read. Leave it out."
+            raise self.error(node, path, "invalid_yaml", detail)
         if isinstance(node, yaml.MappingNode):
             return {
                 key: self.value(value, self.member_path(path, key, at), depth + 1)
@@ -211,25 +274,26 @@ class _Reader:
         return scalar
 
     def member_path(self, path: str, key: str, key_node: yaml.Node) -> str:
-        """The path of a member, whose line is that of its key."""
+        """The path of a member, whose name stands where its key does."""
         member = f"{path}.{shown_name(key)}" if path else shown_name(key)
-        self.lines.setdefault(member, key_node.start_mark.line + 1)
+        self.names.setdefault(member, _place(key_node))
         return member
 
-    @staticmethod
-    def members(node: yaml.MappingNode, path: str) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+    def members(
+        self, node: yaml.MappingNode, path: str
+    ) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
         """The members of a mapping; a key that stands twice is refused, never dropped."""
         first_lines: dict[str, int] = {}
         for key_node, value in node.value:
-            line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != _TEXT_TAG:
-                raise _error(key_node, path, "A field's name is a text. Write it as name: value.")
+                detail = "A field's name is a text. Write it as name: value."
+                raise self.error(key_node, path, "invalid_yaml", detail)
             key = str(key_node.value)
             if key in first_lines:
                 name = f"{path}.{shown_name(key)}" if path else shown_name(key)
                 detail = f"This stands on line {first_lines[key]} already. Keep one of them."
-                raise PlanFileError([Finding(line, name, detail)])
-            first_lines[key] = line
+                raise self.error(key_node, name, "duplicate_key", detail)
+            first_lines[key] = key_node.start_mark.line + 1
             yield key, key_node, value
 
 

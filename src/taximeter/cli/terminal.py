@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 FAILED = 1
 USAGE = 2
@@ -26,6 +27,25 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """Print a line that is not part of the result."""
     print(printable(text), file=sys.stderr, flush=True)
+
+
+def say_in_colour(text: "Text") -> None:
+    """Print a line of the result, coloured where it is read on a terminal."""
+    from rich.console import Console
+
+    Console(soft_wrap=True, highlight=False).print(text)
+
+
+def warn_in_colour(text: "Text") -> None:
+    """Print a line that is not part of the result, coloured where it is read on a terminal."""
+    from rich.console import Console
+
+    Console(stderr=True, soft_wrap=True, highlight=False).print(text)
+
+
+def asks() -> bool:
+    """Whether somebody sits at the terminal who can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 class CommandFailed(Exception):

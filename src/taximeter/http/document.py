@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
+from taximeter.domain.catalog.plan_schema import with_null
 from taximeter.domain.metering.event import decode_number
 from taximeter.kernel.errors import FieldError, Invalid, Malformed
 
@@ -70,23 +71,5 @@ def read_as(model: type[Model], document: Mapping[str, Any]) -> Model:
 
 def document_body(schema: Mapping[str, Any]) -> dict[str, Any]:
     """What OpenAPI says of a route that takes a `Document` of this schema."""
-    content = {"application/json": {"schema": _with_null(schema)}}
+    content = {"application/json": {"schema": with_null(schema)}}
     return {"requestBody": {"required": True, "content": content}}
-
-
-def _with_null(schema: Any) -> Any:
-    """The schema with null allowed wherever a field may be left out, which is what it means."""
-    if isinstance(schema, list):
-        return [_with_null(item) for item in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    found = {
-        name: value if name == "examples" else _with_null(value) for name, value in schema.items()
-    }
-    if isinstance(found.get("properties"), dict):
-        required = found.get("required", ())
-        found["properties"] = {
-            name: field if name in required else {"anyOf": [field, {"type": "null"}]}
-            for name, field in found["properties"].items()
-        }
-    return found

@@ -14,7 +14,7 @@ from taximeter.http.problem import CONTENT_TYPE, TITLES
 
 # POSTs that change nothing.
 _READS = ("/preview", "/preview_change", "/plans/check", "/diff")
-OPEN = ("/healthz", "/readyz")
+OPEN = ("/healthz", "/readyz", "/v1/schemas/plan.json")
 _ANY: dict[str, Any] = {"application/json": {"schema": {}}}
 _NAME: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 256}
 _IDEMPOTENCY_KEY: dict[str, Any] = {

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from taximeter.domain.catalog.difference import Change
+from taximeter.domain.catalog.plan_schema import PLAN_SCHEMA as PUBLISHED_SCHEMA
 from taximeter.http.document import Document, document_body, read_as
 from taximeter.http.fields import Body, Key
 from taximeter.http.plan_schema import DIFF_SCHEMA, PLAN_SCHEMA
@@ -104,3 +105,11 @@ async def export_plan(
     if written == "json":
         return ok(document)
     return Response(plan_yaml(document), media_type=CONTENT_TYPE)
+
+
+@router.get("/schemas/plan.json")
+async def plan_schema() -> Response:
+    """The JSON Schema of a plan document, by which editors complete and check plan files. Open to
+    all.
+    """
+    return ok(PUBLISHED_SCHEMA)

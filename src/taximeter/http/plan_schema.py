@@ -1,102 +1,25 @@
-"""What OpenAPI says of a plan document and of a preview's body.
-
-For readers and generators; the checks that decide are domain/catalog/document.py's.
-"""
+"""What OpenAPI says of a plan document, and of the bodies that hold one."""
 
 from typing import Any
 
-from taximeter.domain.catalog.credit_document import CREDITS_MAX, PRIORITY_MAX
-from taximeter.domain.catalog.discount_document import MONTHS_MAX, NAMED_MAX
-from taximeter.domain.catalog.model_document import USAGE_MODELS
-from taximeter.domain.catalog.outcome_document import HUMAN_REVIEWS, RETRIES
-from taximeter.domain.catalog.price_document import PRICES_MAX
-from taximeter.http.fields import KEY_PATTERN
-from taximeter.kernel.quantity import DECIMAL_PATTERN
-from taximeter.kernel.times import PERIOD_UNITS
+from taximeter.domain.catalog.discount_document import NAMED_MAX
+from taximeter.domain.catalog.plan_schema import DECIMAL, INVOICE_DISCOUNT, KEY, PLAN, TEXT
 
 Schema = dict[str, Any]
 
-_KEY: Schema = {"type": "string", "pattern": KEY_PATTERN}
-_DECIMAL: Schema = {"type": "string", "pattern": DECIMAL_PATTERN, "examples": ["0.05"]}
-_TEXT: Schema = {"type": "string", "maxLength": 500}
-_PERIOD: Schema = {"enum": list(PERIOD_UNITS)}
-_TIER: Schema = {
-    "type": "object",
-    "properties": {"up_to": _DECIMAL, "unit": _DECIMAL, "per": _DECIMAL, "flat": _DECIMAL},
-}
-_MODEL: Schema = {
-    "unit": _DECIMAL,
-    "per": _DECIMAL,
-    "amount": _DECIMAL,
-    "size": _DECIMAL,
-    "free": _DECIMAL,
-    "tiers": {"type": "array", "items": _TIER},
-}
-_RATE: Schema = {
-    "type": "object",
-    "required": ["match"],
-    "properties": {
-        "match": {"type": "object", "additionalProperties": {"type": "string"}},
-        "model": {"enum": [model for model in USAGE_MODELS if model != "dimensional"]},
-        **_MODEL,
-    },
-}
-_DISCOUNT: Schema = {
-    "type": "object",
-    "properties": {"percent": _DECIMAL, "amount": _DECIMAL},
-}
-INVOICE_DISCOUNT_SCHEMA: Schema = {
-    "type": "object",
-    "properties": {
-        "percent": _DECIMAL,
-        "amount": _DECIMAL,
-        "months": {"type": "integer", "minimum": 1, "maximum": MONTHS_MAX},
-    },
-    "examples": [{"percent": "20", "months": 3}],
-}
-_OUTCOME: Schema = {
-    "type": "object",
-    "properties": {
-        "auto_confirm_after": {"type": "string", "examples": ["PT24H"]},
-        "reversible_for": {"type": "string", "examples": ["P30D"]},
-        "retries": {"enum": list(RETRIES)},
-        "human_review": {"enum": list(HUMAN_REVIEWS)},
-    },
-}
-_PRICE: Schema = {
-    "type": "object",
-    "required": ["key", "type"],
-    "properties": {
-        "key": _KEY,
-        "type": {"enum": ["flat", "seat", "usage"]},
-        "name": _TEXT,
-        "meter": _KEY,
-        "model": {"enum": list(USAGE_MODELS)},
-        **_MODEL,
-        "dimensions": {"type": "array", "items": {"type": "string"}},
-        "rates": {"type": "array", "items": _RATE},
-        "otherwise": {"description": "`quarantine`, `zero`, or a model"},
-        "timing": {"enum": ["advance", "arrears"]},
-        "settle": {"enum": ["invoice", "wallet"]},
-        "asset": _KEY,
-        "period": _PERIOD,
-        "included": _DECIMAL,
-        "discount": _DISCOUNT,
-        "maximum": _DECIMAL,
-        "minimum": _DECIMAL,
-        "outcome": _OUTCOME,
-    },
-}
+INVOICE_DISCOUNT_SCHEMA: Schema = INVOICE_DISCOUNT
+# In a request the key may be left out, since the address says it.
+PLAN_SCHEMA: Schema = {**PLAN, "required": [name for name in PLAN["required"] if name != "key"]}
 _INSTANT: Schema = {"type": "string", "format": "date-time"}
 _COUNT: Schema = {"type": "integer", "minimum": 1}
-_KEYS: Schema = {"type": "array", "minItems": 1, "maxItems": NAMED_MAX, "items": _KEY}
+_KEYS: Schema = {"type": "array", "minItems": 1, "maxItems": NAMED_MAX, "items": KEY}
 COUPON_SCHEMA: Schema = {
     "type": "object",
     "properties": {
-        "key": {**_KEY, "description": "As in the address, or left out"},
-        "name": _TEXT,
-        "percent": _DECIMAL,
-        "amount": {**_DECIMAL, "description": "In place of `percent`, with `currency`"},
+        "key": {**KEY, "description": "As in the address, or left out"},
+        "name": TEXT,
+        "percent": DECIMAL,
+        "amount": {**DECIMAL, "description": "In place of `percent`, with `currency`"},
         "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
         "months": {**_COUNT, "description": "How long it lasts on a subscription"},
         "prices": {**_KEYS, "description": "Only lines of these prices"},
@@ -114,48 +37,6 @@ COUPON_SCHEMA: Schema = {
     },
     "examples": [{"percent": "20", "months": 3, "redeem_by": "2026-12-01T00:00:00Z"}],
 }
-_LOCAL: Schema = {"type": "string", "examples": ["2026-06-01"]}
-_CREDIT: Schema = {
-    "type": "object",
-    "required": ["asset", "amount"],
-    "properties": {
-        "key": {**_KEY, "description": "The asset's name if left out"},
-        "asset": _KEY,
-        "amount": _DECIMAL,
-        "kind": {"enum": ["promotional", "paid"]},
-        "every": {"enum": ["period", *PERIOD_UNITS]},
-        "expires": {"description": "`period_end`, `never`, or a duration such as `P1Y`"},
-        "rollover_max": _DECIMAL,
-        "priority": {"type": "integer", "minimum": 0, "maximum": PRIORITY_MAX},
-        "per": {**_KEY, "description": "`seat`, or the key of a seat price"},
-        "scope": {
-            "type": "object",
-            "properties": {"meters": {"type": "array", "items": _KEY}, "path": _TEXT},
-        },
-        "from": _LOCAL,
-        "until": _LOCAL,
-        "max_per_period": _DECIMAL,
-    },
-}
-PLAN_SCHEMA: Schema = {
-    "type": "object",
-    "required": ["currency", "period", "prices"],
-    "properties": {
-        "key": {**_KEY, "description": "As in the address, or left out"},
-        "name": _TEXT,
-        "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
-        "period": _PERIOD,
-        "prices": {"type": "array", "minItems": 1, "maxItems": PRICES_MAX, "items": _PRICE},
-        "credits": {"type": "array", "maxItems": CREDITS_MAX, "items": _CREDIT},
-        "minimum": _DECIMAL,
-        "discount": INVOICE_DISCOUNT_SCHEMA,
-        "grace": {"type": "string", "examples": ["PT1H"]},
-    },
-    "examples": [
-        {"name": "Scale", "currency": "USD", "period": "month", "prices": [
-            {"key": "platform", "type": "flat", "amount": "499.00"}]},
-    ],
-}  # fmt: skip
 PREVIEW_SCHEMA: Schema = {
     "type": "object",
     "additionalProperties": False,
@@ -163,21 +44,21 @@ PREVIEW_SCHEMA: Schema = {
         "quantities": {
             "type": "object",
             "description": "Seats by price key",
-            "additionalProperties": _DECIMAL,
+            "additionalProperties": DECIMAL,
         },
         "usage": {
             "type": "object",
             "description": "Usage by price key: a quantity, or one for each set of dimensions",
             "additionalProperties": {
                 "oneOf": [
-                    _DECIMAL,
+                    DECIMAL,
                     {
                         "type": "array",
                         "items": {
                             "type": "object",
                             "required": ["quantity"],
                             "additionalProperties": False,
-                            "properties": {"dimensions": {"type": "object"}, "quantity": _DECIMAL},
+                            "properties": {"dimensions": {"type": "object"}, "quantity": DECIMAL},
                         },
                     },
                 ]
@@ -192,7 +73,7 @@ PREVIEW_SCHEMA: Schema = {
                 "required": ["type"],
                 "additionalProperties": False,
                 "properties": {
-                    "type": _TEXT,
+                    "type": TEXT,
                     "data": {"type": "object"},
                     "count": {"type": "string", "pattern": "^[0-9]{1,12}$"},
                 },

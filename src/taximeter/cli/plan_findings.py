@@ -1,0 +1,142 @@
+"""Errors and warnings of plan files, as people and as programs read them.
+
+Owns their layout: the place, the sentence, and beneath it the line of the file with a caret.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import typer
+from rich.text import Text
+
+from taximeter.cli.plan_file import CheckedPlan, Finding, PlanFileError, files_of, read_plans
+from taximeter.cli.terminal import FAILED, printable, refuse, warn, warn_in_colour
+from taximeter.domain.rating.advice import advise
+from taximeter.kernel.errors import FieldError
+
+SHOWN_CHARS_MAX = 160
+_COLOURS = {"error": "bold red", "warning": "bold yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A finding of a file; `plan` is the key of the plan it is about, where that can be read."""
+
+    file: Path
+    kind: Literal["error", "warning"]
+    finding: Finding
+    plan: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """As `--format json` prints it."""
+        found = self.finding
+        return {
+            "file": str(self.file), "line": found.place.line, "column": found.place.column,
+            "path": found.path, "code": found.code, "detail": found.detail,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class InFile:
+    """A plan, and the file that it stands in."""
+
+    file: Path
+    checked: CheckedPlan
+
+    def found(self, error: FieldError, kind: Literal["error", "warning"] = "error") -> Found:
+        """An error or a warning about it."""
+        finding = self.checked.document.finding(error)
+        return Found(self.file, kind, finding, self.checked.plan.key)
+
+    @property
+    def contents(self) -> str:
+        """What it holds, in a few words."""
+        count = len(self.checked.plan.prices)
+        prices = "1 price" if count == 1 else f"{count} prices"
+        return f"{prices} in {self.checked.plan.currency}"
+
+
+def read_files(paths: Sequence[Path]) -> tuple[list[InFile], list[Found]]:
+    """The plans in these files and directories, and what is wrong in and between them."""
+    plans: list[InFile] = []
+    errors: list[Found] = []
+    files = files_of(paths)
+    if not files:
+        refuse(f"{paths[0]} holds no plan files. Their names end in .yaml or .yml.")
+    for file in files:
+        try:
+            plans += [InFile(file, checked) for checked in read_plans(file)]
+        except PlanFileError as error:
+            errors += [Found(file, "error", finding) for finding in error.findings]
+        except OSError as error:
+            detail = f"This cannot be read: {error.strerror}."
+            errors.append(Found(file, "error", Finding.of_file(detail)))
+    return plans, errors + list(_between(plans))
+
+
+def _between(plans: Sequence[InFile]) -> Iterable[Found]:
+    """What is wrong between plans that are right each by itself."""
+    keys: dict[str, Path] = {}
+    segments: dict[tuple[object, ...], str] = {}
+    for one in plans:
+        plan = one.checked.plan
+        if plan.key in keys:
+            detail = f"The plan {plan.key} stands in {keys[plan.key]} already. Keep one of them."
+            yield one.found(FieldError("key", "duplicate", detail))
+            continue
+        keys[plan.key] = one.file
+        if plan.family is None:
+            continue
+        other = segments.setdefault((plan.family, plan.currency, plan.segment.folded), plan.key)
+        if other != plan.key:
+            detail = (
+                f"Plan {other} of the family {plan.family} is for {plan.segment} in "
+                f"{plan.currency} already. Say another segment."
+            )
+            yield one.found(FieldError("segment", "duplicate_segment", detail))
+
+
+def read_right(paths: Sequence[Path]) -> list[InFile]:
+    """The plans in these files and directories. Ends the command, with all findings, where one is
+    wrong.
+    """
+    plans, errors = read_files(paths)
+    if errors:
+        show(errors)
+        raise typer.Exit(FAILED)
+    return plans
+
+
+def warnings_of(plans: Iterable[InFile]) -> list[Found]:
+    """What these plans had better not say."""
+    return [one.found(warning, "warning") for one in plans for warning in advise(one.checked.plan)]
+
+
+def show(found: Iterable[Found]) -> None:
+    """Print findings on standard error, in colour on a terminal."""
+    for one in found:
+        finding = one.finding
+        place = f"{one.file}:{finding.place.line}:{finding.place.column}: "
+        text = Text()
+        text.append(printable(place), style="bold")
+        if one.kind == "warning":
+            text.append("warning: ", style=_COLOURS["warning"])
+        if finding.path:
+            text.append(f"{printable(finding.path)}: ", style=_COLOURS[one.kind])
+        text.append(printable(finding.detail))
+        warn_in_colour(text)
+        if finding.text.strip():
+            _show_line(finding, _COLOURS[one.kind])
+
+
+def _show_line(finding: Finding, colour: str) -> None:
+    """The line of the file, cut round what is meant where it is long, and a caret beneath."""
+    start = finding.place.column - 1
+    cut = max(0, start - SHOWN_CHARS_MAX // 2) if len(finding.text) > SHOWN_CHARS_MAX else 0
+    shown = printable(finding.text[cut : cut + SHOWN_CHARS_MAX]).rstrip()
+    before = "".join("\t" if c == "\t" else " " for c in shown[: start - cut])
+    marks = "^" + "~" * (min(finding.place.width, len(shown) - (start - cut)) - 1)
+    warn(f"    {shown}")
+    warn_in_colour(Text(f"    {before}{marks}", style=colour))
