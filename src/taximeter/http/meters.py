@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from taximeter.domain.catalog.meter import AGGREGATIONS
+from taximeter.domain.catalog.meter import AGGREGATIONS, BUCKETS
 from taximeter.http.document import Document, document_body
 from taximeter.http.fields import LIMIT, Cursor, Key, Limit, instant
 from taximeter.http.server import Admin, Reader, ok, page_json
@@ -46,6 +46,11 @@ METER_SCHEMA: dict[str, Any] = {
         "unit": _TEXT,
         "name": _TEXT,
         "description": _TEXT,
+        "bucket": {
+            "enum": list(BUCKETS),
+            "description": "`max`, `min` and `latest` of each hour (UTC), day or month (in the "
+            "customer's zone) are added up",
+        },
         "signed": {
             "type": "boolean", "default": False,
             "description": "The value is the change of the level (`weighted_sum`)",

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.metering.bucket import names_of
 from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.fold import Tally, member_digest
 from taximeter.domain.metering.level import event_digest
@@ -254,7 +255,7 @@ def bucket_rows(parts: Sequence[Part]) -> list[BucketRow]:
             buckets[key] = (meter, merged)
     rows = [
         BucketRow(
-            customer, meter.key, meter.version, hour, dimension_text(meter.dimensions, values),
+            customer, meter.key, meter.version, hour, dimension_text(names_of(meter), values),
             meter.aggregation, tally.quantity, tally.events, tally.latest,
         )
         for (customer, _, hour, values), (meter, tally) in buckets.items()

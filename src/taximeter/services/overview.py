@@ -135,7 +135,7 @@ class _Figures:
             for segment in usage.segments:
                 wanted.add(_since(usage, segment, midnight))
         used = await storage.used_since(connection, wanted)
-        spends = spends_of(terms, found, at, growing_meters(meters))
+        spends = spends_of(terms, found, at, meters)
         return cls(meters, spends, found, used, midnight)
 
     def today(self, customer: str) -> Today:

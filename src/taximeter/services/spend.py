@@ -94,8 +94,8 @@ async def read_spend(
     connection: Connection, terms: Sequence[CustomerTerms], at: datetime
 ) -> list[CustomerSpend]:
     """The spend at `at` of each of these customers, in their order."""
-    growing = growing_meters(await term_storage.current_meters(connection))
-    return spends_of(terms, await read_open_usage(connection, terms, at), at, growing)
+    meters = await term_storage.current_meters(connection)
+    return spends_of(terms, await read_open_usage(connection, terms, at), at, meters)
 
 
 def growing_meters(meters: Iterable[Meter]) -> Set[str]:
@@ -132,12 +132,17 @@ async def read_open_usage(
 
 
 def spends_of(
-    terms: Sequence[CustomerTerms], found: Iterable[OpenUsage], at: datetime, growing: Set[str]
+    terms: Sequence[CustomerTerms],
+    found: Iterable[OpenUsage],
+    at: datetime,
+    meters: Sequence[Meter],
 ) -> list[CustomerSpend]:
     """The spend at `at` of each of these customers, of whom `found` is the open usage."""
+    growing = growing_meters(meters)
+    buckets = {meter.key: meter.bucket for meter in meters if meter.bucket is not None}
     parts: dict[str, list[SubscriptionSpend]] = {}
     for one in found:
-        spend = spend_of(one.subscription, one.period, at, one.usage, growing, one.levels)
+        spend = spend_of(one.subscription, one.period, at, one.usage, growing, one.levels, buckets)
         part = SubscriptionSpend(one.subscription, spend)
         parts.setdefault(one.subscription.customer, []).append(part)
     return [

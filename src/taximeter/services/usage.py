@@ -11,13 +11,15 @@ are fetched as they are folded, and only the groups that a page can still show a
 does not grow with usage. Levels are read by services/usage_levels.py.
 """
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 
-from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.meter import Aggregation, Meter
+from taximeter.domain.metering.bucket import bucket_of
 from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.fold import (
     Tally,
@@ -50,6 +52,7 @@ from taximeter.services.usage_query import (
     position_of,
     too_many_groups,
 )
+from taximeter.storage import customers as customer_storage
 from taximeter.storage import meters as meter_storage
 from taximeter.storage import usage as storage
 from taximeter.storage.usage import Group, Wanted
@@ -61,6 +64,10 @@ GROUPS_HELD_MAX = 10_000
 DISTINCT_MAX = 500_000
 
 Key = tuple[int, Group]
+# What was folded apart of each bucket: quantities, with the order of the last value.
+Parts = dict[str, list[tuple[Decimal, str | None]]]
+
+_INSTANT = timedelta(microseconds=1)
 
 
 async def get_usage(
@@ -128,6 +135,7 @@ class _Reader:
         meter = wanted.meter
         self._has_hours = meter.aggregation != "unique"
         self._by_events = query.window == "minute" or not self._has_hours
+        self._timezone = query.timezone  # the customer's, where days are its buckets
         self._indexes = [meter.dimensions.index(name) for name in wanted.group_by]
 
     async def customers(self, after: Position | None) -> AsyncIterator[str]:
@@ -154,6 +162,9 @@ class _Reader:
     async def rows_of(self, customer: str, after: Position | None, limit: int) -> list[UsageRow]:
         """Up to `limit` rows of one customer, after `after`."""
         wanted = self._wanted._replace(customer=customer)
+        if wanted.meter.bucket is not None:
+            found = await customer_storage.find(self._connection, customer)
+            self._timezone = found.timezone if found else self._query.timezone
         groups = await self._groups(wanted) if self._query.fill_zero else []
         count = limit // len(groups) + 1 if groups else WINDOWS_PER_READ
         at, shown = self._span.start, None
@@ -228,21 +239,41 @@ class _Reader:
             cut = {floor_hour(edge.start) for edge in rest}
             used = await storage.used_hours(self._connection, wanted, cut)
             rest = [edge for edge in rest if floor_hour(edge.start) in used]
-        parts: dict[Key, list[tuple[Decimal, str | None]]] = {}
+        parts: dict[Key, Parts] = defaultdict(lambda: defaultdict(list))
         if hours:
-            for n, group, quantity, latest in await storage.hour_parts(
-                self._connection, wanted, hours, after=beyond, limit=limit
-            ):
-                parts[n, group] = [(quantity, latest)]
+            for part, bucket in await self._hour_parts(wanted, hours, rest, beyond, limit):
+                parts[part.window, part.group][bucket].append((part.quantity, part.latest))
         folds = _Folds(wanted.meter, beyond, limit)
         await self._fold_events(wanted, windows, rest, folds)
-        for key, tally in folds.tallies.items():
-            parts.setdefault(key, []).append((Decimal(tally.quantity), tally.latest))
+        for key, tallies in folds.tallies.items():
+            for bucket, tally in tallies.items():
+                parts[key][bucket].append((Decimal(tally.quantity), tally.latest))
         aggregation = wanted.meter.aggregation
-        return {
-            key: parts[key][0][0] if len(parts[key]) == 1 else combine(aggregation, parts[key])
-            for key in sorted(parts)[:limit]
-        }
+        return {key: _sum_of(aggregation, parts[key]) for key in sorted(parts)[:limit]}
+
+    async def _hour_parts(
+        self,
+        wanted: Wanted,
+        hours: Sequence[tuple[int, Period]],
+        rest: Sequence[Period],
+        beyond: Key | None,
+        limit: int,
+    ) -> list[tuple[storage.Part, str]]:
+        """What whole hours come to; of a bucket that `rest` has a part of, apart."""
+        if wanted.meter.bucket is None:
+            found = await storage.hour_parts(
+                self._connection, wanted, hours, after=beyond, limit=limit
+            )
+            return [(part, "") for part in found]
+        cut = {self._bucket(at) for span in rest for at in (span.start, span.end - _INSTANT)}
+        return await storage.bucket_parts(
+            self._connection, wanted, hours, cut, after=beyond, limit=limit
+        )
+
+    def _bucket(self, at: datetime) -> str:
+        """The bucket of an event at `at`; all are one where the meter has none."""
+        bucket = self._wanted.meter.bucket
+        return "" if bucket is None else bucket_of(bucket, self._timezone, at)
 
     async def _fold_events(
         self, wanted: Wanted, windows: Sequence[Period], rest: Sequence[Period], folds: "_Folds"
@@ -258,7 +289,7 @@ class _Reader:
                             n += 1
                     read = self._read(event)
                     if read is not None:
-                        folds.add((n, read[0]), read[1], event)
+                        folds.add((n, read[0]), self._bucket(event.time), read[1], event)
 
     def _read(self, event: Event) -> tuple[Group, Value] | None:
         """The group and value of an event; None where the newest version does not count it."""
@@ -271,6 +302,17 @@ class _Reader:
         except Unreadable:
             return None
         return tuple([values[index] for index in self._indexes]), value
+
+
+def _sum_of(aggregation: Aggregation, parts: Parts) -> Decimal:
+    """What buckets come to together, each from its own parts."""
+    return sum(
+        (
+            found[0][0] if len(found) == 1 else combine(aggregation, found)
+            for found in parts.values()
+        ),
+        ZERO,
+    )
 
 
 def _joined(spans: Sequence[Period]) -> list[Period]:
@@ -290,7 +332,7 @@ class _Folds:
     """
 
     def __init__(self, meter: Meter, beyond: Key | None, limit: int) -> None:
-        self.tallies: dict[Key, Tally] = {}
+        self.tallies: dict[Key, dict[str, Tally]] = {}
         self._meter = meter
         self._beyond = beyond
         self._limit = limit
@@ -302,15 +344,13 @@ class _Folds:
         """Whether a later window can add nothing to the first `limit` keys."""
         return len(self.tallies) >= self._limit
 
-    def add(self, key: Key, value: Value, event: Event) -> None:
+    def add(self, key: Key, bucket: str, value: Value, event: Event) -> None:
         """Fold one event's value in. Raises `Invalid` for distinct values too many to hold."""
         if self._beyond is not None and key <= self._beyond:
             return
         if self._last is not None and key > self._last:
             return
-        tally = self.tallies.get(key)
-        if tally is None:
-            tally = self.tallies[key] = Tally()
+        tally = self.tallies.setdefault(key, {}).setdefault(bucket, Tally())
         before = len(tally.members or ())
         tally.add(self._meter.aggregation, value, event)
         self._distinct += len(tally.members or ()) - before
@@ -322,7 +362,11 @@ class _Folds:
         kept = sorted(self.tallies)[: self._limit]
         self._last = kept[-1]
         self.tallies = {key: self.tallies[key] for key in kept}
-        self._distinct = sum(len(tally.members or ()) for tally in self.tallies.values())
+        self._distinct = sum(
+            len(tally.members or ())
+            for tallies in self.tallies.values()
+            for tally in tallies.values()
+        )
         if self._distinct > DISTINCT_MAX:
             detail = (
                 f"There are over {DISTINCT_MAX} distinct values in one answer. Ask for shorter "

@@ -83,13 +83,17 @@ async def meter_versions(connection: Connection) -> list[tuple[datetime, Meter]]
     for key, version, document, made_at in await cursor.fetchall():
         meter = parse_meter(key, document, version=version)
         before = found[-1][1] if found else None
-        same = before is not None and before.key == key
-        if same and before is not None and before.aggregation == meter.aggregation:
+        if before is not None and before.key == key and _alike(before, meter):
             meter = replace(meter, series=before.series)
         else:
             meter = replace(meter, series=version)
         found.append((made_at.astimezone(UTC), meter))
     return found
+
+
+def _alike(before: Meter, after: Meter) -> bool:
+    """Whether what two versions of a meter count is one quantity."""
+    return (before.aggregation, before.bucket) == (after.aggregation, after.bucket)
 
 
 async def customer_terms(

@@ -15,6 +15,7 @@ from psycopg import AsyncConnection
 
 from taximeter.domain.catalog.meter import Aggregation, Meter
 from taximeter.domain.metering.event import Event, decode_number
+from taximeter.domain.metering.reserved import BUCKET
 from taximeter.kernel.times import Period
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -96,14 +97,63 @@ async def hour_parts(
         {beyond}
         GROUP BY n, grp ORDER BY n, grp LIMIT %(limit)s
         """,
+        {**parameters, **_spans(wanted, spans, after), "limit": limit},
+    )
+    return [Part(row[0], tuple(row[1]), row[2], row[3]) for row in await cursor.fetchall()]
+
+
+async def bucket_parts(
+    connection: Connection,
+    wanted: Wanted,
+    spans: Sequence[tuple[int, Period]],
+    cut: Collection[str],
+    *,
+    after: tuple[int, Group] | None,
+    limit: int,
+) -> list[tuple[Part, str]]:
+    """As `hour_parts`, of a meter that takes values by bucket: the sum of what the buckets of each
+    window and group come to, without those in `cut`, each of which stands beside it with its name.
+    """
+    group, parameters = _groups(wanted.group_by)
+    beyond = "" if after is None else "WHERE (n, grp) > (%(after_n)s, %(after_group)s::text[])"
+    cursor = await connection.execute(
+        f"""
+        SELECT n, grp, sum(quantity), max(latest), cut FROM (
+            SELECT n, grp, {_ADDED[wanted.meter.aggregation]} AS quantity, max(latest) AS latest,
+                CASE WHEN bucket = ANY(%(cut)s) THEN bucket ELSE '' END AS cut,
+                dense_rank() OVER (ORDER BY n, grp) AS place
+            FROM (
+                SELECT w.n, {group} AS grp, b.quantity, b.latest,
+                    coalesce(b.dimensions::jsonb ->> %(bucket)s, '') AS bucket
+                FROM unnest(%(numbers)s::integer[], %(starts)s::timestamptz[],
+                    %(ends)s::timestamptz[]) AS w (n, starts, ends)
+                JOIN usage_bucket b ON b.customer = %(customer)s AND b.meter = %(meter)s
+                    AND b.bucket_start >= w.starts AND b.bucket_start < w.ends
+            ) AS part
+            {beyond}
+            GROUP BY n, grp, bucket
+        ) AS bucket
+        WHERE place <= %(limit)s GROUP BY n, grp, cut
+        """,
         {
-            **parameters, "customer": wanted.customer, "meter": wanted.meter.key, "limit": limit,
-            "numbers": [number for number, _ in spans],
-            "starts": [span.start for _, span in spans], "ends": [span.end for _, span in spans],
-            "after_n": after[0] if after else None, "after_group": list(after[1]) if after else [],
+            **parameters, **_spans(wanted, spans, after), "limit": limit, "cut": list(cut),
+            "bucket": BUCKET,
         },
     )  # fmt: skip
-    return [Part(row[0], tuple(row[1]), row[2], row[3]) for row in await cursor.fetchall()]
+    return [
+        (Part(row[0], tuple(row[1]), row[2], row[3]), row[4]) for row in await cursor.fetchall()
+    ]
+
+
+def _spans(
+    wanted: Wanted, spans: Sequence[tuple[int, Period]], after: tuple[int, Group] | None
+) -> dict[str, object]:
+    return {
+        "customer": wanted.customer, "meter": wanted.meter.key,
+        "numbers": [number for number, _ in spans],
+        "starts": [span.start for _, span in spans], "ends": [span.end for _, span in spans],
+        "after_n": after[0] if after else None, "after_group": list(after[1]) if after else [],
+    }  # fmt: skip
 
 
 async def events_in(

@@ -15,6 +15,9 @@ AGGREGATIONS: tuple[Aggregation, ...] = (
 )  # fmt: skip
 ADDING: tuple[Aggregation, ...] = ("sum", "count")  # what each event adds does not depend on others
 Over = Literal["period"]
+Bucket = Literal["hour", "day", "month"]
+BUCKETS: tuple[Bucket, ...] = ("hour", "day", "month")
+BUCKETED: tuple[Aggregation, ...] = ("max", "min", "latest")  # may be taken apart by buckets
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,10 @@ class Meter:
     which usage is kept apart. `series` is the first of the versions up to this one that aggregate
     alike: what they count is one quantity.
 
-    Of a level (`weighted_sum`), which holds until the next event, `signed` events say by what it
-    changes; its quantity is in level-hours, or, `over` the period, the average level.
+    With a `bucket`, the quantity is the sum of what each hour in UTC, or each day or month in the
+    customer's time zone, comes to. Of a level (`weighted_sum`), which holds until the next event,
+    `signed` events say by what it changes; its quantity is in level-hours, or, `over` the period,
+    the average level.
     """
 
     key: str
@@ -46,6 +51,7 @@ class Meter:
     expression: Expression | None = None
     signed: bool = False
     over: Over | None = None
+    bucket: Bucket | None = None
     series: int = 1
 
     def __post_init__(self) -> None:
@@ -54,6 +60,7 @@ class Meter:
             "every meter but count has a value"
         )
         assert self.is_level or not (self.signed or self.over), "these are of levels"
+        assert self.bucket is None or self.aggregation in BUCKETED, "others add up by themselves"
 
     @property
     def is_level(self) -> bool:

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 
 from taximeter.domain.catalog.expression import Expression, Malformed, parse_expression
 from taximeter.domain.catalog.fields import Fields, Findings, scalar_text, shown, shown_name
-from taximeter.domain.catalog.meter import AGGREGATIONS, Aggregation, Meter, Over
+from taximeter.domain.catalog.meter import (
+    AGGREGATIONS,
+    BUCKETED,
+    BUCKETS,
+    Aggregation,
+    Bucket,
+    Meter,
+    Over,
+)
 
 FILTERS_MAX = 20
 FILTER_VALUES_MAX = 1000
@@ -18,7 +26,7 @@ METER_DIMENSIONS_MAX = 20
 
 Conditions = tuple[tuple[str, tuple[str, ...]], ...]
 
-_METER_NOT_BUILT = ("percentile", "bucket")
+_METER_NOT_BUILT = ("percentile",)
 _AGGREGATIONS_NOT_BUILT = ("percentile",)
 _OVER: tuple[Over, ...] = ("period",)
 
@@ -56,6 +64,7 @@ def _read_meter(body: object, key: str, version: int, findings: Findings) -> Met
     description = fields.text("description", default="")
     allow_negative = fields.flag("allow_negative", default=False)
     signed, over = _read_level(fields, aggregation)
+    bucket = _read_bucket(fields, aggregation)
     fields.done(not_built=_METER_NOT_BUILT)
     if event_type is None or aggregation is None or (value is None and aggregation != "count"):
         return None
@@ -77,6 +86,7 @@ def _read_meter(body: object, key: str, version: int, findings: Findings) -> Met
         expression=expression,
         signed=signed,
         over=over,
+        bucket=bucket,
     )
 
 
@@ -91,6 +101,17 @@ def _read_level(fields: Fields, aggregation: Aggregation | None) -> tuple[bool, 
             fields.fail(name, "unknown_field", detail)
         return False, None
     return signed, over
+
+
+def _read_bucket(fields: Fields, aggregation: Aggregation | None) -> Bucket | None:
+    """Of what spans each comes to something of its own."""
+    fields.ignore(("bucket",))
+    bucket = fields.choice("bucket", BUCKETS, default="hour") if fields.has("bucket") else None
+    if bucket is not None and aggregation not in (*BUCKETED, None):
+        detail = f"Only {', '.join(BUCKETED)} are taken by bucket. Leave it out."
+        fields.fail("bucket", "unknown_field", detail)
+        return None
+    return bucket
 
 
 def _read_value(

@@ -7,7 +7,8 @@ A period's spend is its fees as they fall due and the usage that its invoice wil
 forecast is a run rate: what has been used since a price began to count, times the whole span over
 the time gone by, rated again, so that tiers and included units count as they will; a quantity that
 does not grow with time (a maximum, distinct values) stays. Fees that fall due by the end are added
-in full, and the plan's minimum is met. A level is taken to stay as it is.
+in full, and the plan's minimum is met. A level is taken to stay as it is, and the buckets of a
+meter to go on as they were.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -16,9 +17,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 
+from taximeter.domain.catalog.meter import Bucket
 from taximeter.domain.catalog.plan import Price, Settle, UsagePrice
 from taximeter.domain.invoicing.lines import Line, fee_lines, minimum_line, sum_of, usage_lines
-from taximeter.domain.metering.reserved import FEE, FREE
+from taximeter.domain.metering.bucket import buckets_after
+from taximeter.domain.metering.reserved import BUCKET, FEE, FREE
 from taximeter.domain.rating.rate import rate_price
 from taximeter.domain.rating.usage import Usage
 from taximeter.domain.subscription.charges import (
@@ -101,11 +104,13 @@ def spend_of(
     usage: Mapping[SegmentKey, Usage],
     growing: Set[str],
     levels: Mapping[SegmentKey, Usage] = MappingProxyType({}),
+    buckets: Mapping[str, Bucket] = MappingProxyType({}),
 ) -> Spend:
     """The spend of the open `period` at `at`. `usage` has that of its segments; the meters in
     `growing` are those whose quantity adds up over time; `levels` has the usage at their ends of
-    segments whose meters measure a level.
+    segments whose meters measure a level; `buckets` are those of meters that have them.
     """
+    timezone = subscription.anchor.timezone
     segments = usage_segments(subscription, period)
     now = Period(period.start, min(at + _INSTANT, period.end))
     so_far = [*fee_lines(fees_belonging_to(subscription, now))]
@@ -113,8 +118,12 @@ def spend_of(
     for segment in segments:
         used = usage.get(segment_key(segment), ())
         so_far += _lines(segment, used)
+        assert isinstance(segment.price, UsagePrice)
         projected = levels.get(segment_key(segment))
-        if projected is None:
+        bucket = buckets.get(segment.price.meter)
+        if projected is None and bucket is not None:
+            projected = _with_coming(used, bucket, timezone, segment.span, at)
+        elif projected is None:
             projected = _projected(segment, used, at, growing)
         at_end += _lines(segment, projected)
     currency = subscription.phases[0].plan.currency
@@ -149,6 +158,31 @@ def _projected(segment: Segment, used: Usage, at: datetime, growing: Set[str]) -
             quantity if dimensions.get(FEE) == FREE else run_rate(quantity, segment.span, at),
         )
         for dimensions, quantity in used
+    ]
+
+
+def _with_coming(
+    used: Usage, bucket: Bucket, timezone: str, span: Period, at: datetime
+) -> Usage:  # fmt: skip
+    """The buckets so far, and as many to come as they have been of those gone by: again what they
+    were, from the first on.
+    """
+    apart: dict[str, list[tuple[Mapping[str, str], Decimal]]] = {}
+    for dimensions, quantity in used:
+        apart.setdefault(dimensions.get(BUCKET, ""), []).append((dimensions, quantity))
+    if not apart or not span.start < at < span.end:
+        return used
+    gone = 1 + buckets_after(bucket, timezone, span.start, at)
+    rest = buckets_after(bucket, timezone, at - _INSTANT, span.end)
+    more = round_half_up(divide(Decimal(rest * len(apart)), Decimal(gone)), 0)
+    known = sorted(apart)
+    return [
+        *used,
+        *(
+            ({**dimensions, BUCKET: f"+{n}"}, quantity)
+            for n in range(int(more))
+            for dimensions, quantity in apart[known[n % len(known)]]
+        ),
     ]
 
 

@@ -8,11 +8,12 @@ that has a price on that meter at the event's own time; with none it is recorded
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from taximeter.domain.catalog.meter import ADDING, Meter
 from taximeter.domain.catalog.plan import Dimensional, UsagePrice
+from taximeter.domain.metering.bucket import bucket_of, names_of
 from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.fold import (
     Unreadable,
@@ -69,8 +70,8 @@ class MeterRoute:
 
     A price that has to know single events has a route of its own, which `measure` reads; these
     are the `measured` ones of the meter's plain route, which reads for charts and other prices.
-    `level` is there where the meter measures one: then nothing is added, and `targets` only have to
-    have a rate.
+    `timezone` is the customer's, whose days a meter's buckets may be. `level` is there where the
+    meter measures one: then nothing is added, and `targets` only have to have a rate.
     """
 
     meter: Meter
@@ -78,6 +79,7 @@ class MeterRoute:
     pending: tuple[Target, ...] = ()
     measured: "tuple[MeterRoute, ...]" = ()
     measure: EventPrice | None = None
+    timezone: str = "UTC"
     level: LevelRoute | None = None
     matched: dict[tuple[str, ...], bool] = field(default_factory=dict, compare=False)
     adds: bool = field(init=False, compare=False)
@@ -88,7 +90,9 @@ class MeterRoute:
     @property
     def names(self) -> tuple[str, ...]:
         """The dimensions by which its readings are kept apart."""
-        return self.meter.dimensions if self.measure is None else self.measure.names
+        if self.measure is not None:
+            return self.measure.names
+        return names_of(self.meter)
 
     def priced(self, values: tuple[str, ...]) -> bool:
         """Whether every price has a rate (or an `otherwise`) for these dimension values."""
@@ -143,7 +147,9 @@ def routing_at(
             start = max(start, target.segment.span.start)
             end = min(end, target.segment.span.end)
         level = _level_route(candidates, meter, subscription, at) if meter.is_level else None
-        routes.append(_route(meter, targets, level))
+        routes.append(
+            replace(_route(meter, targets), timezone=terms.customer.timezone, level=level)
+        )
     return Routing(Period(start, end), tuple(routes), None)
 
 
@@ -155,7 +161,7 @@ def _level_route(
     return LevelRoute(named, tuple(one.id for one in touches))
 
 
-def _route(meter: Meter, targets: tuple[Target, ...], level: LevelRoute | None) -> MeterRoute:
+def _route(meter: Meter, targets: tuple[Target, ...]) -> MeterRoute:
     plain, pending, measured = [], [], []
     for target in targets:
         measure = event_price(target.price, meter.dimensions, target.timezone)
@@ -166,7 +172,7 @@ def _route(meter: Meter, targets: tuple[Target, ...], level: LevelRoute | None) 
             plain.append(target)
         else:
             measured.append(MeterRoute(meter, (target,), measure=measure))
-    return MeterRoute(meter, tuple(plain), tuple(pending), tuple(measured), level=level)
+    return MeterRoute(meter, tuple(plain), tuple(pending), tuple(measured))
 
 
 def _validity(subscriptions: Sequence[Subscription], at: datetime) -> tuple[datetime, datetime]:
@@ -217,6 +223,8 @@ def read(routing: Routing, event: Event, *, counted: bool = False) -> tuple[Read
             value = metered_value(meter, data)
             if not route.priced(values):
                 return UNMATCHED_DIMENSION
+            if meter.bucket is not None:
+                values = (*values, bucket_of(meter.bucket, route.timezone, event.time))
             if route.pending and not counted and outcome_id(data) is None:
                 return MISSING_OUTCOME
             readings.append((route, values, value))
