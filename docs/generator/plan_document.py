@@ -93,6 +93,7 @@ MEANINGS = {
     "signed": "Whether a value is the change of the level, not the level (`weighted_sum`)",
     "tiers": "In ascending order; the last may be without end",
     "timing": "Billed before (`advance`) or after (`arrears`) the period",
+    "trial_days": "How many days a new subscription is free of fees",
     "type": "What kind of price it is",
     "unit": "The price of `per` units",
     "until": "Only steps that start before this",

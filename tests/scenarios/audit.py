@@ -20,6 +20,7 @@ from urllib.parse import quote
 from tests.naive_expression import evaluate
 from tests.naive_rater import model_amount, number, printed, usage_lines
 from tests.scenarios.naive_calendar import days, instant, period_around
+from tests.scenarios.naive_deal import NO_TERMS, agreed, terms_after
 from tests.scenarios.story import Json, Story
 
 DIGITS = {"USD": 2, "EUR": 2, "JPY": 0, "BHD": 3}
@@ -127,14 +128,19 @@ async def _audit_customer(story: Story, customer: Json, meters: Sequence[Json]) 
 
 
 async def _contract(story: Story, found: Json) -> Contract:
-    phases = []
+    phases: list[Phase] = []
+    terms = NO_TERMS
     for phase in found["phases"]:
         path = f"/v1/plans/{phase['plan']}"
         plan = await story.ask("GET", path, params={"version": phase["version"]})
+        terms = terms_after(terms, phase)
         end = FAR if phase["ends_at"] is None else instant(phase["ends_at"])
         phases.append(
-            Phase(instant(phase["starts_at"]), end, plan, phase["quantities"], phase["proration"])
-        )
+            Phase(
+                instant(phase["starts_at"]), end, agreed(plan, terms, phase["status"]),
+                phase["quantities"], phase["proration"],
+            )
+        )  # fmt: skip
     return Contract(
         found["id"], found["key"], datetime.fromisoformat(found["anchor"]), found["timezone"],
         found["cancelled_at"] is not None, tuple(phases),
@@ -425,7 +431,8 @@ def _check_minimums(
     for invoice in invoices:
         start, end = _spans(invoice)
         phase = next((one for one in contract.phases if one.start <= start < one.end), None)
-        if start == end or phase is None or phase.plan.get("minimum") is None:
+        least = _minimum(contract, (start, end))
+        if start == end or phase is None or least is None:
             continue
         covered = trueup = Fraction(0)
         for line in lines:
@@ -437,9 +444,7 @@ def _check_minimums(
                 covered += line["left"] if start <= since < end else 0
             elif start < until <= end:
                 covered += line["left"]
-        whole = period_around(contract.anchor, contract.timezone, phase.plan["period"], start)
-        share = Fraction(days(contract.timezone, (start, end)), days(contract.timezone, whole))
-        minimum = number(printed(number(phase.plan["minimum"]) * share, digits))
+        minimum = number(printed(least, digits))
         want = max(Fraction(0), minimum - covered)
         assert trueup == want, f"{contract.id} {start}: true-up {float(trueup)}, not {float(want)}"
 
@@ -452,6 +457,18 @@ def _less_discounts(invoice: Json) -> Iterator[Json]:
             off[share["line"]] += number(share["amount"])
     for line in invoice["lines"]:
         yield {**line, "left": number(line["amount"]) - off[line["id"]]}
+
+
+def _minimum(contract: Contract, span: Span) -> Fraction | None:
+    """What the minimums of the phases within a billing period come to, by days."""
+    found = None
+    for phase in contract.phases:
+        start, end = max(span[0], phase.start), min(span[1], phase.end)
+        if start < end and phase.plan.get("minimum") is not None:
+            whole = period_around(contract.anchor, contract.timezone, phase.plan["period"], start)
+            share = Fraction(days(contract.timezone, (start, end)), days(contract.timezone, whole))
+            found = (found or 0) + number(phase.plan["minimum"]) * share
+    return found
 
 
 async def _check_wallets(

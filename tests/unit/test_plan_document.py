@@ -324,6 +324,9 @@ LADDER = TIERED | {"pool": "p", "tiers": [{"up_to": "5", "unit": "1"}, {"unit": 
         (document(grace=""), "grace", "invalid_duration", "Say PT1H"),
         (document(grace="P1M"), "grace", "invalid_duration", "Say PT1H"),
         (document(grace="P32D"), "grace", "out_of_range", "at most P31D"),
+        (document(trial_days=367), "trial_days", "out_of_range", "from 0 to 366"),
+        (document(trial_days="1.5"), "trial_days", "out_of_range", "whole days"),
+        (document(trial_days=-1), "trial_days", "out_of_range", "0 or more"),
         (document(grace=3600), "grace", "invalid_text", "Write it in quotes"),
         (document(curency="USD"), "curency", "unknown_field", "Did you mean currency?"),
         (document(zzz=1), "zzz", "unknown_field", "There is no such field. Leave it out."),
@@ -332,7 +335,6 @@ LADDER = TIERED | {"pool": "p", "tiers": [{"up_to": "5", "unit": "1"}, {"unit": 
             for name, content in (
                 ("entitlements", []),
                 ("invoice_threshold", "500"),
-                ("trial_days", 14),
             )
         ),
         (document(discount={}), "discount", "required", "either percent or amount"),

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from taximeter.domain.catalog.plan import FlatPrice, PerUnit, Plan, Price, SeatPrice, UsagePrice
-from taximeter.domain.subscription.change import cancel, change, seat_quantities
+from taximeter.domain.subscription.change import cancel, change
+from taximeter.domain.subscription.phases import seat_quantities
 from taximeter.domain.subscription.subscription import (
     Phase,
     Proration,
@@ -187,7 +188,8 @@ def test_a_change_keeps_what_it_does_not_name_and_the_agreed_end() -> None:
 @pytest.mark.parametrize(
     ("at", "closed_until", "code"),
     [
-        ("2026-02-09", None, "too_early"),  # before the change that is there
+        ("2025-12-31", None, "too_early"),  # before the start
+        ("2026-02-09", None, None),  # before the change that is there, which stays
         ("2026-02-20", "2026-03-01", "too_early"),  # February is invoiced
         ("2026-03-01", "2026-03-01", "too_early"),  # so is the fee in advance for March
         ("2026-03-01T00:00:01", "2026-03-01", None),
@@ -230,12 +232,12 @@ def test_seat_prices_need_their_quantities(
     given: Mapping[str, Decimal], path: str, code: str
 ) -> None:
     with pytest.raises(Invalid) as caught:
-        seat_quantities(plan(1, FLAT, seats()), given)
+        seat_quantities(plan(1, FLAT, seats()), given, {})
     assert [(error.path, error.code) for error in caught.value.errors] == [(path, code)]
 
 
 def test_a_quantity_of_zero_is_a_quantity() -> None:
-    assert seat_quantities(plan(1, seats()), {"seats": ZERO}) == {"seats": ZERO}
+    assert seat_quantities(plan(1, seats()), {"seats": ZERO}, {}) == {"seats": ZERO}
 
 
 def test_a_cancel_ends_the_phase_and_drops_what_was_planned_after() -> None:

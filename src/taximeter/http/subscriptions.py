@@ -6,8 +6,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from taximeter.domain.catalog.deal import ADJUST_PERCENT_MAX, ADJUST_PERCENT_MIN
 from taximeter.domain.catalog.discount import InvoiceDiscount
 from taximeter.domain.catalog.discount_document import parse_invoice_discount
+from taximeter.domain.catalog.document import TRIAL_DAYS_MAX
+from taximeter.domain.subscription.phases import PHASES_MAX
 from taximeter.domain.subscription.subscription import Phase, Subscription
 from taximeter.http.fields import (
     LIMIT,
@@ -22,11 +25,18 @@ from taximeter.http.fields import (
 )
 from taximeter.http.plan_schema import INVOICE_DISCOUNT_SCHEMA
 from taximeter.http.server import Admin, Reader, ok, page_json
+from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.quantity import format_decimal
-from taximeter.kernel.times import parse_instant, parse_local
-from taximeter.services import subscriptions
+from taximeter.kernel.times import Duration, parse_duration, parse_instant, parse_local
+from taximeter.services import subscribe, subscriptions
 from taximeter.services.discounts import DiscountChange
-from taximeter.services.subscriptions import CancelRequest, ChangeRequest, NewSubscription
+from taximeter.services.subscribe import NewPhase, NewSubscription
+from taximeter.services.subscriptions import (
+    CancelRequest,
+    ChangeRequest,
+    PauseRequest,
+    ResumeRequest,
+)
 
 router = APIRouter(prefix="/v1", tags=["Subscriptions"])
 Quantities = Annotated[dict[Key, DecimalText], Field(max_length=100)]
@@ -67,28 +77,77 @@ def _discount(document: dict[str, Any] | None) -> InvoiceDiscount | None:
     return None if document is None else parse_invoice_discount(document)
 
 
+Overrides = Annotated[
+    dict[Key, dict[str, Any]],
+    Field(
+        max_length=500,
+        description="Fields of prices that replace the plan's, by price key",
+        examples=[{"resolutions": {"tiers": [{"up_to": "9000", "unit": "0"}, {"unit": "0.25"}]}}],
+    ),
+]
+Version = Annotated[int, Field(ge=1, le=1_000_000)]
+AdjustPercent = Annotated[
+    DecimalText, Field(ge=ADJUST_PERCENT_MIN, le=ADJUST_PERCENT_MAX, examples=["5"])
+]
+
+
+def _duration(value: Any) -> Duration:
+    duration = parse_duration(value) if isinstance(value, str) else None
+    if duration is None:
+        raise ValueError("send an ISO 8601 duration such as P3M or P14D")
+    return duration
+
+
+DurationText = Annotated[
+    Duration,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": "string", "examples": ["P3M"]}),
+]
+
+
+class PhaseBody(Body):
+    """What is planned for so long after the start; what is left out is as in the phase before.
+    `adjust_percent` changes all prices of the phase before.
+    """
+
+    after: DurationText
+    plan: Key | None = None
+    version: Version | None = None
+    quantities: Quantities | None = None
+    overrides: Overrides | None = None
+    adjust_percent: AdjustPercent | None = None
+
+
 class SubscriptionBody(Body):
-    """A new subscription."""
+    """A new subscription. `term` says its end by a duration; `align` counts its periods from the
+    calendar in place of an `anchor`; without `trial_days` the plan's apply.
+    """
 
     customer: CustomerKey
     plan: Key
-    version: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    version: Version | None = None
     key: Key | None = None
     starts_at: Instant | None = None
     ends_at: Instant | None = None
+    term: DurationText | None = None
     anchor: LocalTime | None = None
+    align: Literal["calendar"] | None = None
     quantities: Quantities = {}
+    overrides: Overrides = {}
+    phases: Annotated[list[PhaseBody], Field(max_length=PHASES_MAX)] = []
+    trial_days: Annotated[int, Field(ge=0, le=TRIAL_DAYS_MAX)] | None = None
     net_terms_days: Annotated[int, Field(ge=0, le=365)] = 30
     discount: DiscountField | None = None
     coupon: Key | None = None
 
 
 class ChangeBody(Body):
-    """What changes; what is left out stays."""
+    """What changes; what is left out stays. `overrides` replace all earlier ones."""
 
     plan: Key | None = None
-    version: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    version: Version | None = None
     quantities: Quantities | None = None
+    overrides: Overrides | None = None
     at: Moment = "now"
     proration: Literal["by_day", "by_second", "none"] = "by_day"
     discount: DiscountField | None = None
@@ -98,7 +157,7 @@ class ChangeBody(Body):
         changed = "discount" in self.model_fields_set  # null ends it, left out it stays
         return ChangeRequest(
             plan=self.plan, version=self.version, quantities=self.quantities, at=self.at,
-            proration=self.proration,
+            proration=self.proration, overrides=self.overrides,
             discount=DiscountChange(_discount(self.discount)) if changed else None,
         )  # fmt: skip
 
@@ -114,6 +173,23 @@ class CancelBody(Body):
         return CancelRequest(at=self.at, credit_unused=self.credit_unused)
 
 
+class PauseBody(Body):
+    """When the subscription pauses, until when (left out: until it is resumed), and how the fees
+    of the period are cut.
+    """
+
+    at: Moment = "now"
+    until: Instant | None = None
+    proration: Literal["by_day", "by_second", "none"] = "by_day"
+
+
+class ResumeBody(Body):
+    """When a paused subscription goes on."""
+
+    at: Moment = "now"
+    proration: Literal["by_day", "by_second", "none"] = "by_day"
+
+
 def subscription_json(subscription: Subscription, now: datetime) -> dict[str, object]:
     """A subscription as answered; its plan and quantities are those that apply now."""
     phase = subscription.phase_at(now) or _nearest(subscription, now)
@@ -125,9 +201,11 @@ def subscription_json(subscription: Subscription, now: datetime) -> dict[str, ob
         "plan": phase.plan.key,
         "version": phase.plan.version,
         "quantities": _quantities(phase),
+        "overrides": phase.deal.overrides,
         "starts_at": instant(subscription.starts_at),
         "ends_at": instant(subscription.ends_at),
         "cancelled_at": instant(subscription.cancelled_at),
+        "trial_ends_at": instant(_trial_ends_at(subscription)),
         "anchor": subscription.anchor.local.isoformat(),
         "timezone": subscription.anchor.timezone,
         "net_terms_days": subscription.net_terms_days,
@@ -145,16 +223,31 @@ def _status(subscription: Subscription, now: datetime) -> str:
         return "scheduled"
     if subscription.ends_at is not None and now >= subscription.ends_at:
         return "ended"
-    return "active"
+    phase = subscription.phase_at(now)
+    return "active" if phase is None else _kind(phase)
+
+
+def _kind(phase: Phase) -> str:
+    if phase.deal.paused:
+        return "paused"
+    return "trialing" if phase.deal.trial else "active"
+
+
+def _trial_ends_at(subscription: Subscription) -> datetime | None:
+    return max((p.ends_at for p in subscription.phases if p.deal.trial and p.ends_at), default=None)
 
 
 def _phase_json(phase: Phase) -> dict[str, object]:
+    percent = phase.said.adjust_percent if phase.said else None
     return {
         "starts_at": instant(phase.starts_at),
         "ends_at": instant(phase.ends_at),
         "plan": phase.plan.key,
         "version": phase.plan.version,
+        "status": _kind(phase),
         "quantities": _quantities(phase),
+        "overrides": phase.deal.overrides,
+        "adjust_percent": None if percent is None else format_decimal(percent),
         "proration": phase.proration,
     }
 
@@ -166,14 +259,20 @@ def _quantities(phase: Phase) -> dict[str, str]:
 @router.post("/subscriptions", status_code=201)
 async def create_subscription(body: SubscriptionBody, call: Admin) -> Response:
     """Start a subscription. Usage recorded since its start is priced by it."""
+    for one, other in (("anchor", "align"), ("ends_at", "term")):
+        if getattr(body, one) is not None and getattr(body, other) is not None:
+            detail = f"Say {one} or {other}, not both."
+            raise Invalid([FieldError(other, "conflicting_fields", detail)])
     new = NewSubscription(
         customer=body.customer, plan=body.plan, version=body.version, key=body.key,
         starts_at=body.starts_at, ends_at=body.ends_at, anchor=body.anchor,
         quantities=body.quantities, net_terms_days=body.net_terms_days,
         discount=_discount(body.discount), coupon=body.coupon,
+        overrides=body.overrides, trial_days=body.trial_days, term=body.term,
+        aligned=body.align is not None, phases=[NewPhase(**dict(one)) for one in body.phases],
     )  # fmt: skip
     return await call.write(
-        lambda transaction: subscriptions.create_subscription(transaction, new),
+        lambda transaction: subscribe.create_subscription(transaction, new),
         lambda subscription: subscription_json(subscription, call.context.clock.now()), 201,
     )  # fmt: skip
 
@@ -198,6 +297,30 @@ async def cancel_subscription(id: str, body: CancelBody, call: Admin) -> Respons
         ),
         lambda subscription: subscription_json(subscription, call.context.clock.now()),
     )  # fmt: skip
+
+
+@router.post("/subscriptions/{id}/pause")
+async def pause_subscription(id: str, body: PauseBody, call: Admin) -> Response:
+    """Stop pricing: no fees fall due and usage is recorded at no price."""
+    request = PauseRequest(body.at, body.until, body.proration)
+    return await call.write(
+        lambda transaction: subscriptions.pause_subscription(
+            transaction, id, customer=call.caller.customer, request=request
+        ),
+        lambda subscription: subscription_json(subscription, call.context.clock.now()),
+    )
+
+
+@router.post("/subscriptions/{id}/resume")
+async def resume_subscription(id: str, body: ResumeBody, call: Admin) -> Response:
+    """Go on after a pause."""
+    request = ResumeRequest(body.at, body.proration)
+    return await call.write(
+        lambda transaction: subscriptions.resume_subscription(
+            transaction, id, customer=call.caller.customer, request=request
+        ),
+        lambda subscription: subscription_json(subscription, call.context.clock.now()),
+    )
 
 
 @router.get("/subscriptions/{id}")

@@ -12,7 +12,7 @@ from taximeter.kernel.errors import FieldError, Invalid, InvalidState, NotFound
 from taximeter.kernel.times import format_instant
 from taximeter.services.context import Connection
 from taximeter.storage import plans as storage
-from taximeter.storage.terms import plan_of
+from taximeter.storage.phases import plan_of
 
 OFFERS_SHOWN_MAX = 10
 

@@ -1,4 +1,4 @@
-"""Subscriptions: create, change, cancel, get, list.
+"""Subscriptions: change, pause, resume, cancel, get, list.
 
 Owns the order of such a command: it holds ingestion off first, changes the terms, counts usage
 that was recorded under the old terms again, and bills what falls due at once.
@@ -9,111 +9,27 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from taximeter.domain.catalog.discount import InvoiceDiscount
-from taximeter.domain.catalog.plan import Plan
+from taximeter.domain.catalog.deal import Overrides, by_price
 from taximeter.domain.subscription import change as changes
-from taximeter.domain.subscription.change import seat_quantities
-from taximeter.domain.subscription.customer import Customer, CustomerTerms
-from taximeter.domain.subscription.subscription import Phase, Proration, Subscription
-from taximeter.kernel.errors import AlreadyExists, FieldError, Invalid, NotFound
+from taximeter.domain.subscription.customer import CustomerTerms
+from taximeter.domain.subscription.subscription import Proration, Subscription
+from taximeter.kernel.errors import Invalid, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
-from taximeter.kernel.times import Anchor, anchor_at, format_instant, period_at, period_step
+from taximeter.kernel.times import format_instant, period_at
 from taximeter.services.billing import bill_due, closed_until, following_boundary
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
-from taximeter.services.discounts import DiscountChange, begin_discounts, change_discount
+from taximeter.services.discounts import DiscountChange, change_discount
 from taximeter.services.plan_choice import choose_plan, hold_version
 from taximeter.services.plan_credits import schedule_credits
+from taximeter.services.plans import check_meters
 from taximeter.services.recount import recount
-from taximeter.services.release import release_customer
 from taximeter.storage import customers
 from taximeter.storage import subscriptions as storage
 from taximeter.storage.invoices import discard_drafts
-from taximeter.storage.terms import customer_terms, note_change
+from taximeter.storage.terms import current_meters, customer_terms, note_change
 
 _INSTANT = timedelta(microseconds=1)
-
-PERIODS_BACK_MAX = 1_200
-
-
-@dataclass(frozen=True, slots=True)
-class NewSubscription:
-    """What a subscription is asked to be. Without `starts_at` it starts now; without `anchor` its
-    periods count from its start, in the customer's time zone.
-    """
-
-    customer: str
-    plan: str
-    version: int | None
-    key: str | None
-    starts_at: datetime | None
-    ends_at: datetime | None
-    anchor: datetime | None
-    quantities: Mapping[str, Decimal]
-    net_terms_days: int
-    discount: InvoiceDiscount | None = None
-    coupon: str | None = None
-
-
-async def create_subscription(transaction: Transaction, new: NewSubscription) -> Subscription:
-    """Start a subscription; usage recorded since its start is priced by it.
-
-    Raises `NotFound` for the customer or plan, `AlreadyExists` for the key, `Invalid` for terms
-    that do not fit together, and what `choose_plan` and `begin_discounts` do.
-    """
-    connection = transaction.connection
-    await note_change(connection, new.customer, transaction.at)
-    customer = await customers.find(connection, new.customer, lock=True)
-    if customer is None:
-        raise NotFound(kind="customer", key=new.customer)
-    before = await terms_of(connection, customer.key)
-    plan = await choose_plan(
-        connection, new.plan, new.version, customer=customer, now=transaction.at, at=new.starts_at
-    )
-    await hold_version(connection, plan)
-    if new.key is not None and await storage.key_taken(connection, new.customer, new.key):
-        cure = "Choose another key, or change that subscription."
-        raise AlreadyExists(kind="subscription", key=new.key, cure=cure)
-    subscription = _begin(transaction, new, customer, plan)
-    await storage.put(connection, subscription, following_boundary(subscription, None))
-    await begin_discounts(transaction, subscription, new.discount, new.coupon)
-    await transaction.audit(
-        "subscription.created", subscription.id,
-        {"customer": customer.key, "plan": plan.key, "version": plan.version},
-    )  # fmt: skip
-    await schedule_credits(transaction, subscription, subscription.starts_at)
-    await recount(transaction, before, since=subscription.starts_at, field="starts_at")
-    await release_customer(transaction, customer.key)
-    await bill_due(transaction, subscription)
-    return subscription
-
-
-def _begin(
-    transaction: Transaction, new: NewSubscription, customer: Customer, plan: Plan
-) -> Subscription:
-    if plan.currency != customer.currency:
-        detail = (
-            f"Plan {plan.key} is in {plan.currency}, the customer in {customer.currency}. "
-            "Use a plan in the customer's currency."
-        )
-        raise Invalid([FieldError("plan", "currency_mismatch", detail)])
-    starts_at = new.starts_at or transaction.at
-    if new.ends_at is not None and new.ends_at <= starts_at:
-        raise Invalid([FieldError("ends_at", "too_early", "Choose an end after the start.")])
-    anchor = anchor_at(starts_at, customer.timezone)
-    if new.anchor is not None:
-        anchor = Anchor(new.anchor, customer.timezone)
-    begun = period_step(anchor, plan.period, starts_at)
-    if period_step(anchor, plan.period, transaction.at) - begun > PERIODS_BACK_MAX:
-        detail = f"That is over {PERIODS_BACK_MAX} periods ago, each to be billed. Start it later."
-        raise Invalid([FieldError("starts_at", "too_early", detail)])
-    quantities = seat_quantities(plan, new.quantities)
-    return Subscription(
-        id=transaction.new_id("sub"), key=new.key, customer=customer.key, anchor=anchor,
-        starts_at=starts_at, ends_at=new.ends_at, net_terms_days=new.net_terms_days,
-        created_at=transaction.at,
-        phases=(Phase(starts_at, new.ends_at, plan, quantities, "by_day"),),
-    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +42,7 @@ class ChangeRequest:
     at: datetime | str
     proration: Proration
     discount: DiscountChange | None = None
+    overrides: Overrides | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +51,36 @@ class CancelRequest:
 
     at: datetime | str
     credit_unused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRequest:
+    """From when until when (None: until it is resumed) a subscription is to be paused."""
+
+    at: datetime | str
+    until: datetime | None
+    proration: Proration
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequest:
+    """When a paused subscription is to go on."""
+
+    at: datetime | str
+    proration: Proration
+
+
+async def check_dimensions(connection: Connection, subscription: Subscription) -> None:
+    """Refuse overrides of a dimensional price by dimensions that its meter does not keep apart."""
+    phases = [phase for phase in subscription.phases if phase.deal.overrides]
+    if not phases:
+        return
+    meters = await current_meters(connection)
+    for phase in phases:
+        try:
+            check_meters(phase.plan, meters)
+        except Invalid as error:
+            raise Invalid(by_price(error.errors, phase.plan)) from None
 
 
 async def planned_change(
@@ -147,7 +94,7 @@ async def planned_change(
     instant = _instant(subscription, request.at, now, closed)
     target = None
     if request.plan is not None or request.version is not None:
-        current = subscription.phases[-1].plan.key
+        current = (subscription.phase_at(instant) or subscription.phases[-1]).plan.key
         buyer = await customers.find(connection, subscription.customer)
         assert buyer is not None, "a customer is never deleted"
         target = await choose_plan(
@@ -156,8 +103,9 @@ async def planned_change(
         )  # fmt: skip
     changed = changes.change(
         subscription, at=instant, plan=target, quantities=request.quantities,
-        proration=request.proration, closed_until=closed,
+        overrides=request.overrides, proration=request.proration, closed_until=closed,
     )  # fmt: skip
+    await check_dimensions(connection, changed)
     return changed, instant
 
 
@@ -191,11 +139,12 @@ async def change_subscription(
     changed, instant = await planned_change(
         transaction.connection, subscription, request, transaction.at
     )
-    await hold_version(transaction.connection, changed.phases[-1].plan)
+    phase = changed.phase_at(instant) or changed.phases[-1]
+    await hold_version(transaction.connection, phase.plan)
     await transaction.audit(
         "subscription.changed", subscription.id,
-        {"at": format_instant(instant), "plan": changed.phases[-1].plan.key,
-         "version": changed.phases[-1].plan.version, "proration": request.proration},
+        {"at": format_instant(instant), "plan": phase.plan.key,
+         "version": phase.plan.version, "proration": request.proration},
     )  # fmt: skip
     if request.discount is not None:
         await change_discount(transaction, subscription, request.discount, instant)
@@ -219,6 +168,48 @@ async def cancel_subscription(
         {"at": format_instant(instant), "credit_unused": request.credit_unused},
     )  # fmt: skip
     return await _apply(transaction, subscription, cancelled, instant)
+
+
+async def pause_subscription(
+    transaction: Transaction,
+    subscription_id: str,
+    *,
+    customer: str | None,
+    request: PauseRequest,
+) -> Subscription:
+    """Stop pricing for a while. Raises `NotFound`, and what `changes.pause` raises."""
+    subscription = await _hold(transaction, subscription_id, customer)
+    closed = await closed_until(transaction.connection, subscription)
+    instant = _instant(subscription, request.at, transaction.at, closed)
+    paused = changes.pause(
+        subscription, at=instant, until=request.until, proration=request.proration,
+        closed_until=closed,
+    )  # fmt: skip
+    until = None if request.until is None else format_instant(request.until)
+    await transaction.audit(
+        "subscription.paused", subscription.id, {"at": format_instant(instant), "until": until}
+    )
+    return await _apply(transaction, subscription, paused, instant)
+
+
+async def resume_subscription(
+    transaction: Transaction,
+    subscription_id: str,
+    *,
+    customer: str | None,
+    request: ResumeRequest,
+) -> Subscription:
+    """Go on after a pause. Raises `NotFound`, and what `changes.resume` raises."""
+    subscription = await _hold(transaction, subscription_id, customer)
+    closed = await closed_until(transaction.connection, subscription)
+    instant = _instant(subscription, request.at, transaction.at, closed)
+    resumed = changes.resume(
+        subscription, at=instant, proration=request.proration, closed_until=closed
+    )
+    await transaction.audit(
+        "subscription.resumed", subscription.id, {"at": format_instant(instant)}
+    )
+    return await _apply(transaction, subscription, resumed, instant)
 
 
 async def _hold(

@@ -203,7 +203,9 @@ CREATE INDEX subscription_id ON subscription (id);
 CREATE INDEX subscription_next_boundary ON subscription (next_boundary) WHERE next_boundary IS NOT NULL;
 CREATE INDEX subscription_next_grant ON subscription (next_grant) WHERE next_grant IS NOT NULL;
 
--- From when to when which plan version prices a subscription, with which quantities.
+-- From when to when which plan version prices a subscription, with which quantities, and what was
+-- agreed beside it (deal). said is what the phase was told itself (null: everything); the rest it
+-- took from the phase before.
 CREATE TABLE subscription_phase (
     customer text COLLATE "C" NOT NULL,
     subscription text COLLATE "C" NOT NULL,
@@ -213,6 +215,8 @@ CREATE TABLE subscription_phase (
     version integer NOT NULL,
     quantities jsonb NOT NULL,
     proration text NOT NULL,
+    deal jsonb NOT NULL DEFAULT '{}',
+    said jsonb,
     PRIMARY KEY (customer, subscription, starts_at),
     FOREIGN KEY (customer, subscription) REFERENCES subscription (customer, id)
 );

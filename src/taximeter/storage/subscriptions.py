@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from taximeter.domain.subscription.subscription import Subscription
-from taximeter.kernel.quantity import format_decimal
+from taximeter.storage.phases import deal_json, quantities_json, said_json
 from taximeter.storage.terms import SUBSCRIPTION_COLUMNS, subscriptions_of
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -28,8 +28,8 @@ ON CONFLICT (customer, id) DO UPDATE SET ends_at = EXCLUDED.ends_at,
 """
 _PUT_PHASE = """
 INSERT INTO subscription_phase
-    (customer, subscription, starts_at, ends_at, plan, version, quantities, proration)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+    (customer, subscription, starts_at, ends_at, plan, version, quantities, proration, deal, said)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 _PAGE = """
 SELECT customer, id FROM subscription
@@ -94,12 +94,13 @@ async def put(
         [s.customer, s.id],
     )
     for phase in s.phases:
-        quantities = {key: format_decimal(value) for key, value in phase.quantities.items()}
+        said = said_json(phase.said)
         await connection.execute(
             _PUT_PHASE,
             [
                 s.customer, s.id, phase.starts_at, phase.ends_at, phase.plan.key,
-                phase.plan.version, Jsonb(quantities), phase.proration,
+                phase.plan.version, Jsonb(quantities_json(phase.quantities)), phase.proration,
+                Jsonb(deal_json(phase.deal)), None if said is None else Jsonb(said),
             ],
         )  # fmt: skip
 

@@ -3,23 +3,19 @@
 Owns the reading of what prices usage, and the change log that keeps caches honest.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
-import msgspec
 from psycopg import AsyncConnection
 
-from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.meter_document import parse_meter
-from taximeter.domain.catalog.plan import Plan
 from taximeter.domain.subscription.customer import Customer, CustomerTerms
-from taximeter.domain.subscription.subscription import Phase, Subscription
+from taximeter.domain.subscription.subscription import Subscription
 from taximeter.kernel.times import Anchor
+from taximeter.storage.phases import phase_of
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -35,7 +31,7 @@ FROM customer WHERE customer = ANY(%s)
 SUBSCRIPTION_COLUMNS = """
 s.customer, s.id, s.key, s.anchor_local, s.timezone, s.starts_at, s.ends_at, s.cancelled_at,
 s.term_ends_at, s.credit_unused, s.net_terms_days, s.created_at, p.starts_at, p.ends_at, p.plan,
-p.version, p.quantities, p.proration, v.document
+p.version, p.quantities, p.proration, p.deal, p.said, v.document
 """
 _SUBSCRIPTIONS = f"""
 SELECT {SUBSCRIPTION_COLUMNS}
@@ -131,29 +127,11 @@ def subscriptions_of(rows: Sequence[Sequence[Any]]) -> dict[str, list[Subscripti
             anchor=Anchor(first[3], first[4]), starts_at=first[5].astimezone(UTC),
             ends_at=_utc(first[6]), cancelled_at=_utc(first[7]), term_ends_at=_utc(first[8]),
             credit_unused=first[9], net_terms_days=first[10],
-            created_at=first[11].astimezone(UTC), phases=tuple(_phase_of(row) for row in group),
+            created_at=first[11].astimezone(UTC), phases=tuple(phase_of(row[12:]) for row in group),
         )  # fmt: skip
         result.setdefault(customer, []).append(subscription)
     return result
 
 
-def _phase_of(row: Sequence[Any]) -> Phase:
-    return Phase(
-        starts_at=row[12].astimezone(UTC), ends_at=_utc(row[13]),
-        plan=plan_of(row[15], row[18]),
-        quantities={key: Decimal(value) for key, value in row[16].items()}, proration=row[17],
-    )  # fmt: skip
-
-
 def _utc(at: datetime | None) -> datetime | None:
     return at.astimezone(UTC) if at else None
-
-
-def plan_of(version: int, document: Mapping[str, object]) -> Plan:
-    """The plan of a stored document. A version is immutable, so each is parsed once."""
-    return _parse_plan(version, msgspec.json.encode(document))
-
-
-@lru_cache(maxsize=10_000)
-def _parse_plan(version: int, document: bytes) -> Plan:
-    return parse_plan(msgspec.json.decode(document), version=version)

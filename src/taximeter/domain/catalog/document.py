@@ -6,6 +6,7 @@ refused by name (`not_supported`), never ignored: a field that is silently dropp
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from taximeter.domain.catalog.credit_document import read_credits
 from taximeter.domain.catalog.currency import is_currency
@@ -14,10 +15,12 @@ from taximeter.domain.catalog.fields import Fields, Findings, shown
 from taximeter.domain.catalog.plan import Plan
 from taximeter.domain.catalog.price_document import Frame, read_prices
 from taximeter.domain.catalog.segment import read_family
+from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import PERIOD_UNITS, parse_duration
 
 GRACE_DEFAULT = "PT1H"
 GRACE_S_MAX = 31 * 86400
+TRIAL_DAYS_MAX = 366
 _GRACE_NONE = ("PT0S", "P0D")
 
 _PLAN_NOT_BUILT = (
@@ -25,7 +28,6 @@ _PLAN_NOT_BUILT = (
     "commitment",
     "entitlements",
     "invoice_threshold",
-    "trial_days",
 )
 
 
@@ -38,7 +40,7 @@ def parse_plan(document: Mapping[str, object], *, version: int = 1) -> Plan:
     plan = _read_plan(document, version, findings)
     findings.raise_any()
     assert plan is not None, "a plan that cannot be made has an error"
-    return plan
+    return replace(plan, document=document)
 
 
 def _read_plan(document: object, version: int, findings: Findings) -> Plan | None:
@@ -53,6 +55,7 @@ def _read_plan(document: object, version: int, findings: Findings) -> Plan | Non
     discount = read_invoice_discount(fields)
     grace_s = _read_grace_s(fields)
     family, segment = read_family(fields)
+    trial_days = _read_trial_days(fields)
     prices = read_prices(fields, Frame(currency, period))
     credits = read_credits(fields, prices, currency, period)
     fields.done(not_built=_PLAN_NOT_BUILT)
@@ -71,6 +74,7 @@ def _read_plan(document: object, version: int, findings: Findings) -> Plan | Non
         segment=segment,
         discount=discount,
         credits=credits,
+        trial_days=trial_days,
     )
 
 
@@ -97,3 +101,12 @@ def _read_grace_s(fields: Fields) -> int:
     if grace_s > GRACE_S_MAX:
         fields.fail("grace", "out_of_range", "This is too long. Say at most P31D.")
     return grace_s
+
+
+def _read_trial_days(fields: Fields) -> int:
+    days = fields.number("trial_days", default=ZERO)
+    if days is None or (days == days.to_integral_value() and days <= TRIAL_DAYS_MAX):
+        return int(days or 0)
+    detail = f"This is no such number of days. Say whole days from 0 to {TRIAL_DAYS_MAX}."
+    fields.fail("trial_days", "out_of_range", detail)
+    return 0

@@ -345,6 +345,9 @@ class Plan:
     its period's end. `minimum` is per period over all fees and usage that belong to it, less what
     discounts take off them; `discount` is the plan's own, off whole invoices. `family` names plans
     of which `segment` says whom each is for.
+    `trial_days` is how long a new subscription is free of fees, in local days.
+
+    `document` is what the seller published, from which deal.py prices what one customer agreed.
     """
 
     key: str
@@ -361,6 +364,8 @@ class Plan:
     credits: tuple[PlanCredit, ...] = ()
     assets: tuple[CreditUnit, ...] = ()
     commitment: Commitment | None = None
+    trial_days: int = 0
+    document: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     def price(self, key: str) -> Price | None:
         """The price named `key`, if there is one."""

@@ -10,6 +10,7 @@ from typing import Any
 from taximeter.domain.catalog.condition_document import BOUNDS
 from taximeter.domain.catalog.credit_document import CREDITS_MAX, PRIORITY_MAX, SCOPE_METERS_MAX
 from taximeter.domain.catalog.discount_document import MONTHS_MAX
+from taximeter.domain.catalog.document import TRIAL_DAYS_MAX
 from taximeter.domain.catalog.fields import INTEGER_MAX, KEY_PATTERN, TEXT_LENGTH_MAX
 from taximeter.domain.catalog.model_document import (
     DIMENSIONS_MAX,
@@ -213,6 +214,10 @@ PLAN: Schema = {
             "minimum": described(DECIMAL, "At least this for a period over all prices"),
             "discount": INVOICE_DISCOUNT,
             "grace": described(DURATION, "How long a draft waits for late usage"),
+            "trial_days": {
+                "type": ["integer", "string"], "minimum": 0, "maximum": TRIAL_DAYS_MAX,
+                "description": "How many days a new subscription is free of fees",
+            },
             "family": described(KEY, "The plans it belongs to"),
             "segment": fields_of(
                 {"region": TEXT, "cohort": TEXT}, description="Whom it is for in its family"

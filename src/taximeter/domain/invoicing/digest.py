@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 
 from taximeter.kernel.quantity import format_decimal
 from taximeter.kernel.times import format_instant
@@ -18,8 +19,8 @@ from taximeter.kernel.times import format_instant
 
 def input_digest(*inputs: object) -> str:
     """The SHA-256, in hexadecimal, of the inputs in their order: dataclasses (the fields that they
-    compare by), mappings with text keys, sequences, texts, whole numbers, Decimals, aware
-    datetimes, booleans and None.
+    compare by), mappings with text keys, sequences, texts, whole numbers, Decimals, Fractions,
+    aware datetimes, booleans and None.
     """
     text = json.dumps(_canonical(inputs), separators=(",", ":"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -30,6 +31,8 @@ def _canonical(value: object) -> object:
         return value
     if isinstance(value, Decimal):
         return {"decimal": format_decimal(value)}
+    if isinstance(value, Fraction):
+        return {"fraction": str(value)}
     if isinstance(value, datetime):
         if value.tzinfo is None:
             return {"local": value.isoformat()}

@@ -1,47 +1,33 @@
-"""Changing and ending a subscription.
+"""Changing, pausing and ending a subscription.
 
 Owns which changes are possible and what the phases are afterwards. What a change costs follows
 from the phases (charges.py). Must not know when it is now: instants are given.
+
+A change applies from its instant on. Phases planned for later stay: they take the change over in
+what they do not say themselves (phases.py). A move to another plan ends what was planned for the
+prices of the old one, up to the first later phase that names a plan itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from taximeter.domain.catalog.plan import Plan, SeatPrice
-from taximeter.domain.subscription.subscription import Phase, Proration, Subscription
+from taximeter.domain.catalog.deal import Overrides
+from taximeter.domain.catalog.plan import Plan
+from taximeter.domain.subscription.phases import (
+    Clause,
+    clauses_of,
+    joined,
+    published_at,
+    relieved,
+    unfold,
+)
+from taximeter.domain.subscription.subscription import Phase, Proration, Said, Subscription
 from taximeter.kernel.errors import FieldError, Invalid, InvalidState
-from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import format_instant
 
-
-def seat_quantities(
-    plan: Plan, given: Mapping[str, Decimal], carried: Mapping[str, Decimal] | None = None
-) -> Mapping[str, Decimal]:
-    """The quantity of every seat price of `plan`, as `given`, else as `carried` over from an
-    earlier phase.
-
-    Raises `Invalid`: `unknown_price` for a key that names no seat price, `required` for a seat
-    price without a quantity, `out_of_range` for a negative one.
-    """
-    seats = [price.key for price in plan.prices if isinstance(price, SeatPrice)]
-    known = {**(carried or {}), **given}
-    errors = []
-    for key in given:
-        if key not in seats:
-            detail = f"Plan {plan.key} has no seat price {key}. Leave it out."
-            errors.append(FieldError(f"quantities.{key}", "unknown_price", detail))
-    for key in seats:
-        if key not in known:
-            detail = f"Say how many: plan {plan.key} prices {key} by the seat."
-            errors.append(FieldError(f"quantities.{key}", "required", detail))
-        elif known[key] < ZERO:
-            detail = "A quantity of seats is zero or more."
-            errors.append(FieldError(f"quantities.{key}", "out_of_range", detail))
-    if errors:
-        raise Invalid(errors)
-    return {key: known[key] for key in seats}
+_NOTHING = Said()
 
 
 def change(
@@ -50,38 +36,76 @@ def change(
     at: datetime,
     plan: Plan | None = None,
     quantities: Mapping[str, Decimal] | None = None,
+    overrides: Overrides | None = None,
     proration: Proration,
     closed_until: datetime | None = None,
 ) -> Subscription:
-    """The subscription with another plan version or other quantities (None: as they are) from
-    `at`; what is not given stays. A change at the very start of the last phase replaces it.
+    """The subscription with another plan version, other quantities or other overrides (None: as
+    they are) from `at`; what is not given stays. A change at the very start of a phase replaces
+    what that phase said.
 
     `closed_until` is the last billing boundary whose invoice is final: what it says must stay
-    true. Raises `Invalid` (`too_early` for a time not after it or before the last phase,
-    `currency_mismatch`, and what `seat_quantities` raises), `InvalidState` after the end.
+    true. Raises `Invalid` (`too_early` for a time not after it or before the start, and what
+    `unfold` raises), `InvalidState` after the end.
     """
-    last = subscription.phases[-1]
-    if subscription.ends_at is not None and at >= subscription.ends_at:
-        raise InvalidState(kind="subscription", state="ended at that time", step="changed")
-    _check_open(at, closed_until)
-    if at < last.starts_at:
-        raise _too_early(f"The last change is at {format_instant(last.starts_at)}", "at or after")
-    to = plan or last.plan
-    if to.currency != last.plan.currency:
-        detail = (
-            f"Plan {to.key} is in {to.currency}, the subscription in {last.plan.currency}. "
-            "Cancel it and start another."
-        )
-        raise Invalid([FieldError("plan", "currency_mismatch", detail)])
-    counts = seat_quantities(to, quantities or {}, last.quantities)
-    if to == last.plan and counts == last.quantities:
-        return subscription
-    phase = Phase(at, last.ends_at, to, counts, proration)
-    if at == last.starts_at:
-        return replace(subscription, phases=(*subscription.phases[:-1], phase))
-    return replace(
-        subscription, phases=(*subscription.phases[:-1], replace(last, ends_at=at), phase)
-    )
+    _check_time(subscription, at, closed_until, step="changed")
+    said = Said(plan=plan, quantities=quantities or None, overrides=overrides)
+    return _revised(subscription, Clause(at, said, proration))
+
+
+def pause(
+    subscription: Subscription,
+    *,
+    at: datetime,
+    until: datetime | None,
+    proration: Proration,
+    closed_until: datetime | None = None,
+) -> Subscription:
+    """The subscription paused from `at` until `until` (None: until it is resumed).
+
+    Raises `InvalidState` where it is paused at `at` or a later pause is planned, or after the
+    end; `Invalid` for an `at` as `change` does, and for an `until` that is not after it
+    (`too_early`) or not before the subscription's end (`too_late`).
+    """
+    _check_time(subscription, at, closed_until, step="paused")
+    for phase in subscription.phases:
+        if phase.deal.paused and (phase.ends_at is None or phase.ends_at > at):
+            state = f"paused from {format_instant(phase.starts_at)}"
+            raise InvalidState(kind="subscription", state=state, step="paused again")
+    paused = _revised(subscription, Clause(at, Said(paused=True), proration))
+    if until is None:
+        return paused
+    if until <= at:
+        detail = f"The pause begins at {format_instant(at)}: choose a time after that."
+        raise Invalid([FieldError("until", "too_early", detail)])
+    if subscription.ends_at is not None and until >= subscription.ends_at:
+        detail = f"The subscription ends at {format_instant(subscription.ends_at)}. Leave it out."
+        raise Invalid([FieldError("until", "too_late", detail)])
+    return _revised(paused, Clause(until, Said(paused=False), proration))
+
+
+def resume(
+    subscription: Subscription,
+    *,
+    at: datetime,
+    proration: Proration,
+    closed_until: datetime | None = None,
+) -> Subscription:
+    """The subscription going on from `at`; the end that its pause was given is dropped. At the
+    very start of a pause, it is as if it had never been planned.
+
+    Raises `InvalidState` where it is not paused at `at`, and as `change` does.
+    """
+    _check_time(subscription, at, closed_until, step="resumed")
+    phase = subscription.phase_at(at)
+    if phase is None or not phase.deal.paused:
+        raise InvalidState(kind="subscription", state="not paused at that time", step="resumed")
+    clauses = [
+        replace(clause, said=replace(clause.said, paused=None)) if clause.starts_at > at else clause
+        for clause in clauses_of(subscription.phases)
+    ]
+    resumed = joined(clauses, Clause(at, Said(paused=False), proration))
+    return _with(subscription, resumed)
 
 
 def cancel(
@@ -102,10 +126,7 @@ def cancel(
     if subscription.cancelled_at is not None:
         raise InvalidState(kind="subscription", state="cancelled", step="cancelled again")
     _check_open(at, closed_until)
-    if at < subscription.starts_at:
-        raise _too_early(
-            f"The subscription starts at {format_instant(subscription.starts_at)}", "at or after"
-        )
+    _check_started(subscription, at)
     if subscription.ends_at is not None and at > subscription.ends_at:
         detail = f"The subscription ends at {format_instant(subscription.ends_at)} already."
         raise Invalid([FieldError("at", "too_late", detail)])
@@ -119,6 +140,63 @@ def cancel(
         term_ends_at=subscription.ends_at,
         credit_unused=credit_unused,
     )
+
+
+def _revised(subscription: Subscription, clause: Clause) -> Subscription:
+    """The subscription with what is said in `clause`; itself where that changes nothing."""
+    clauses = clauses_of(subscription.phases)
+    to = clause.said.plan
+    if to is not None:
+        clauses = _moved(clauses, clause.starts_at, to)
+    return _with(subscription, joined(clauses, clause))
+
+
+def _moved(clauses: Sequence[Clause], at: datetime, to: Plan) -> list[Clause]:
+    """The clauses where the plan `to` is in force from `at`."""
+    before = published_at(clauses, at)
+    named = (c.starts_at for c in clauses if c.starts_at > at and c.said.plan is not None)
+    until = next(named, None)
+    return [
+        replace(clause, said=relieved(clause.said, before, to))
+        if clause.starts_at > at and (until is None or clause.starts_at < until)
+        else clause
+        for clause in clauses
+    ]
+
+
+def _with(subscription: Subscription, clauses: Sequence[Clause]) -> Subscription:
+    told = [clause for clause in clauses if clause.said != _NOTHING]
+    phases = unfold(told, subscription.ends_at)
+    if _terms(phases) == _terms(subscription.phases):
+        return subscription
+    return replace(subscription, phases=phases)
+
+
+def _terms(phases: Sequence[Phase]) -> list[Phase]:
+    """What applies from when on: phases that only go on as before are left out."""
+    found: list[Phase] = []
+    for phase in phases:
+        last = found[-1] if found else None
+        if last is None or (last.plan, last.quantities, last.deal) != (
+            phase.plan, phase.quantities, phase.deal,
+        ):  # fmt: skip
+            found.append(replace(phase, ends_at=None, proration="by_day"))
+    return found
+
+
+def _check_time(
+    subscription: Subscription, at: datetime, closed_until: datetime | None, *, step: str
+) -> None:
+    if subscription.ends_at is not None and at >= subscription.ends_at:
+        raise InvalidState(kind="subscription", state="ended at that time", step=step)
+    _check_open(at, closed_until)
+    _check_started(subscription, at)
+
+
+def _check_started(subscription: Subscription, at: datetime) -> None:
+    if at < subscription.starts_at:
+        start = format_instant(subscription.starts_at)
+        raise _too_early(f"The subscription starts at {start}", "at or after")
 
 
 def _check_open(at: datetime, closed_until: datetime | None) -> None:

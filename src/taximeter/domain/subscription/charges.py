@@ -7,12 +7,14 @@ unique (subscription, boundary). Must not round; usage is rated elsewhere.
 A fee falls due at the start of each of its periods (advance) or at the end (arrears); a change in
 mid-period makes a credit for the unused rest of what was due in advance at the old terms, and a
 charge for the rest at the new ones. What falls due between two boundaries is billed at the later.
+A trial has no fees; its end is a boundary, since fees begin there.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from heapq import merge
 from typing import Literal
 
 from taximeter.domain.catalog.plan import FlatPrice, Plan, SeatPrice
@@ -94,13 +96,27 @@ def charges_at(subscription: Subscription, boundary: datetime) -> tuple[Charge, 
 def boundaries(
     subscription: Subscription, after: datetime | None, until: datetime
 ) -> Iterator[datetime]:
-    """The billing instants in (after, until], by time: the start where something is due then, the
-    end of every plan period, a change to a plan with another period, and the subscription's end.
+    """The billing instants in (after, until], by time: the start and the end of a trial where
+    something is due then, the end of every plan period, a change to a plan with another period,
+    and the subscription's end.
     """
+    opened = [
+        at
+        for at in _openings(subscription)
+        if at <= until and (after is None or at > after) and _is_due_at(subscription, at)
+    ]
     start = subscription.starts_at
-    if start <= until and (after is None or start > after) and _is_due_at_start(subscription):
-        yield start
-    after = start if after is None else max(after, start)
+    ends = _period_ends(subscription, start if after is None else max(after, start), until)
+    last = None
+    for at in merge(opened, ends):
+        if at != last:
+            yield at
+        last = at
+
+
+def _period_ends(
+    subscription: Subscription, after: datetime, until: datetime
+) -> Iterator[datetime]:
     for cycle in _cycles(subscription):
         if cycle.end is not None and cycle.end <= after:
             continue
@@ -115,6 +131,16 @@ def boundaries(
 
 def previous_boundary(subscription: Subscription, before: datetime) -> datetime | None:
     """The last billing boundary before the instant `before`, if there is one."""
+    found = _previous_end(subscription, before)
+    opened = [
+        at
+        for at in _openings(subscription)
+        if at < before and (found is None or at > found) and _is_due_at(subscription, at)
+    ]
+    return max(opened, default=found)
+
+
+def _previous_end(subscription: Subscription, before: datetime) -> datetime | None:
     for cycle in reversed(_cycles(subscription)):
         if cycle.end is not None and cycle.end < before:
             return cycle.end
@@ -122,8 +148,7 @@ def previous_boundary(subscription: Subscription, before: datetime) -> datetime 
             last = period_at(subscription.anchor, cycle.terms, before - _INSTANT).start
             if last > cycle.start:
                 return last
-    start = subscription.starts_at
-    return start if start < before and _is_due_at_start(subscription) else None
+    return None
 
 
 def closed_period(subscription: Subscription, boundary: datetime) -> Period:
@@ -177,9 +202,17 @@ def _minimum_text(plan: Plan, minimum: Decimal, part: Part) -> str:
     return f"minimum of {format_decimal(minimum)} on {plan.name}{cut}"
 
 
-def _is_due_at_start(subscription: Subscription) -> bool:
-    start = subscription.starts_at
-    return any(charge.amount for charge in _charges(subscription, None, start))
+def _openings(subscription: Subscription) -> list[datetime]:
+    """When fees first fall due: the start, and the end of a trial."""
+    phases = subscription.phases
+    found = [subscription.starts_at]
+    if phases[0].deal.trial:
+        found += [phase.starts_at for phase in phases if not phase.deal.trial][:1]
+    return found
+
+
+def _is_due_at(subscription: Subscription, at: datetime) -> bool:
+    return any(charge.amount for charge in _charges(subscription, at - _INSTANT, at))
 
 
 def _cycle_of(phase: Phase) -> _Cycle:
@@ -198,7 +231,7 @@ def _fee_runs(subscription: Subscription) -> Iterator[Run[_Fee]]:
 
         def fee_of(phase: Phase, key: str = key) -> _Fee | None:
             price = phase.plan.price(key)
-            if not isinstance(price, FlatPrice | SeatPrice):
+            if phase.deal.trial or not isinstance(price, FlatPrice | SeatPrice):
                 return None
             quantity = phase.quantities[key] if isinstance(price, SeatPrice) else ONE
             return _Fee(price, price.period or phase.plan.period, quantity)

@@ -5,11 +5,12 @@ Must not rate or read storage.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+from taximeter.domain.catalog.deal import NO_DEAL, Deal, Overrides
 from taximeter.domain.catalog.plan import Plan, Price
 from taximeter.kernel.times import Anchor, Period, PeriodUnit, period_at
 
@@ -17,10 +18,26 @@ Proration = Literal["by_day", "by_second", "none"]
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What a phase was told itself; what is None it takes from the phase before it. `plan` is a
+    plan version as published. Later changes reach a phase only where it was told nothing.
+    """
+
+    plan: Plan | None = None
+    quantities: Mapping[str, Decimal] | None = None
+    overrides: Overrides | None = None
+    adjust_percent: Decimal | None = None
+    trial: bool | None = None
+    paused: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """From `starts_at` until `ends_at` (None: open) this plan version with these quantities.
 
-    `proration` says how the change that began this phase treats the period it falls into.
+    `plan` is what prices: the published version with the `deal` applied. `proration` says how the
+    change that began this phase treats the period it falls into. Without `said` the phase was
+    told everything itself.
     """
 
     starts_at: datetime
@@ -28,6 +45,8 @@ class Phase:
     plan: Plan
     quantities: Mapping[str, Decimal]
     proration: Proration
+    deal: Deal = NO_DEAL
+    said: Said | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         assert self.ends_at is None or self.starts_at <= self.ends_at, "a phase runs forward"
