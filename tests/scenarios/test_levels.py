@@ -1,10 +1,14 @@
 """Levels over time: what storage, seats in use and running machines cost while nothing happens."""
 
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.scenarios.story import Json, Story, amounts, event, totals, usage_price
+from tests.scenarios.story import START, Json, Story, amounts, event, span, totals, usage_price
 
 
 @pytest.fixture(autouse=True)
@@ -384,3 +388,66 @@ async def test_a_change_is_previewed_as_it_will_be(story: Story) -> None:
     found = await story.ask("POST", path, json=body)
     await story.change(subscription, **body)
     assert found["next_invoice"]["lines"] == (await story.upcoming())["lines"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_random_levels_are_billed_as_long_as_they_held(story: Story, seed: int) -> None:
+    """Whenever levels arrive, also months late: what was billed for each period, with all that was
+    adjusted since, is what counting hour by hour makes of them; so is what usage queries say.
+    """
+    chance = random.Random(seed)
+    signed = chance.random() < 0.5
+    timezone = chance.choice(["UTC", "America/New_York", "Asia/Kolkata"])
+    await begin(story, signed=signed, dimensions=["disk"], timezone=timezone)
+    sent = []
+    for n in range(30):
+        hour = chance.randrange(-200, 24 * 120)
+        late = chance.choice([0, 0, 3, 30, 24 * 40])
+        sent.append((hour + late, hour, f"e{n}", chance.choice("ab"), chance.randrange(-5, 20)))
+    held = [one if signed else (*one[:4], abs(one[4])) for one in sorted(sent)]
+    for arrival, hour, event_id, disk, value in held:
+        if arrival > 0:
+            await story.advance(_at(arrival))
+        await story.use(event("disk", event_id, _at(hour), q=value, disk=disk))
+    await story.advance("2026-08-01T12:00:00Z")
+    billed: dict[tuple[str, str], int] = defaultdict(int)
+    for invoice in await story.invoices():
+        for line in invoice["lines"]:
+            billed[span(line)] += int(line["quantity"])
+    assert len(billed) == 7
+    for (start, end), quantity in billed.items():
+        assert quantity == _held(held, start, end, signed=signed), (start, end)
+    days = await story.usage(
+        "disk", customer="acme", window="day", to="2026-06-01T00:00:00Z",
+        **{"from": "2026-01-01T00:00:00Z"},
+    )  # fmt: skip
+    for day in days[:40]:
+        assert int(day["value"]) == _held(held, day["from"], day["to"], signed=signed), day
+    whole = _held(held, "2026-01-01T00:00:00Z", "2026-06-01T00:00:00Z", signed=signed)
+    assert sum(int(day["value"]) for day in days) == whole
+
+
+def _at(hour: int) -> str:
+    return (START + timedelta(hours=hour)).isoformat().replace("+00:00", "Z")
+
+
+def _held(
+    sent: Sequence[tuple[int, int, str, str, int]], start: str, end: str, *, signed: bool
+) -> int:
+    """The level-hours from `start` until `end`, hour by hour. Kolkata's half hours are as long."""
+    area = 0
+    first, last = (
+        (datetime.fromisoformat(at) - START) / timedelta(hours=0.5) for at in (start, end)
+    )
+    for half in range(int(first), int(last)):
+        for disk in "ab":
+            # By time, then receipt, then id.
+            known = sorted(
+                (hour, max(arrival, 0), event_id, value)
+                for arrival, hour, event_id, of, value in sent
+                if of == disk and hour * 2 <= half
+            )
+            values = [value for *_, value in known]
+            area += sum(values) if signed else (values[-1] if values else 0)
+    assert area % 2 == 0
+    return area // 2
