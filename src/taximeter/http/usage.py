@@ -72,7 +72,8 @@ async def get_usage(
     """Usage by customer, window and group: exact, and current at the instant of the answer.
 
     The first and the last window are cut to `from` and `to`. Windows of `hour` and `minute` are
-    counted from the zone's midnight. Distinct values (`unique`), windows of `minute` and hours
+    counted from the zone's midnight. A level has usage up to now while it holds; a meter with
+    buckets has the sum of theirs. Distinct values (`unique`), windows of `minute` and hours
     cut by a boundary are counted from the events by the meter's newest version.
     """
     customer = asked.customer
