@@ -6,15 +6,14 @@ Each stop is stored before it is shown: after a crash the clock stands where job
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from weakref import WeakKeyDictionary
 
 from taximeter.kernel.errors import ClockBackwards, NoTestClock, Unavailable
 from taximeter.kernel.times import format_instant
 from taximeter.services.command import run
 from taximeter.services.context import Context, TestClock
+from taximeter.services.turn import Turn
 from taximeter.storage import instance
 
 STEPS_MAX = 100_000
@@ -24,8 +23,7 @@ STALL_S = 0.05
 NextDue = Callable[[Context], Awaitable[datetime | None]]
 RunDue = Callable[[Context], Awaitable[int]]
 
-# The clock is the process's, and so is its lock: one for the loop that serves it.
-_locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+one_at_a_time = Turn().taken
 
 
 def test_clock(context: Context) -> TestClock:
@@ -36,16 +34,6 @@ def test_clock(context: Context) -> TestClock:
 
 
 test_clock.__test__ = False  # type: ignore[attr-defined]
-
-
-@asynccontextmanager
-async def one_at_a_time() -> AsyncIterator[None]:
-    """Wait until no other advance is under way. To be taken before any connection: advances that
-    wait must not hold what the one under way needs.
-    """
-    lock = _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-    async with lock:
-        yield
 
 
 async def advance(

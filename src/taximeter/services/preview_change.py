@@ -150,7 +150,7 @@ async def _compare(
     if after == before:
         return ChangePreview(currency, Outlook((), upcoming), Outlook((), upcoming))
     terms = await terms_of(connection, before.customer)
-    moved = await moved_usage(connection, terms, _with(terms, after), since)
+    moved = await moved_usage(connection, terms, with_changed(terms, after), since)
     kept = [row for row in drafts if row.boundary < since]
     replaced = await stands.close(drafts[len(kept) :], waiting=bool(kept))
     billed = [row.boundary for row in kept]
@@ -167,7 +167,7 @@ async def _compare(
     return ChangePreview(currency, Outlook(now, coming), Outlook(replaced, upcoming))
 
 
-def _with(terms: CustomerTerms, changed: Subscription) -> CustomerTerms:
+def with_changed(terms: CustomerTerms, changed: Subscription) -> CustomerTerms:
     """The customer's terms with the subscription as it is after the change."""
     subscriptions = (changed if one.id == changed.id else one for one in terms.subscriptions)
     return replace(terms, subscriptions=tuple(subscriptions))

@@ -220,6 +220,7 @@ CREATE TABLE subscription_phase (
     PRIMARY KEY (customer, subscription, starts_at),
     FOREIGN KEY (customer, subscription) REFERENCES subscription (customer, id)
 );
+CREATE INDEX subscription_phase_plan ON subscription_phase (plan, customer, subscription);
 
 -- A coupon as it is now, and how often it was redeemed: a row that is locked briefly, last.
 CREATE TABLE coupon (
