@@ -60,7 +60,7 @@ from taximeter.services.command import Transaction
 from taximeter.services.context import Connection
 from taximeter.services.level_usage import changed_segments
 from taximeter.services.plan_credits import grant_due
-from taximeter.services.segment_usage import UsageKey, read_usage, usage_key
+from taximeter.services.segment_usage import Instead, UsageKey, read_usage, usage_key
 from taximeter.services.wallets import apply_to_wallet
 from taximeter.storage import discounts as discount_storage
 from taximeter.storage import invoices as storage
@@ -74,7 +74,6 @@ BOUNDARIES_MAX = 120
 NUMBER_PREFIX = "INV"
 FAR = to_utc(datetime(9000, 1, 1), "UTC")
 _INSTANT = timedelta(microseconds=1)
-_NOTHING: Mapping[UsageKey, Usage] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +95,16 @@ async def state(
     boundary: datetime,
     late: Sequence[LateTotal],
     at: datetime,
-    moved: Mapping[UsageKey, Usage] = _NOTHING,
+    instead: Instead | None = None,
 ) -> Statement:
     """Compute the statement of a boundary from the usage as it is at the instant `at`. `late` are
-    segments whose usage may have changed since they were billed; `moved` has the usage of segments
-    where it is not what is stored: a preview's.
+    segments whose usage may have changed since they were billed; `instead` is what a preview
+    reads in place of what is stored.
     """
     closed = closed_period(subscription, boundary)
     segments = [*usage_segments(subscription, closed)]
     earlier = _late_segments(subscription, late, closed)
-    usage = await _usage(connection, subscription, [*segments, *earlier], at, moved)
+    usage = await _usage(connection, subscription, [*segments, *earlier], at, instead)
     used = _usage_lines(subscription, segments, usage, "invoice")
     settled = _usage_lines(subscription, segments, usage, "wallet")
     fees = () if has_ended(subscription, boundary) else charges_at(subscription, boundary)
@@ -116,7 +115,7 @@ async def state(
     minimum = _minimum(subscription, boundary, used, settled, terms)
     if minimum is not None:
         lines.append(minimum)
-    lines += await _late_minimums(connection, subscription, earlier, terms, moved)
+    lines += await _late_minimums(connection, subscription, earlier, terms, instead)
     every = numbered([*lines, *settled])
     inputs = [[values, quantity] for rows in usage.values() for values, quantity in rows]
     return Statement(
@@ -168,12 +167,10 @@ async def _usage(
     subscription: Subscription,
     segments: Sequence[Segment],
     at: datetime,
-    moved: Mapping[UsageKey, Usage],
+    instead: Instead | None,
 ) -> dict[UsageKey, Usage]:
-    found = await read_usage(connection, [(subscription, segment) for segment in segments], at)
-    keys = [usage_key(subscription, segment) for segment in segments]
-    changed = {key: moved[key] for key in keys if key in moved}
-    return dict(sorted({**found, **changed}.items())) if changed else found
+    wanted = [(subscription, segment) for segment in segments]
+    return await read_usage(connection, wanted, at, instead)
 
 
 def _usage_lines(
@@ -240,7 +237,7 @@ async def _late_minimums(
     subscription: Subscription,
     earlier: Sequence[Segment],
     terms: Sequence[Term],
-    moved: Mapping[UsageKey, Usage],
+    instead: Instead | None,
 ) -> list[Line]:
     """What late usage changes in the true-ups of the periods that it belongs to."""
     lines = []
@@ -251,7 +248,7 @@ async def _late_minimums(
             continue
         closed = closed_period(subscription, boundary)
         segments = usage_segments(subscription, closed)
-        usage = await _usage(connection, subscription, segments, closed.end, moved)
+        usage = await _usage(connection, subscription, segments, closed.end, instead)
         used = _usage_lines(subscription, segments, usage, "invoice")
         settled = _usage_lines(subscription, segments, usage, "wallet")
         billed = [

@@ -9,6 +9,7 @@ from decimal import Decimal
 from taximeter.domain.catalog.plan import Percentage, UsagePrice
 from taximeter.domain.metering.reserved import FEE
 from taximeter.domain.rating.percentage import FreePart
+from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.routing import Reading
 from taximeter.domain.subscription.subscription import Segment, Subscription
 from taximeter.services.context import Connection
@@ -21,16 +22,21 @@ EVENTS_PER_STEP = 1_000
 
 
 async def free_fees(
-    connection: Connection, subscription: Subscription, segment: Segment
+    connection: Connection,
+    subscription: Subscription,
+    segment: Segment,
+    terms: CustomerTerms | None = None,
 ) -> Decimal:
-    """What of the fees of a segment's events is free, in the asset of its price."""
+    """What of the fees of a segment's events is free, in the asset of its price; by the customer's
+    terms as they are stored, or by other `terms`.
+    """
     price = segment.price
     assert isinstance(price, UsagePrice) and isinstance(price.model, Percentage), "it has fees"
     versions = await term_storage.meter_versions(connection)
     meters = {meter.event_type for _, meter in versions if meter.key == price.meter}
-    terms = (await term_storage.customer_terms(connection, [subscription.customer]))[
-        subscription.customer
-    ]
+    if terms is None:
+        customer = subscription.customer
+        terms = (await term_storage.customer_terms(connection, [customer]))[customer]
     epochs = epochs_of(terms, versions)
     part = FreePart(price.model)
     wanted = EventFilter(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.invoicing.impact import Impact, impact
 from taximeter.domain.invoicing.spend import segment_key
-from taximeter.domain.rating.rate import Usage
+from taximeter.domain.rating.usage import Usage
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.subscription import Phase, Proration, Subscription
 from taximeter.kernel.errors import FieldError, Invalid, InvalidState, NotFound

@@ -81,7 +81,9 @@ async def moved_usage(
             rows[key] = _shifted(standing.get(key, {}), leaving.get(key, {}), coming.get(key, {}))
         else:
             rows[key] = (again if key[2] < since else coming).get(key, {})
+    # Prices of a group cost anew where one of them counts otherwise: all are compared.
     touched = {key[:3] for key in meters}
+    touched |= {row_key(one)[:3] for one in stored if one.period_end > since}
     usage = _by_segment(customer, rows, touched)
     old = [one for one in stored if row_key(one)[:3] in touched]
     prices = _prices(after, usage)

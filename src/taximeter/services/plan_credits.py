@@ -6,6 +6,7 @@ the step's start; a unique key stands behind the comparison.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -20,6 +21,7 @@ from taximeter.domain.subscription.allotment import (
 from taximeter.domain.subscription.subscription import Subscription
 from taximeter.kernel.quantity import DIGITS_FRACTION_MAX, ZERO, round_half_up
 from taximeter.services.command import Transaction
+from taximeter.services.context import Connection, Context
 from taximeter.services.grants import grant_entry, issue_grant
 from taximeter.storage import plan_credits as storage
 from taximeter.storage import wallets as wallet_storage
@@ -80,6 +82,38 @@ async def _grant_at(
         await _grant(transaction, subscription, allotment, granted, instant)
 
 
+async def foresee_grants(
+    context: Context,
+    connection: Connection,
+    subscription: Subscription,
+    since: datetime,
+    at: datetime,
+) -> list[Grant]:
+    """The grants that `schedule_credits` and jobs would have made by `at` for the subscription
+    with a change at `since`; writes nothing. What would roll over is left where it is.
+    """
+    stored = await storage.next_grant(connection, subscription)
+    since = since if stored is None else min(since, stored)
+    following = next_allotment(subscription, since - _INSTANT)
+    found: list[Grant] = []
+    made: list[Granted] = []
+    for _ in range(INSTANTS_MAX):
+        if following is None or following > at:
+            break
+        allotments = allotments_at(subscription, following)
+        begun = [min(one.step.start, one.billing.start) for one in allotments]
+        if begun:
+            granted = await storage.granted(connection, subscription, min(begun))
+            for allotment in allotments:
+                earned = _earned(subscription, allotment, [*granted, *made], following, at)
+                if earned is not None:
+                    units, step = allotment.units, allotment.step
+                    made.append(Granted(allotment.credit.key, step.start, units, earned.amount))
+                    found.append(replace(earned, id=context.ids("grant", at)))
+        following = next_allotment(subscription, following)
+    return found
+
+
 async def _grant(
     transaction: Transaction,
     subscription: Subscription,
@@ -87,8 +121,22 @@ async def _grant(
     granted: Sequence[Granted],
     instant: datetime,
 ) -> None:
-    """Grant the units of a step that it was not granted for yet. A step that is over by now is
-    left out, unless something of it may roll over.
+    """Grant the units of a step that it was not granted for yet."""
+    earned = _earned(subscription, allotment, granted, instant, transaction.at)
+    if earned is not None:
+        grant = replace(earned, id=transaction.new_id("grant"))
+        await issue_grant(transaction, grant, step=Step(allotment.step.start, allotment.units))
+
+
+def _earned(
+    subscription: Subscription,
+    allotment: Allotment,
+    granted: Sequence[Granted],
+    instant: datetime,
+    at: datetime,
+) -> Grant | None:
+    """The grant, without its id, of the units of a step that it was not granted for yet. A step
+    that is over by `at` is left out, unless something of it may roll over.
     """
     credit, step = allotment.credit, allotment.step
     mine = [one for one in granted if one.credit == credit.key]
@@ -96,11 +144,10 @@ async def _grant(
     amount = _capped(credit, allotment, mine, credit.amount * (allotment.units - before))
     since = instant if before else allotment.since
     expires_at = credit.expiry(since, step, subscription.anchor.timezone)
-    over = expires_at is not None and expires_at <= transaction.at and credit.rollover_max is None
+    over = expires_at is not None and expires_at <= at and credit.rollover_max is None
     if amount <= ZERO or over:
-        return
-    grant = _new(transaction, subscription, credit, amount, since, expires_at)
-    await issue_grant(transaction, grant, step=Step(step.start, allotment.units))
+        return None
+    return _new(subscription, credit, amount, since, expires_at, at)
 
 
 def _capped(
@@ -138,22 +185,24 @@ async def _roll_over(
         return
     await wallet_storage.set_remaining(connection, remaining)
     await wallet_storage.insert_entries(connection, entries)
-    grant = _new(transaction, subscription, credit, rolled, step.start, step.end)
+    made = _new(subscription, credit, rolled, step.start, step.end, transaction.at)
+    grant = replace(made, id=transaction.new_id("grant"))
     await issue_grant(transaction, grant, step=Step(step.start, ZERO), kind="rollover")
 
 
 def _new(
-    transaction: Transaction,
     subscription: Subscription,
     credit: PlanCredit,
     amount: Decimal,
     effective_at: datetime,
     expires_at: datetime | None,
+    at: datetime,
 ) -> Grant:
+    """A grant made at `at`, without its id."""
     return Grant(
-        id=transaction.new_id("grant"), customer=subscription.customer, asset=credit.asset,
+        id="", customer=subscription.customer, asset=credit.asset,
         amount=amount, remaining=amount, kind=credit.kind, priority=credit.priority,
         effective_at=effective_at, expires_at=expires_at, scope_meters=credit.scope_meters,
-        created_at=transaction.at, scope_path=credit.scope_path, subscription=subscription.id,
+        created_at=at, scope_path=credit.scope_path, subscription=subscription.id,
         credit=credit.key,
     )  # fmt: skip

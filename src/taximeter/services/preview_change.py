@@ -32,7 +32,9 @@ from taximeter.services.billing import (
 from taximeter.services.command import look
 from taximeter.services.context import Connection, Context
 from taximeter.services.level_usage import changed_segments
-from taximeter.services.moved_usage import NOTHING_MOVED, Moved, moved_usage
+from taximeter.services.moved_usage import moved_usage
+from taximeter.services.plan_credits import foresee_grants
+from taximeter.services.segment_usage import Instead
 from taximeter.services.settle import Holding, holding_after
 from taximeter.services.subscriptions import (
     CancelRequest,
@@ -145,7 +147,7 @@ async def _compare(
     following = (await storage.next_boundaries(connection, before.customer)).get(before.id)
     drafts = await invoice_storage.drafts_of(connection, before)
     holding = await _holding(look, before.customer, currency)
-    stands = _Books(look, before, NOTHING_MOVED, holding)
+    stands = _Books(look, before, None, holding)
     upcoming = await stands.next_invoice(following, waiting=bool(drafts))
     if after == before:
         return ChangePreview(currency, Outlook((), upcoming), Outlook((), upcoming))
@@ -158,9 +160,12 @@ async def _compare(
     last = max(billed if closed is None else [*billed, closed], default=None)
     opened = first_open(after, since, stored=following, billed=last)
     closing = closing_by(after, opened, look.at)
+    for grant in await foresee_grants(look.context, connection, after, since, look.at):
+        if grant.asset == currency:
+            holding = _given(holding, grant, look.at)
     charges = [charge for charge in moved.charges if charge.asset == currency]
     left = holding_after(look.context, (before.customer, currency), holding, charges)
-    changed = _Books(look, after, moved, left)
+    changed = _Books(look, after, Instead(moved.usage, with_changed(terms, after)), left)
     rows = [draft_row(after, boundary, UPCOMING, look.at) for boundary in closing.boundaries]
     now = await changed.close(rows, waiting=bool(kept))
     coming = await changed.next_invoice(closing.following, waiting=bool(kept or now))
@@ -185,11 +190,15 @@ class _Books:
     """The invoices of a subscription as it is, or would be, stated without writing them."""
 
     def __init__(
-        self, look: _Look, subscription: Subscription, moved: Moved, holding: Holding
+        self,
+        look: _Look,
+        subscription: Subscription,
+        instead: Instead | None,
+        holding: Holding,
     ) -> None:
         self._look = look
         self._subscription = subscription
-        self._moved = moved
+        self._instead = instead
         self._holding = holding
 
     async def close(self, rows: Sequence[InvoiceRow], *, waiting: bool) -> tuple[Invoice, ...]:
@@ -233,7 +242,7 @@ class _Books:
     async def _draft(self, row: InvoiceRow, late: Sequence[LateTotal]) -> Invoice:
         statement = await state(
             self._look.connection, self._subscription, row.boundary, late, self._look.at,
-            self._moved.usage,
+            self._instead,
         )  # fmt: skip
         return draft_of(self._subscription, statement, row)
 
@@ -251,10 +260,17 @@ def _after(holding: Holding, draft: Invoice, credits: AppliedCredits, at: dateti
     ]
     if credits.to_wallet == ZERO:
         return Holding(grants, holding.debt)
-    left, debt = apply_grant(holding.debt, credits.to_wallet)
     given = Grant(
         id="", customer=draft.customer, asset=draft.currency, amount=credits.to_wallet,
-        remaining=left, kind="paid", priority=PRIORITY_OF_CREDIT_BALANCE, effective_at=at,
-        expires_at=None, scope_meters=None, created_at=at,
+        remaining=credits.to_wallet, kind="paid", priority=PRIORITY_OF_CREDIT_BALANCE,
+        effective_at=at, expires_at=None, scope_meters=None, created_at=at,
     )  # fmt: skip
-    return Holding([*grants, given], debt)
+    return _given(Holding(grants, holding.debt), given, at)
+
+
+def _given(holding: Holding, grant: Grant, at: datetime) -> Holding:
+    """What the wallet holds with one more grant, which repays its debt first."""
+    left, debt = grant.remaining, holding.debt
+    if grant.usable_at(at) and grant.covers(None):
+        left, debt = apply_grant(debt, grant.remaining)
+    return Holding([*holding.grants, replace(grant, remaining=left)], debt)

@@ -6,10 +6,12 @@ so that every reader rates the same. Must not rate.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.metering.reserved import FEE, FREE
 from taximeter.domain.rating.usage import Usage, with_group
+from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.subscription import Segment, Subscription
 from taximeter.services.context import Connection
 from taximeter.services.dimensions import dimensions_of
@@ -26,8 +28,20 @@ def usage_key(subscription: Subscription, segment: Segment) -> UsageKey:
     return subscription.customer, subscription.id, segment.price.key, segment.span.start
 
 
+class Instead(NamedTuple):
+    """What a preview reads in place of what is stored: the usage of some segments, and the
+    customer's terms.
+    """
+
+    usage: Mapping[UsageKey, Usage]
+    terms: CustomerTerms
+
+
 async def read_usage(
-    connection: Connection, wanted: Sequence[tuple[Subscription, Segment]], at: datetime
+    connection: Connection,
+    wanted: Sequence[tuple[Subscription, Segment]],
+    at: datetime,
+    instead: Instead | None = None,
 ) -> dict[UsageKey, Usage]:
     """The usage of these segments of usage prices at the instant `at`, which says how long the
     levels of segments under way have held; those without any are left out. A price that is rated
@@ -49,10 +63,13 @@ async def read_usage(
         key: [(dimensions_of(text), quantity) for text, quantity in rows]
         for key, rows in found.items()
     }
+    if instead is not None:
+        usage |= {key: instead.usage[key] for key in keys if key in instead.usage}
+    terms = None if instead is None else instead.terms
     for subscription, segment in in_order:
         key = usage_key(subscription, segment)
-        if key in usage:
-            free = await free_fees(connection, subscription, segment)
+        if usage.get(key):
+            free = await free_fees(connection, subscription, segment, terms)
             usage[key] = [*usage[key], ({FEE: FREE}, free)]
     for subscription, segment, held in await read_levels(connection, wanted, at):
         key = usage_key(subscription, segment)

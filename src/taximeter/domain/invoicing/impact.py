@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from taximeter.domain.catalog.plan import Plan, UsagePrice
 from taximeter.domain.invoicing.preview import Preview, preview
-from taximeter.domain.rating.rate import Usage
+from taximeter.domain.rating.usage import Usage
 from taximeter.domain.subscription.subscription import Phase
 from taximeter.kernel.errors import FieldError
 from taximeter.kernel.money import Money
