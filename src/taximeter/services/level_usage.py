@@ -32,9 +32,10 @@ async def read_levels(
     connection: Connection,
     wanted: Sequence[tuple[Subscription, Segment]],
     at: datetime | None,
+    instead: CustomerTerms | None = None,
 ) -> list[tuple[Subscription, Segment, Usage]]:
     """The usage, up to `at` (None: to their ends, as if all levels stayed), of those of these
-    segments whose meter measures a level.
+    segments whose meter measures a level; by the customers' terms as stored, or `instead` of one's.
 
     A level that came before its price and that no rate of it matches is set aside.
     """
@@ -44,6 +45,8 @@ async def read_levels(
         return []
     customers = sorted({subscription.customer for subscription, _ in wanted})
     terms = await term_storage.customer_terms(connection, customers)
+    if instead is not None:
+        terms[instead.customer.key] = instead
     found = []
     for subscription, segment in wanted:
         assert isinstance(segment.price, UsagePrice), "only usage has a meter"

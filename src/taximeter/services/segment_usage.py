@@ -71,7 +71,7 @@ async def read_usage(
         if usage.get(key):
             free = await free_fees(connection, subscription, segment, terms)
             usage[key] = [*usage[key], ({FEE: FREE}, free)]
-    for subscription, segment, held in await read_levels(connection, wanted, at):
+    for subscription, segment, held in await read_levels(connection, wanted, at, terms):
         key = usage_key(subscription, segment)
         usage[key] = [*usage.get(key, ()), *held]
     return {
