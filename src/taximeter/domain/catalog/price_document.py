@@ -34,7 +34,6 @@ from taximeter.domain.catalog.plan import (
     Timing,
     UsageModel,
     UsagePrice,
-    has_fees,
 )
 from taximeter.domain.catalog.price_group import link_prices
 from taximeter.kernel.quantity import ZERO
@@ -205,10 +204,10 @@ def _read_usage(fields: Fields, common: _Common | None, settle: Settle | None) -
         )
         fields.fail("settle", "free_on_wallet", detail)
     outcome = read_outcome(fields)
-    if outcome is not None and (multipliers or per_day is not None or _is_by_event(model)):
+    if outcome is not None and isinstance(model, Percentage) and model.in_order:
         detail = (
-            "Outcomes are priced by quantity. Leave it out, or leave out multipliers, ranges, "
-            "maximum_per_day and models of single events."
+            "Which events are free is settled by their time, and outcomes are confirmed in another "
+            "order. Leave it out, or say only percent and free_amount."
         )
         fields.fail("outcome", "conflicting_fields", detail)
     if fields.take("timing") not in (None, "arrears"):
@@ -232,12 +231,6 @@ def _read_usage(fields: Fields, common: _Common | None, settle: Settle | None) -
         multipliers=multipliers,
         pool=pool or None,
     )
-
-
-def _is_by_event(model: UsageModel | None) -> bool:
-    if isinstance(model, Dimensional):
-        return model.by_event or model.with_fees
-    return model is not None and has_fees(model)
 
 
 def _read_included(fields: Fields, model: UsageModel | None) -> Decimal | ShareOf | None:

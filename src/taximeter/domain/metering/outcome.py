@@ -131,7 +131,8 @@ NOTHING = Billed(0, ZERO)
 
 
 def billed(outcome: Outcome, terms: OutcomeTerms, value: Decimal | int, *, first: bool) -> Billed:
-    """What an event of the outcome with this metered value is billed under a price with `terms`.
+    """What an event of the outcome with this metered value (or this fee of its own) is billed under
+    a price with `terms`.
     `first`: it is the outcome's first event for its meter; further ones are retries.
 
     One that was confirmed once stays an event of its total, even of quantity 0.
@@ -140,6 +141,8 @@ def billed(outcome: Outcome, terms: OutcomeTerms, value: Decimal | int, *, first
         return NOTHING
     if outcome.human_review and terms.human_review == "free":
         return Billed(1, ZERO)
+    if outcome.share == ONE:
+        return Billed(1, Decimal(value))
     return Billed(1, round_half_up(Decimal(value) * outcome.share, DIGITS_FRACTION_MAX))
 
 

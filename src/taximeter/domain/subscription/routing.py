@@ -66,7 +66,7 @@ class LevelRoute:
 class MeterRoute:
     """One meter that reads the event, and the segments its value adds to: at once to `targets`, to
     `pending` once the event's outcome is confirmed. `adds`: values are summed (or counted), which
-    the fold of a batch does on the spot.
+    the fold of a batch does on the spot. `needs_outcome`: an event that names none is quarantined.
 
     A price that has to know single events has a route of its own, which `measure` reads; these
     are the `measured` ones of the meter's plain route, which reads for charts and other prices.
@@ -83,9 +83,12 @@ class MeterRoute:
     level: LevelRoute | None = None
     matched: dict[tuple[str, ...], bool] = field(default_factory=dict, compare=False)
     adds: bool = field(init=False, compare=False)
+    needs_outcome: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "adds", self.meter.aggregation in ADDING)
+        waits = bool(self.pending) or any(one.pending for one in self.measured)
+        object.__setattr__(self, "needs_outcome", waits)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -165,13 +168,14 @@ def _route(meter: Meter, targets: tuple[Target, ...]) -> MeterRoute:
     plain, pending, measured = [], [], []
     for target in targets:
         measure = event_price(target.price, meter.dimensions, target.timezone)
-        if target.price.outcome is not None:
-            assert measure is None, "the check refuses an outcome of single events"
+        waits = target.price.outcome is not None
+        if measure is not None:
+            at_once, later = ((), (target,)) if waits else ((target,), ())
+            measured.append(MeterRoute(meter, at_once, later, measure=measure))
+        elif waits:
             pending.append(target)
-        elif measure is None:
-            plain.append(target)
         else:
-            measured.append(MeterRoute(meter, (target,), measure=measure))
+            plain.append(target)
     return MeterRoute(meter, tuple(plain), tuple(pending), tuple(measured))
 
 
@@ -225,7 +229,7 @@ def read(routing: Routing, event: Event, *, counted: bool = False) -> tuple[Read
                 return UNMATCHED_DIMENSION
             if meter.bucket is not None:
                 values = (*values, bucket_of(meter.bucket, route.timezone, event.time))
-            if route.pending and not counted and outcome_id(data) is None:
+            if route.needs_outcome and not counted and outcome_id(data) is None:
                 return MISSING_OUTCOME
             readings.append((route, values, value))
             for one in route.measured:
