@@ -173,3 +173,41 @@ async def test_a_meter_goes_on_adding_up(story: Story) -> None:
     plan = {"name": "x", "currency": "USD", "period": "month",
             "prices": [usage_price("x", "most", unit="1", outcome={})]}  # fmt: skip
     assert await story.refused("PUT", "/v1/plans/x", json=plan) == (422, "outcome_on_meter")
+
+
+async def test_outcomes_agreed_with_one_customer(story: Story) -> None:
+    """An override may ask for outcomes; the meter is bound by that as well."""
+    await story.customer()
+    await story.customer("other")
+    await story.meter("resolved", "count")
+    await story.meter("most", "max")
+    await story.plan("p", done("1"), usage_price("most", "most", unit="1"))
+    overrides = {"done": {"outcome": {"auto_confirm_after": "P2D"}, "unit": "3"}}
+    await story.subscribe("p", overrides=overrides)
+    await story.subscribe("p", "other")
+    await story.use(opening(1), opening(2))
+    await story.use({**opening(3), "subject": "other"}, {"type": "resolved", "id": "bare",
+                                                        "subject": "other"})  # fmt: skip
+    await decide(story, 1, "fail")
+    await story.advance("2026-01-03T00:00:00Z")
+    assert amounts(await story.upcoming())[0] == ("done", "1", "3.00")
+    assert amounts(await story.upcoming("other"))[0] == ("done", "2", "2.00")
+    body = {"event_type": "resolved", "aggregation": "max", "value": "q"}
+    assert await story.refused("PUT", "/v1/meters/resolved", json=body) == (422, "immutable")
+    wrong = {"customer": "acme", "plan": "p", "overrides": {"most": {"outcome": {}}}}
+    refused = await story.refused("POST", "/v1/subscriptions", json=wrong)
+    assert refused == (422, "outcome_on_meter")
+
+
+async def test_a_pause_opens_no_outcome(story: Story) -> None:
+    subscription = await begin(story)
+    await story.ask("POST", f"/v1/subscriptions/{subscription}/pause", json={"at": "now"})
+    await story.advance("2026-01-21T00:00:00Z")
+    await story.use(opening(8))
+    await decide(story, 3, "confirm")  # it was opened before the pause
+    await story.advance("2026-01-22T00:00:00Z")
+    await story.ask("POST", f"/v1/subscriptions/{subscription}/resume", json={})
+    body = {"customer": "acme", "reason": "?"}
+    refused = await story.refused("POST", "/v1/outcomes/conv-8/confirm", json=body)
+    assert refused == (404, "not_found")
+    assert amounts(await story.upcoming(), "amount")[0] == ("2.50",)

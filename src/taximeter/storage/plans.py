@@ -188,15 +188,23 @@ async def family(connection: Connection, name: str, *, at: datetime) -> list[Pla
 
 
 async def bills_outcomes(connection: Connection, meter: str) -> bool:
-    """Whether any version of a plan has a price by outcome on this meter."""
+    """Whether any version of a plan, or what was agreed beside it, has a price by outcome on this
+    meter.
+    """
     cursor = await connection.execute(
         """
         SELECT EXISTS (
             SELECT FROM plan_version v, jsonb_array_elements(v.document -> 'prices') AS p
-            WHERE p ->> 'meter' = %s AND p -> 'outcome' <> 'null'
+            WHERE p ->> 'meter' = %(meter)s AND p -> 'outcome' <> 'null'
+        ) OR EXISTS (
+            SELECT FROM subscription_phase s
+            JOIN plan_version v ON v.plan = s.plan AND v.version = s.version,
+                jsonb_array_elements(v.document -> 'prices') AS p
+            WHERE p ->> 'meter' = %(meter)s
+              AND s.deal -> 'overrides' -> (p ->> 'key') -> 'outcome' <> 'null'
         )
         """,
-        [meter],
+        {"meter": meter},
     )
     row = await cursor.fetchone()
     assert row is not None
