@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import ingest, upcoming
+from benchmarks import ingest, rating, upcoming
 
-ALL = {"ingest": ingest.main, "upcoming": upcoming.main}
+ALL = {"ingest": ingest.main, "rating": rating.main, "upcoming": upcoming.main}
 
 
 def main() -> None:
