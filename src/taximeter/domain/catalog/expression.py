@@ -47,6 +47,7 @@ _TOKEN = re.compile(
     r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*)|(?P<sign>[-+*/(),]))",
     re.ASCII,
 )
+_BOUND = int(BOUND)
 # As precise as the process, but nothing is ever rounded without a word.
 _EXACT = decimal.Context(
     prec=80,
@@ -81,12 +82,17 @@ class Expression:
     names: tuple[str, ...] = field(compare=False)
     _compute: _Compute = field(compare=False, repr=False)
 
-    def result(self, values: Values) -> Decimal:
+    def result(self, values: Values) -> Number:
         """The exact result for these numbers, at most 12 decimals. Raises `Uncomputable`."""
         try:
-            number = Decimal(self._compute(values))
+            number = self._compute(values)
         except decimal.DecimalException as error:
             raise Uncomputable from error
+        if type(number) is int:
+            if -_BOUND < number < _BOUND:
+                return number
+            raise Uncomputable
+        assert isinstance(number, Decimal)
         if not -BOUND < number < BOUND:
             raise Uncomputable
         exponent = number.as_tuple().exponent
@@ -158,7 +164,7 @@ class _Parser:
     def _sum(self) -> _Compute:
         left = self._product()
         while sign := self._accept("+", "-"):
-            left = _pair(_EXACT.add if sign == "+" else _EXACT.subtract, left, self._product())
+            left = _pair(_sum if sign == "+" else _difference, left, self._product())
         return left
 
     def _product(self) -> _Compute:
@@ -168,7 +174,7 @@ class _Parser:
             right, constant = self._constant(self._signed)
             if sign == "/" and constant == ZERO:
                 raise Malformed(at, "This is always 0. Divide by what is not.")
-            left = _pair(_EXACT.multiply if sign == "*" else _quotient, left, right)
+            left = _pair(_multiplied if sign == "*" else _quotient, left, right)
         return left
 
     def _signed(self) -> _Compute:
@@ -181,7 +187,7 @@ class _Parser:
 
     def _negated(self) -> _Compute:
         inner = self._signed()
-        return lambda values: _EXACT.subtract(ZERO, inner(values))
+        return lambda values: _difference(0, inner(values))
 
     def _operand(self) -> _Compute:
         token = self._take()
@@ -190,7 +196,7 @@ class _Parser:
             if number is None:
                 detail = "Say at most 18 digits before and 12 after the point."
                 raise Malformed(token.at, detail)
-            return _always(number)
+            return _always(int(number) if number == int(number) else number)
         if token.kind == "name":
             if self._accept("("):
                 return self._function(token)
@@ -232,7 +238,7 @@ class _Parser:
         if step is not None and step <= ZERO:
             raise Malformed(at, "A step is above 0. Say such as 1 or 0.5.")
         rounded = _ceiling if token.text == "ceil" else _floor
-        return _pair(rounded, inner[0], inner[1] if len(inner) == 2 else _always(ONE))
+        return _pair(rounded, inner[0], inner[1] if len(inner) == 2 else _always(1))
 
     def _constant(self, read: Callable[[], _Compute]) -> tuple[_Compute, Decimal | None]:
         """What `read` reads, and its value where it depends on no property and has one."""
@@ -274,36 +280,48 @@ def _tokens(text: str) -> list[_Token]:
     return [*tokens, _Token("end", "", end + 1)]
 
 
-def _always(number: Decimal) -> _Compute:
+def _always(number: Number) -> _Compute:
     return lambda _: number
 
 
 def _pair(
-    apply: Callable[[Number, Number], Decimal], left: _Compute, right: _Compute
+    apply: Callable[[Number, Number], Number], left: _Compute, right: _Compute
 ) -> _Compute:  # fmt: skip
     return lambda values: apply(left(values), right(values))
 
 
 def _extreme(choose: Callable[..., Number], inner: Sequence[_Compute]) -> _Compute:
+    if len(inner) == 2:
+        first, second = inner
+        return lambda values: choose(first(values), second(values))
     return lambda values: choose([compute(values) for compute in inner])
+
+
+# Whole numbers are computed as such, which is many times faster.
+def _sum(x: Number, y: Number) -> Number:
+    return x + y if type(x) is int and type(y) is int else _EXACT.add(x, y)
+
+
+def _difference(x: Number, y: Number) -> Number:
+    return x - y if type(x) is int and type(y) is int else _EXACT.subtract(x, y)
+
+
+def _multiplied(x: Number, y: Number) -> Number:
+    return x * y if type(x) is int and type(y) is int else _EXACT.multiply(x, y)
 
 
 def _quotient(numerator: Number, denominator: Number) -> Decimal:
     return divide(Decimal(numerator), Decimal(denominator))
 
 
-def _ceiling(number: Number, step: Number) -> Decimal:
-    whole, rest = _steps(number, step)
-    return _EXACT.multiply(whole + 1 if rest > 0 else whole, step)
+def _ceiling(number: Number, step: Number) -> Number:
+    return _difference(0, _floor(_difference(0, number), step))
 
 
-def _floor(number: Number, step: Number) -> Decimal:
-    whole, rest = _steps(number, step)
-    return _EXACT.multiply(whole - 1 if rest < 0 else whole, step)
-
-
-def _steps(number: Number, step: Number) -> tuple[Decimal, Decimal]:
-    """How many whole steps, cut towards zero, and what is left, of the number's own sign."""
+def _floor(number: Number, step: Number) -> Number:
     if step <= 0:
         raise decimal.InvalidOperation("a step is above zero")
-    return _EXACT.divmod(number, step)
+    if type(number) is int and type(step) is int:
+        return number // step * step
+    whole, rest = _EXACT.divmod(number, step)  # cut towards zero
+    return _EXACT.multiply(whole - 1 if rest < 0 else whole, step)

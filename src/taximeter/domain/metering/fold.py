@@ -104,7 +104,7 @@ def metered_value(meter: Meter, data: Mapping[str, Any]) -> Value:
     return number
 
 
-def _computed(expression: Expression, data: Mapping[str, Any]) -> Decimal:
+def _computed(expression: Expression, data: Mapping[str, Any]) -> Decimal | int:
     values = []
     for name in expression.names:
         value = property_at(data, name)
