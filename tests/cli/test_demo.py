@@ -17,7 +17,7 @@ import pytest
 
 from taximeter.cli.demo_story import plan_files
 from taximeter.cli.demo_usage import PROFILES, usage_between
-from taximeter.cli.plan_file import read_plans
+from taximeter.cli.plan_file import read_plan_file
 from tests.cli.command_line import run
 
 PROGRAM = "from taximeter.bootstrap import main; main()"
@@ -121,7 +121,7 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_the_plans_of_the_demo_are_sound() -> None:
-    plans = [checked.plan.key for file in plan_files() for checked in read_plans(file)]
+    plans = [checked.plan.key for file in plan_files() for checked in read_plan_file(file).plans]
     assert plans == ["demo-tokens", "demo-hybrid", "demo-credits"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from taximeter.cli.plan_file import PlanFileError, Unquoted, read_documents, read_plans
+from taximeter.cli.plan_file import PlanFileError, Unquoted, read_documents, read_plan_file
 from taximeter.services.plan_yaml import plan_yaml
 from tests.cli.command_line import run
 
@@ -221,13 +221,13 @@ def test_a_preview_that_cannot_be(
 
 @pytest.mark.parametrize("text", [SCALE, VIDEO, SCALE.replace("name: Scale", 'name: "1e3"')])
 def test_an_exported_plan_reads_back_the_same(tmp_path: Path, text: str) -> None:
-    before = read_plans(write(tmp_path, text))[0]
+    before = read_plan_file(write(tmp_path, text)).plans[0]
     # The database gives the fields back in another order.
     body = dict(sorted(before.document.body.items(), reverse=True))
     exported = plan_yaml(body)
     assert exported.startswith("key: ")
     assert yaml.safe_load(exported) == before.document.body
-    assert read_plans(write(tmp_path, exported))[0].plan == before.plan
+    assert read_plan_file(write(tmp_path, exported)).plans[0].plan == before.plan
 
 
 def test_the_line_is_shown_with_a_caret(tmp_path: Path) -> None:

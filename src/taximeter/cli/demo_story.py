@@ -18,6 +18,7 @@ from typing import Any
 
 from taximeter.cli.api import Api, refused, segment
 from taximeter.cli.demo_usage import PROFILES, Profile, event_of, usage_between
+from taximeter.cli.plan_folder import plan_folder
 from taximeter.cli.terminal import fail
 from taximeter.kernel.times import format_instant, parse_instant, to_utc
 
@@ -83,23 +84,18 @@ class Shown:
 
 
 def plan_files() -> list[Path]:
-    """The demo's plans: in the package, or beside it where it runs from its sources."""
-    package = Path(__file__).resolve().parents[1]
-    folders = (package / "plans", package.parents[1] / "plans")
-    found = next((one for one in folders if (one / PLANS[0]).is_file()), None)
-    if found is None:
-        fail("The plans of the demo are missing from this installation. Install Taximeter again.")
-    return [found / name for name in PLANS]
+    """The demo's plans."""
+    return [plan_folder() / name for name in PLANS]
 
 
 def set_up(api: Api) -> None:
     """Publish meters and plans; create customers, their subscriptions and their credit."""
-    from taximeter.cli.plan_file import read_plans
+    from taximeter.cli.plan_file import read_plan_file
 
     for key, meter in METERS.items():
         api.put(f"/v1/meters/{key}", meter)
     for file in plan_files():
-        for checked in read_plans(file):
+        for checked in read_plan_file(file).plans:
             api.put(f"/v1/plans/{segment(checked.plan.key)}", checked.document.body)
     zones = {profile.customer: profile.timezone for profile in PROFILES}
     for key, (name, plan, quantities) in CUSTOMERS.items():

@@ -12,7 +12,7 @@ from taximeter.cli.terminal import FAILED, say
 
 if TYPE_CHECKING:
     from taximeter.cli.api import Api
-    from taximeter.cli.plan_findings import Found, InFile
+    from taximeter.cli.plan_findings import Files, Found, InFile
 
 
 class Format(StrEnum):
@@ -47,14 +47,15 @@ def check(
     """
     from taximeter.cli.plan_findings import read_files, show, warnings_of
 
-    plans, found = read_files(files)
+    here = read_files(files)
+    plans, found = here.plans, list(here.errors)
     if server:
         from taximeter.cli.api import Api, server_of
 
         with Api(*server_of(context.obj, url, key)) as api:
-            found += [one for plan in plans for one in _asked(api, plan)]
+            found += [one for plan in plans for one in _asked(api, plan, here)]
     else:
-        found += warnings_of(plans)
+        found += warnings_of(here)
     failed = any(one.kind == "error" for one in found)
     if form is Format.JSON:
         say(json.dumps(_as_json(plans, found, failed), indent=2))
@@ -64,17 +65,22 @@ def check(
         for plan in plans:
             if (plan.file, plan.checked.plan.key) not in wrong:
                 say(f"{plan.file}: {plan.checked.plan.key}: ok, {plan.contents}")
+        if here.meters and not failed:
+            say(f"meters {', '.join(here.meters)}: ok")
     if failed:
         raise typer.Exit(FAILED)
 
 
-def _asked(api: "Api", plan: "InFile") -> "Iterator[Found]":
-    """What the server says of a plan."""
+def _asked(api: "Api", plan: "InFile", here: "Files") -> "Iterator[Found]":
+    """What the server says of a plan, but for meters that the files bring."""
+    from taximeter.cli.plan_meters import is_to_come
     from taximeter.kernel.errors import FieldError
 
     answer = api.post("/v1/plans/check", plan.checked.document.body)
     for error in answer["errors"]:
-        yield plan.found(FieldError(error["path"], error["code"], error["detail"]))
+        found = FieldError(error["path"], error["code"], error["detail"])
+        if not is_to_come(found, plan.checked.plan, here.meters):
+            yield plan.found(found)
     for warning in answer["warnings"]:
         found = FieldError(warning["path"], warning["code"], warning["detail"])
         yield plan.found(found, "warning")

@@ -11,7 +11,9 @@ from taximeter.cli.terminal import FAILED, asks, fail, printable, refuse, say, s
 if TYPE_CHECKING:
     from taximeter.cli.api import Api
     from taximeter.cli.plan_findings import InFile
+    from taximeter.cli.plan_meters import CheckedMeter
 
+_AFTER_ITS_METERS: Mapping[str, Any] = {"outcome": "after_its_meters"}
 _COLOURS = {"added": "green", "removed": "red", "changed": "yellow", "moved": "yellow"}
 _SIGNS = {"added": "+", "removed": "-", "changed": "~", "moved": "~"}
 
@@ -29,9 +31,12 @@ def diff(
     from taximeter.cli.api import Api, server_of
     from taximeter.cli.plan_findings import read_right
 
-    plans = read_right(files)
+    here = read_right(files)
     with Api(*server_of(context.obj, url, key)) as api:
-        for plan in plans:
+        for meter, version in _new_meters(api, here.meters):
+            news = "not published yet" if version == 1 else f"differs from version {version - 1}"
+            say(f"meter {meter.meter.key}: {news}")
+        for plan in here.plans:
             _compare(api, plan)
 
 
@@ -78,8 +83,8 @@ def deploy(
     """Publish plan files on a running server.
 
     A plan that differs from what is published gets its next version; running subscriptions stay
-    on theirs. Nothing is sent unless every file passes its check, here and on the server. On a
-    terminal the changes are shown first, and you are asked.
+    on theirs. Meters in the files are published first. Nothing is sent unless every file passes
+    its check, here and on the server. On a terminal the changes are shown first, and you are asked.
 
     \b
     Examples:
@@ -91,17 +96,21 @@ def deploy(
     from taximeter.cli.plan_findings import read_right
     from taximeter.kernel.times import parse_instant
 
-    plans = read_right(files)
+    here = read_right(files)
+    plans = here.plans
     if effective_at is not None and parse_instant(effective_at) is None:
         refuse(f"--effective-at {effective_at}: say a time such as 2026-04-01T00:00:00Z.")
     when = {} if effective_at is None else {"effective_at": effective_at}
     with Api(*server_of(context.obj, url, key)) as api:
-        planned = [_plan_of(api, plan, when) for plan in plans]
+        meters = _new_meters(api, here.meters)
+        planned = [_plan_of(api, plan, when, here.meters) for plan in plans]
         if not _all_taken(planned):
             raise typer.Exit(FAILED)
         news = [answer for answer in planned if answer and answer["outcome"] != "unchanged"]
-        asking = asks() and not yes and not dry_run and bool(news)
+        asking = asks() and not yes and not dry_run and bool(news or meters)
         if dry_run or asking:
+            for meter, version in meters:
+                say(f"meter {meter.meter.key}: would create version {version}")
             for plan, answer in zip(plans, planned, strict=True):
                 assert answer is not None, "it was taken"
                 _show(plan.checked.plan.key, answer)
@@ -109,15 +118,52 @@ def deploy(
             return
         if asking and not typer.confirm("Deploy?"):
             fail("Nothing was deployed.")
+        _deploy_meters(api, meters)
         for plan, answer in zip(plans, planned, strict=True):
             assert answer is not None, "it was taken"
             _deploy(api, plan, answer, when)
 
 
-def _plan_of(api: "Api", plan: "InFile", when: Mapping[str, str]) -> Mapping[str, Any] | None:
-    """What deploying would do; None where the server refuses it, which is printed."""
+def _new_meters(
+    api: "Api", meters: "Mapping[str, CheckedMeter]"
+) -> "list[tuple[CheckedMeter, int]]":
+    """The meters that the server does not have, or has in another way, each with the version that
+    it will get.
+    """
+    from taximeter.cli.api import Refused, segment
+    from taximeter.cli.plan_meters import parse_answer
+
+    found = []
+    for key, one in meters.items():
+        try:
+            there = api.get(f"/v1/meters/{segment(key)}")
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+            found.append((one, 1))
+            continue
+        if parse_answer(there) != one.meter:
+            found.append((one, int(there["version"]) + 1))
+    return found
+
+
+def _deploy_meters(api: "Api", meters: "Sequence[tuple[CheckedMeter, int]]") -> None:
+    from taximeter.cli.api import segment
+
+    for one, _ in meters:
+        answer = api.put(f"/v1/meters/{segment(one.meter.key)}", one.body)
+        say(f"meter {one.meter.key}: created version {answer['version']}")
+
+
+def _plan_of(
+    api: "Api", plan: "InFile", when: Mapping[str, str], meters: "Mapping[str, CheckedMeter]"
+) -> Mapping[str, Any] | None:
+    """What deploying would do; None where the server refuses it, which is printed. Where only
+    meters are missing that come with the files, the server is asked again after them.
+    """
     from taximeter.cli.api import Refused, segment
     from taximeter.cli.plan_findings import show
+    from taximeter.cli.plan_meters import is_to_come
 
     path = f"/v1/plans/{segment(plan.checked.plan.key)}"
     try:
@@ -125,6 +171,8 @@ def _plan_of(api: "Api", plan: "InFile", when: Mapping[str, str]) -> Mapping[str
     except Refused as refused:
         if not refused.errors or refused.errors[0].path == "effective_at":
             fail(refused.sentence)
+        if all(is_to_come(error, plan.checked.plan, meters) for error in refused.errors):
+            return _AFTER_ITS_METERS
         show(plan.found(error) for error in refused.errors)
         return None
 
@@ -135,6 +183,9 @@ def _all_taken(planned: Sequence[Mapping[str, Any] | None]) -> bool:
 
 def _show(key: str, answer: Mapping[str, Any]) -> None:
     """What would become of a plan, and its changes in words."""
+    if answer is _AFTER_ITS_METERS:
+        say(f"{key}: would be published after its meters")
+        return
     from_then = ""
     if answer["status"] == "scheduled":
         from_then = f", in force from {answer['effective_at']}"

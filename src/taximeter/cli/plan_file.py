@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from taximeter.cli.plan_meters import CheckedMeter, holds_meters, parse_meters
 from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.fields import shown_name
 from taximeter.domain.catalog.plan import Plan
@@ -152,13 +153,25 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
-def read_plans(file: Path) -> list[CheckedPlan]:
-    """The plans in `file`, checked without a server. Raises `PlanFileError` with all findings."""
+@dataclass(frozen=True, slots=True)
+class PlanFile:
+    """What a file holds: plans, and meters that stand with them."""
+
+    plans: Sequence[CheckedPlan]
+    meters: Sequence[CheckedMeter]
+
+
+def read_plan_file(file: Path) -> PlanFile:
+    """What `file` holds, checked without a server. Raises `PlanFileError` with all findings."""
     plans: list[CheckedPlan] = []
+    meters: list[CheckedMeter] = []
     findings: list[Finding] = []
     first_lines: dict[str, int] = {}
     for document in read_documents(file):
         try:
+            if holds_meters(document.body):
+                meters += parse_meters(document.body)
+                continue
             plan = parse_plan(document.body)
         except Invalid as invalid:
             findings += [document.finding(error) for error in invalid.errors]
@@ -172,7 +185,7 @@ def read_plans(file: Path) -> list[CheckedPlan]:
         plans.append(CheckedPlan(document, plan))
     if findings:
         raise PlanFileError(findings)
-    return plans
+    return PlanFile(plans, meters)
 
 
 def read_documents(file: Path) -> list[PlanDocument]:

@@ -3,7 +3,7 @@
 Owns their layout: the place, the sentence, and beneath it the line of the file with a caret.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,14 @@ from typing import Any, Literal
 import typer
 from rich.text import Text
 
-from taximeter.cli.plan_file import CheckedPlan, Finding, PlanFileError, files_of, read_plans
+from taximeter.cli.plan_file import (
+    CheckedPlan,
+    Finding,
+    PlanFileError,
+    files_of,
+    read_plan_file,
+)
+from taximeter.cli.plan_meters import CheckedMeter
 from taximeter.cli.terminal import FAILED, printable, refuse, warn, warn_in_colour
 from taximeter.domain.rating.advice import advise
 from taximeter.kernel.errors import FieldError
@@ -58,22 +65,39 @@ class InFile:
         return f"{prices} in {self.checked.plan.currency}"
 
 
-def read_files(paths: Sequence[Path]) -> tuple[list[InFile], list[Found]]:
-    """The plans in these files and directories, and what is wrong in and between them."""
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What files hold: plans, meters by key, and what is wrong in and between them."""
+
+    plans: Sequence[InFile]
+    meters: Mapping[str, CheckedMeter]
+    errors: Sequence[Found]
+
+
+def read_files(paths: Sequence[Path]) -> Files:
+    """What these files and directories hold."""
     plans: list[InFile] = []
+    meters: dict[str, CheckedMeter] = {}
     errors: list[Found] = []
     files = files_of(paths)
     if not files:
         refuse(f"{paths[0]} holds no plan files. Their names end in .yaml or .yml.")
     for file in files:
         try:
-            plans += [InFile(file, checked) for checked in read_plans(file)]
+            found = read_plan_file(file)
         except PlanFileError as error:
             errors += [Found(file, "error", finding) for finding in error.findings]
+            continue
         except OSError as error:
             detail = f"This cannot be read: {error.strerror}."
             errors.append(Found(file, "error", Finding.of_file(detail)))
-    return plans, errors + list(_between(plans))
+            continue
+        plans += [InFile(file, checked) for checked in found.plans]
+        for one in found.meters:
+            if meters.setdefault(one.meter.key, one).meter != one.meter:
+                detail = f"The meter {one.meter.key} stands elsewhere in another way. Keep one."
+                errors.append(Found(file, "error", Finding.of_file(detail)))
+    return Files(plans, meters, [*errors, *_between(plans)])
 
 
 def _between(plans: Sequence[InFile]) -> Iterable[Found]:
@@ -98,20 +122,25 @@ def _between(plans: Sequence[InFile]) -> Iterable[Found]:
             yield one.found(FieldError("segment", "duplicate_segment", detail))
 
 
-def read_right(paths: Sequence[Path]) -> list[InFile]:
-    """The plans in these files and directories. Ends the command, with all findings, where one is
-    wrong.
+def read_right(paths: Sequence[Path]) -> Files:
+    """What these files and directories hold. Ends the command, with all findings, where something
+    is wrong.
     """
-    plans, errors = read_files(paths)
-    if errors:
-        show(errors)
+    found = read_files(paths)
+    if found.errors:
+        show(found.errors)
         raise typer.Exit(FAILED)
-    return plans
+    return found
 
 
-def warnings_of(plans: Iterable[InFile]) -> list[Found]:
+def warnings_of(files: Files) -> list[Found]:
     """What these plans had better not say."""
-    return [one.found(warning, "warning") for one in plans for warning in advise(one.checked.plan)]
+    meters = [one.meter for one in files.meters.values()]
+    return [
+        one.found(warning, "warning")
+        for one in files.plans
+        for warning in advise(one.checked.plan, meters)
+    ]
 
 
 def show(found: Iterable[Found]) -> None:

@@ -1,7 +1,7 @@
 """`taximeter plan preview`: what a period would cost, as a table of lines with their steps."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -84,7 +84,7 @@ def preview(
     """
     from taximeter.cli.plan_findings import read_right
 
-    chosen = _choose(read_right([file]), file, plan)
+    chosen = _choose(read_right([file]).plans, file, plan)
     seats = _quantities(quantity or [])
     if events is None:
         shown = _priced_here(chosen, seats, _usage(usage or []))
@@ -95,7 +95,7 @@ def preview(
     _print(chosen, shown)
 
 
-def _choose(plans: "list[InFile]", file: Path, key: str | None) -> "InFile":
+def _choose(plans: "Sequence[InFile]", file: Path, key: str | None) -> "InFile":
     named = [found for found in plans if key is None or found.checked.plan.key == key]
     if len(named) == 1:
         return named[0]
