@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from tests.naive_expression import evaluate
 from tests.naive_rater import model_amount, number, printed, usage_lines
+from tests.scenarios.audit_discounts import Book, check_discounts
 from tests.scenarios.naive_calendar import days, instant, period_around
 from tests.scenarios.naive_deal import NO_TERMS, agreed, terms_after
 from tests.scenarios.story import Json, Story
@@ -124,7 +125,17 @@ async def _audit_customer(story: Story, customer: Json, meters: Sequence[Json]) 
         _check_usage(contract, expected, lines, until, digits)
         _check_fees(contract, lines, until)
         _check_minimums(contract, every, expected, digits)
+        if len({phase.plan["period"] for phase in contract.phases}) == 1:
+            await check_discounts(story, contract.id, _book(contract, every), digits)
     await _check_wallets(story, key, contracts, _rated(folds, wallet=True))
+
+
+def _book(contract: Contract, invoices: Sequence[Json]) -> Book:
+    plans = tuple(phase.plan for phase in contract.phases)
+    return Book(
+        contract.anchor, contract.timezone, plans[0]["period"], contract.phases[0].start,
+        contract.end, plans, tuple(invoices),
+    )  # fmt: skip
 
 
 async def _contract(story: Story, found: Json) -> Contract:

@@ -341,3 +341,26 @@ async def test_a_preview_shows_the_discount(story: Story) -> None:
     # 80.00 - 8.00 = 72.00, and 28.00 to the minimum
     assert [line["amount"] for line in shown["lines"]] == ["50.00", "30.00", "28.00"]
     assert (shown["subtotal"], shown["discount"], shown["total"]) == ("108.00", "8.00", "100.00")
+
+
+async def test_a_change_of_discount_is_previewed(story: Story) -> None:
+    """As the upcoming invoice will say after the change: with the plan or alone."""
+    await story.customer()
+    await plan_of_calls(story, flat("base", "50.00"), key="small")
+    await plan_of_calls(story, flat("base", "90.00"), key="large")
+    subscription = await story.subscribe("small", discount={"percent": "10"})
+    await calls(story, "2026-01")
+    path = f"/v1/subscriptions/{subscription}/preview_change"
+    for change in (
+        {"discount": {"percent": "50"}},
+        {"discount": {"amount": "7", "months": 1}, "plan": "large"},
+        {"discount": None},
+    ):
+        shown = await story.ask("POST", path, json=change)
+        before = await story.upcoming()
+        assert shown["without_change"]["total"] == before["total"]
+        await story.change(subscription, **change)
+        after = await story.upcoming()
+        assert shown["next_invoice"]["discounts"] != before["discounts"]
+        for name in ("lines", "discount", "total"):
+            assert shown["next_invoice"][name] == after[name]

@@ -111,7 +111,10 @@ async def state(
     lines = [*fee_lines(fees), *used]
     lines += await _adjustments(connection, subscription, earlier, usage)
     discounted = len(lines)
-    terms = terms_of(subscription, await discount_storage.of_subscription(connection, subscription))
+    given = None if instead is None else instead.discounts
+    if given is None:
+        given = await discount_storage.of_subscription(connection, subscription)
+    terms = terms_of(subscription, given)
     minimum = _minimum(subscription, boundary, used, settled, terms)
     if minimum is not None:
         lines.append(minimum)

@@ -17,7 +17,7 @@ from taximeter.kernel.errors import FieldError, Invalid, InvalidState, NotFound
 from taximeter.kernel.times import format_instant
 from taximeter.services.billing import closed_until, locked_subscription
 from taximeter.services.command import Transaction
-from taximeter.services.context import Context
+from taximeter.services.context import Connection, Context
 from taximeter.storage import coupons as coupon_storage
 from taximeter.storage import customers, subscriptions
 from taximeter.storage import discounts as storage
@@ -56,10 +56,32 @@ async def change_discount(
 ) -> None:
     """End the subscription's own discount at the instant `at`, and begin another."""
     for one in await storage.of_subscription(transaction.connection, subscription):
-        if one.coupon is None and one.ended_at is None:
+        if _is_own(one):
             await storage.end(transaction.connection, one, max(at, one.starts_at))
     if change.to is not None:
         await _give(transaction, subscription, change.to, at)
+
+
+async def changed_discounts(
+    connection: Connection, subscription: Subscription, change: DiscountChange, at: datetime
+) -> list[SubscriptionDiscount]:
+    """The discounts as `change_discount` would leave them; writes nothing."""
+    given = await storage.of_subscription(connection, subscription)
+    after = [
+        replace(one, ended_at=max(at, one.starts_at)) if _is_own(one) else one for one in given
+    ]
+    if change.to is not None:
+        new = SubscriptionDiscount(
+            id="", customer=subscription.customer, subscription=subscription.id, coupon=None,
+            version=None, discount=change.to, starts_at=at, ended_at=None, created_at=at,
+        )  # fmt: skip
+        after.append(new)
+    return after
+
+
+def _is_own(discount: SubscriptionDiscount) -> bool:
+    """Whether it is the subscription's own that is in force, or will be."""
+    return discount.coupon is None and discount.ended_at is None
 
 
 async def redeem_coupon(

@@ -15,6 +15,7 @@ from taximeter.domain.invoicing.invoice import Invoice
 from taximeter.domain.invoicing.totals import AppliedCredits
 from taximeter.domain.subscription.charges import closed_period
 from taximeter.domain.subscription.customer import CustomerTerms
+from taximeter.domain.subscription.discount import SubscriptionDiscount
 from taximeter.domain.subscription.subscription import Subscription
 from taximeter.kernel.errors import NotFound
 from taximeter.kernel.quantity import ZERO
@@ -31,8 +32,9 @@ from taximeter.services.billing import (
 )
 from taximeter.services.command import look
 from taximeter.services.context import Connection, Context
+from taximeter.services.discounts import DiscountChange, changed_discounts
 from taximeter.services.level_usage import changed_segments
-from taximeter.services.moved_usage import moved_usage
+from taximeter.services.moved_usage import NOTHING_MOVED, moved_usage
 from taximeter.services.plan_credits import foresee_grants
 from taximeter.services.segment_usage import Instead
 from taximeter.services.settle import Holding, holding_after
@@ -100,7 +102,7 @@ async def preview_change(
     ) -> tuple[Subscription, datetime]:
         return await planned_change(connection, subscription, request, at)
 
-    return await _preview(context, subscription_id, customer, planned)
+    return await _preview(context, subscription_id, customer, planned, request.discount)
 
 
 async def preview_cancel(
@@ -117,7 +119,11 @@ async def preview_cancel(
 
 
 async def _preview(
-    context: Context, subscription_id: str, customer: str | None, planned: Planned
+    context: Context,
+    subscription_id: str,
+    customer: str | None,
+    planned: Planned,
+    discount: DiscountChange | None = None,
 ) -> ChangePreview:
     at = context.clock.now()
 
@@ -126,7 +132,10 @@ async def _preview(
         if found is None:
             raise NotFound(kind="subscription", key=subscription_id)
         changed, since = await planned(connection, found, at)
-        return await _compare(_Look(context, connection, at), found, changed, since)
+        given = None
+        if discount is not None:
+            given = await changed_discounts(connection, found, discount, since)
+        return await _compare(_Look(context, connection, at), found, changed, since, given)
 
     return await look(context, read)
 
@@ -141,7 +150,11 @@ class _Look:
 
 
 async def _compare(
-    look: _Look, before: Subscription, after: Subscription, since: datetime
+    look: _Look,
+    before: Subscription,
+    after: Subscription,
+    since: datetime,
+    given: Sequence[SubscriptionDiscount] | None,
 ) -> ChangePreview:
     connection, currency = look.connection, before.phases[0].plan.currency
     following = (await storage.next_boundaries(connection, before.customer)).get(before.id)
@@ -149,10 +162,12 @@ async def _compare(
     holding = await _holding(look, before.customer, currency)
     stands = _Books(look, before, None, holding)
     upcoming = await stands.next_invoice(following, waiting=bool(drafts))
-    if after == before:
+    if after == before and given is None:
         return ChangePreview(currency, Outlook((), upcoming), Outlook((), upcoming))
     terms = await terms_of(connection, before.customer)
-    moved = await moved_usage(connection, terms, with_changed(terms, after), since)
+    moved = NOTHING_MOVED
+    if after != before:
+        moved = await moved_usage(connection, terms, with_changed(terms, after), since)
     kept = [row for row in drafts if row.boundary < since]
     replaced = await stands.close(drafts[len(kept) :], waiting=bool(kept))
     billed = [row.boundary for row in kept]
@@ -165,7 +180,8 @@ async def _compare(
             holding = _given(holding, grant, look.at)
     charges = [charge for charge in moved.charges if charge.asset == currency]
     left = holding_after(look.context, (before.customer, currency), holding, charges)
-    changed = _Books(look, after, Instead(moved.usage, with_changed(terms, after)), left)
+    instead = Instead(moved.usage, with_changed(terms, after), given)
+    changed = _Books(look, after, instead, left)
     rows = [draft_row(after, boundary, UPCOMING, look.at) for boundary in closing.boundaries]
     now = await changed.close(rows, waiting=bool(kept))
     coming = await changed.next_invoice(closing.following, waiting=bool(kept or now))

@@ -12,6 +12,7 @@ from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.metering.reserved import FEE, FREE
 from taximeter.domain.rating.usage import Usage, with_group
 from taximeter.domain.subscription.customer import CustomerTerms
+from taximeter.domain.subscription.discount import SubscriptionDiscount
 from taximeter.domain.subscription.subscription import Segment, Subscription
 from taximeter.services.context import Connection
 from taximeter.services.dimensions import dimensions_of
@@ -29,12 +30,13 @@ def usage_key(subscription: Subscription, segment: Segment) -> UsageKey:
 
 
 class Instead(NamedTuple):
-    """What a preview reads in place of what is stored: the usage of some segments, and the
-    customer's terms.
+    """What a preview reads in place of what is stored: the usage of some segments, the customer's
+    terms, and the subscription's discounts (None: as they are stored).
     """
 
     usage: Mapping[UsageKey, Usage]
     terms: CustomerTerms
+    discounts: Sequence[SubscriptionDiscount] | None = None
 
 
 async def read_usage(
