@@ -216,5 +216,5 @@ def _check_shares(
     assert sorted(shares) == sorted(taken)
     assert sum(shares.values(), Fraction(0)) == amount
     for line in taken:
-        assert abs(shares[line] - left[line] * amount / base) < Fraction(1, 10**digits)
+        assert abs(shares[line] - left[line] * amount / base) <= Fraction(1, 10**digits)
         left[line] -= shares[line]

@@ -1,6 +1,6 @@
 """Random lives of a customer: usage on time, late and too early, plans that change, backdated and
-planned, contracts that end, meters that appear, months that close by themselves and by hand. After
-each, the second biller recomputes everything from the raw events.
+planned, contracts that end, meters that appear, discounts and coupons, months that close by
+themselves and by hand. After each, the second biller recomputes everything from the raw events.
 """
 
 import random
@@ -70,7 +70,29 @@ class Life:
         await story.meter("who", "unique", event_type="use", value="user")
         await story.meter("last", "latest", event_type="use", value="n")
         for name, prices in plans(self.dice).items():
-            await story.plan(name, *prices, grace=self.dice.choice(["PT0S", "PT1H", "P2D"]))
+            grace = self.dice.choice(["PT0S", "PT1H", "P2D"])
+            discount = self.discount() if self.dice.random() < 0.4 else None
+            await story.plan(name, *prices, grace=grace, discount=discount)
+        for coupon in "ABCD":
+            body: Json = {**self.discount(), "per_customer_max": 50}
+            if "amount" in body:
+                body["currency"] = "USD"
+            if self.dice.random() < 0.4:
+                body["prices"] = self.dice.sample(["fee", "support", "ladder", "models"], 2)
+            if self.dice.random() < 0.4:
+                body["plans"] = self.dice.sample("pqr", 2)
+            if self.dice.random() < 0.3:
+                body["starts_at"] = f"2026-0{self.dice.randrange(1, 4)}-01T00:00:00Z"
+            if self.dice.random() < 0.3:
+                body["ends_at"] = f"2026-0{self.dice.randrange(4, 7)}-17T00:00:00Z"
+            await story.ask("PUT", f"/v1/coupons/{coupon}", json=body)
+
+    def discount(self) -> Json:
+        """A percent or an amount off whole invoices, for a while or for good."""
+        found: Json = {"percent": str(self.dice.choice([7, 25, 50, 100]))}
+        if self.dice.random() < 0.4:
+            found = {"amount": self.dice.choice(["3", "17.50", "1000"])}
+        return {**found, "months": self.dice.choice([None, 1, 2, 3])}
 
     def some_time(self, *, back: float) -> str:
         """An instant up to so many days ago, at times a midnight, at times an hour ahead."""
@@ -128,6 +150,24 @@ class Life:
             path = f"/v1/subscriptions/{self.dice.choice(self.contracts)}/change"
             await self.try_to("POST", path, {"plan": self.dice.choice("pqr"), "at": at})
 
+    async def rebate(self) -> None:
+        """A coupon redeemed or ended, or another discount of the subscription's own."""
+        if not self.contracts:
+            return
+        path = f"/v1/subscriptions/{self.dice.choice(self.contracts)}"
+        what = self.dice.random()
+        if what < 0.5:
+            await self.try_to("POST", f"{path}/coupons", {"coupon": self.dice.choice("ABCD")})
+        elif what < 0.8:
+            at = self.dice.choice(["now", "period_end", self.some_time(back=20)])
+            discount = self.discount() if self.dice.random() < 0.7 else None
+            await self.try_to("POST", f"{path}/change", {"discount": discount, "at": at})
+        else:
+            for given in (await self.story.ask("GET", f"{path}/discounts"))["data"]:
+                if given["coupon"] and self.dice.random() < 0.5:
+                    await self.story.ask("DELETE", f"{path}/coupons/{given['id']}")
+                    self.notes.append(f"{self.now} ended {given['coupon']}")
+
     async def cancel(self) -> None:
         if self.contracts and self.dice.random() < 0.4:
             at = self.dice.choice(["now", "period_end", self.some_time(back=10)])
@@ -161,7 +201,7 @@ class Life:
         steps: list[tuple[int, Callable[[], Awaitable[None]]]] = [
             (40, self.use), (3, self.spoil), (8, self.subscribe), (12, self.change),
             (4, self.cancel), (5, self.grant), (22, self.advance), (4, self.finalize),
-            (2, self.release),
+            (2, self.release), (8, self.rebate),
         ]  # fmt: skip
         for _ in range(STEPS):
             [step] = self.dice.choices([s for _, s in steps], [weight for weight, _ in steps])

@@ -163,6 +163,24 @@ async def test_an_invoice_shows_what_the_api_says(
         assert f'href="/invoices/{invoice["id"]}/lines/{line["id"]}"' in page
 
 
+async def test_discounts_stand_between_the_lines_and_the_total(
+    client: httpx.AsyncClient, browser: httpx.AsyncClient
+) -> None:
+    await subscribe(client)
+    await use(client, "a", "2026-03-05T00:00:00Z", "1000000")
+    assert (await client.put("/v1/coupons/TEN", json={"percent": "10"})).status_code == 201
+    [subscription] = (await client.get("/v1/subscriptions")).json()["data"]
+    path = f"/v1/subscriptions/{subscription['id']}/coupons"
+    assert (await client.post(path, json={"coupon": "TEN"})).status_code == 201
+    shown = figures((await browser.get("/customers/acme")).text)
+    # 49.00 + 1,750.00 = 1,799.00, less 179.90
+    assert shown["upcoming/discount"] == "\N{MINUS SIGN}$179.90"
+    assert shown["upcoming/total"] == "$1,619.10"
+    page = (await browser.get(f"/invoices/{(await close_march(client))['id']}")).text
+    for text in ("Discount TEN, 10%", "\N{MINUS SIGN}$179.90", "$1,619.10"):
+        assert text in page, text
+
+
 async def test_a_line_is_explained_down_to_its_events_in_pages(
     client: httpx.AsyncClient, browser: httpx.AsyncClient
 ) -> None:

@@ -54,8 +54,9 @@ async def get_spend(key: CustomerPath, call: Reader) -> Response:
 
     Amounts are rounded as the invoice will round them; what settles from a wallet is exact. The
     forecast extends usage at the rate since the period began and adds the fees due by its end.
-    `total` counts what is in the customer's currency, not credit units. With several
-    subscriptions `period` spans their open periods; each price names its own.
+    `total` counts what is in the customer's currency, not credit units, before discounts on the
+    whole invoice. With several subscriptions `period` spans their open periods; each price names
+    its own.
     """
     call.see(key)
     return ok(spend_json(await spend.get_spend(call.context, key)))

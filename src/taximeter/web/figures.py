@@ -87,6 +87,7 @@ def invoice_figures(invoice: Invoice) -> Figures:
         name = line_name(line)
         found[f"{name}/quantity"] = text.quantity(line.quantity)
         found[f"{name}/amount"] = text.money(line.amount, line.asset)
+    found["upcoming/discount"] = text.money(-invoice.totals.discount, invoice.currency)
     for name in ("subtotal", "credits", "total", "paid_credits", "amount_due"):
         found[f"upcoming/{name}"] = text.money(getattr(invoice.totals, name), invoice.currency)
     return found
