@@ -106,7 +106,8 @@ def test_a_discount_of_named_prices_and_plans() -> None:
     lines = [(first, NOW), (second, NOW)]
     only = term(percent("50", prices=("other",)))
     [found] = apply_discounts([only], lines, 2)
-    assert (found.base, found.amount, found.shares) == (40, 20, ((second.id, Decimal(20)),))
+    assert [found.base, found.amount] == [40, 20]
+    assert found.shares == ((second.id, Decimal(20)),)
     assert apply_discounts([term(percent("50", plans=("none",)))], lines, 2) == ()
     own = term(percent("50"), source="plan", key=first.plan, versions=(first.plan_version,))
     assert total_off(apply_discounts([own], lines, 2)) == 50

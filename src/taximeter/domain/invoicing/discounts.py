@@ -122,9 +122,10 @@ def terms_of(subscription: Subscription, given: Iterable[SubscriptionDiscount]) 
     coupons: list[Term] = []
     for one in given:
         spans = _spans(subscription, one.discount, one.starts_at, one.ended_at)
-        source: DiscountSource = "subscription" if one.coupon is None else "coupon"
-        term = Term(source, one.coupon, one.id, one.discount, None, *spans)
-        (terms if one.coupon is None else coupons).append(term)
+        if one.coupon is None:
+            terms.append(Term("subscription", None, None, one.discount, None, *spans))
+        else:
+            coupons.append(Term("coupon", one.coupon, one.id, one.discount, None, *spans))
     return (*terms, *coupons)
 
 
