@@ -1,6 +1,10 @@
 """Maxima, minima and last values by bucket: each bucket is rated on its own, and usage adds up."""
 
+import random
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -160,3 +164,34 @@ async def test_late_usage_changes_its_own_bucket(story: Story) -> None:
     assert amounts(february, "kind", "quantity", "amount") == [
         ("usage", "0", "0.00"), ("adjustment", "15", "1.25"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("aggregation", "bucket"), [("max", "hour"), ("min", "day")])
+async def test_random_values_by_bucket(story: Story, aggregation: str, bucket: str) -> None:
+    """Price and usage queries say, however late values arrive, what folding them by hand does."""
+    chance = random.Random(bucket)
+    meter = {"aggregation": aggregation, "bucket": bucket, "timezone": "America/New_York"}
+    await begin(story, meter, unit="1")
+    await story.advance("2026-03-20T00:00:00Z")  # past the night of 23 hours
+    start = datetime(2026, 2, 20, tzinfo=UTC)
+    minutes = [chance.randrange(24 * 60 * 24) for _ in range(60)]
+    sent = [(start + timedelta(minutes=minute), chance.randrange(100)) for minute in minutes]
+    events = [
+        event("m", f"e{n}", at.isoformat().replace("+00:00", "Z"), q=value)
+        for n, (at, value) in enumerate(sent)
+    ]
+    chance.shuffle(events)
+    for first in range(0, 60, 7):
+        await story.use(*events[first : first + 7])
+    found: dict[object, list[int]] = defaultdict(list)
+    for at, value in sent:
+        local = at.astimezone(ZoneInfo("America/New_York"))
+        found[local.date() if bucket == "day" else (at.date(), at.hour)].append(value)
+    whole = sum(max(values) if aggregation == "max" else min(values) for values in found.values())
+    span = {"from": "2026-02-20T00:00:00Z", "to": "2026-03-20T00:00:00Z"}
+    [row] = await story.usage("m", window="total", **span)
+    assert row["value"] == str(whole)
+    rows = await story.usage("m", window="day", timezone="America/New_York", **span)
+    assert sum(int(row["value"]) for row in rows) == whole
+    lines = (await story.upcoming())["lines"]  # March's, and what came late for February
+    assert sum(int(line["quantity"]) for line in lines) == whole

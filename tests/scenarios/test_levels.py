@@ -451,3 +451,18 @@ def _held(
             area += sum(values) if signed else (values[-1] if values else 0)
     assert area % 2 == 0
     return area // 2
+
+
+async def test_of_two_levels_at_one_instant_the_last_received_counts(story: Story) -> None:
+    await begin(story)
+    await story.use(event("disk", "z", "2026-01-01T00:00:00Z", q=5, source="z"))
+    await story.advance("2026-01-02T00:00:00Z")
+    await story.use(event("disk", "a", "2026-01-01T00:00:00Z", q=1, source="a"))
+    assert amounts(await story.upcoming(), "quantity") == [("24",)]
+    # Received at the same instant, too: by source, then id.
+    await story.use(
+        event("disk", "c", "2026-01-01T00:00:00Z", q=3, source="b"),
+        event("disk", "b", "2026-01-01T00:00:00Z", q=2, source="b"),
+        event("disk", "d", "2026-01-01T00:00:00Z", q=4, source="a"),
+    )
+    assert amounts(await story.upcoming(), "quantity") == [("72",)]
