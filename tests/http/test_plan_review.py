@@ -98,3 +98,10 @@ async def test_what_is_exported_deploys_unchanged(client: httpx.AsyncClient) -> 
     first = await get(client, "/v1/plans/t2/export", format="json", version=1)
     assert first == {**T2, "key": "t2"}
     problem(await client.get("/v1/plans/t2/export?version=3"), 404, "not_found")
+
+
+async def test_the_schema_is_open_to_all(client: httpx.AsyncClient) -> None:
+    del client.headers["authorization"]
+    schema = await get(client, "/v1/schemas/plan.json")
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert "prices" in schema["properties"]

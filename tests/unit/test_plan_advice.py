@@ -79,6 +79,10 @@ def test_a_pack_that_is_dearer_than_a_smaller_one() -> None:
             "prices[0].otherwise.tiers[1].flat", "dearer_pack", "1.5 each",
         ),
         (
+            tiers({"up_to": 9, "percent": "2"}, {"percent": 3}, model="graduated_percentage"),
+            "prices[0].tiers[1].percent", "rising_rate", "(3%) than tier 1 (2%)",
+        ),
+        (
             # 10 x 1.00 = 10 at the end of tier 1.
             tiers({"up_to": 10, "unit": "1"}, {"up_to": 20, "unit": "0.5"}, {"unit": "0.1"},
                   maximum="10"),
@@ -136,6 +140,11 @@ def test_what_is_left_alone(price: dict[str, object]) -> None:
             METER | {"dimensions": ["size"], "filter": {"size": ["l"]}},
             "prices[0].rates[0].match", "never_applies",
         ),
+        (
+            dimensional({"match": {"size": "l"}, "unit": 1}, {"match": {"size": "s"}, "unit": 1}),
+            METER | {"dimensions": ["size"], "filter": {"size": {"not": ["s"]}}},
+            "prices[0].rates[1].match", "never_applies",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_warned_of_a_meter(
@@ -150,3 +159,9 @@ def test_a_family_named_like_its_plan() -> None:
     price = usage(model="per_unit", unit=1)
     assert [one[:2] for one in warnings(price, family="x")] == [("family", "hidden_family")]
     assert warnings(price, family="y") == []
+
+
+def test_what_multipliers_ask_for_is_used() -> None:
+    half = {"when": {"batch": True}, "factor": "0.5"}
+    price = PER_UNIT | {"multipliers": [half]}
+    assert warnings(price, METER | {"dimensions": ["batch"]}) == []

@@ -12,6 +12,7 @@ from taximeter.domain.catalog.plan import (
     Dimensional,
     FlatPrice,
     Graduated,
+    GraduatedPercentage,
     Plan,
     ShareOf,
     Stairstep,
@@ -21,7 +22,7 @@ from taximeter.domain.catalog.plan import (
 )
 from taximeter.domain.rating.rate import price_amount
 from taximeter.kernel.errors import FieldError
-from taximeter.kernel.quantity import ZERO, divide, format_decimal, round_half_up
+from taximeter.kernel.quantity import ONE, ZERO, divide, format_decimal, round_half_up
 
 VAGUE_UNITS = ("unit", "units", "item", "items", "thing", "things", "usage", "count", "number")
 _DIGITS_SHOWN = 6
@@ -72,22 +73,29 @@ def _models(path: str, model: object) -> Iterator[tuple[str, object]]:
 
 def _rates(path: str, model: object) -> Iterator[FieldError]:
     if isinstance(model, Graduated | Volume):
-        yield from _dearer_tiers(path, model.tiers)
+        prices = [(tier.unit, tier.per, _price(tier.unit, tier.per)) for tier in model.tiers]
+        yield from _dearer_tiers(path, "unit", prices)
+    elif isinstance(model, GraduatedPercentage):
+        percents = [(t.percent, ONE, f"{format_decimal(t.percent)}%") for t in model.tiers]
+        yield from _dearer_tiers(path, "percent", percents)
     elif isinstance(model, Stairstep):
         yield from _dearer_packs(path, model.tiers)
 
 
-def _dearer_tiers(path: str, tiers: Sequence[Tier]) -> Iterator[FieldError]:
-    """Tiers whose units cost more than those of the tier before; after free units, any price is."""
+def _dearer_tiers(
+    path: str, name: str, tiers: Sequence[tuple[Decimal, Decimal, str]]
+) -> Iterator[FieldError]:
+    """Tiers (price, per how many, in words) whose units cost more than those of the tier before;
+    after free units, any price is right.
+    """
     for index in range(1, len(tiers)):
-        before, tier = tiers[index - 1], tiers[index]
-        if before.unit and tier.unit * before.per > before.unit * tier.per:
+        (low, low_per, before), (unit, per, words) = tiers[index - 1], tiers[index]
+        if low and unit * low_per > low * per:
             detail = (
-                f"Tier {index + 1} is dearer per unit ({_price(tier.unit, tier.per)}) than tier "
-                f"{index} ({_price(before.unit, before.per)}), so who uses more pays a higher "
-                "rate. Lower it, if that is not meant."
+                f"Tier {index + 1} is dearer per unit ({words}) than tier {index} ({before}), so "
+                "who uses more pays a higher rate. Lower it, if that is not meant."
             )
-            yield FieldError(f"{path}.tiers[{index}].unit", "rising_rate", detail)
+            yield FieldError(f"{path}.tiers[{index}].{name}", "rising_rate", detail)
 
 
 def _price(unit: Decimal, per: Decimal) -> str:
@@ -158,8 +166,7 @@ def _of_meter(path: str, plan: Plan, price: UsagePrice, meter: Meter) -> Iterato
         name
         for other in plan.prices
         if isinstance(other, UsagePrice) and other.meter == meter.key
-        if isinstance(other.model, Dimensional)
-        for name in other.model.dimensions
+        for name in _dimensions_of(other)
     }
     unused = [name for name in meter.dimensions if name not in asked]
     if unused:
@@ -169,12 +176,21 @@ def _of_meter(path: str, plan: Plan, price: UsagePrice, meter: Meter) -> Iterato
         )
         yield FieldError(f"{path}.meter", "unused_dimension", detail)
     if isinstance(price.model, Dimensional):
-        allowed = dict(meter.filter)
+        allowed, excluded = dict(meter.filter), dict(meter.exclude)
         for index, rate in enumerate(price.model.rates):
             for name, value in rate.match:
-                if name in allowed and value not in allowed[name]:
+                outside = name in allowed and value not in allowed[name]
+                if outside or value in excluded.get(name, ()):
                     detail = (
                         f"The meter {meter.key} counts no event whose {name} is {value}, so that "
                         "this rate is never used. Leave it out, or change the meter."
                     )
                     yield FieldError(f"{path}.rates[{index}].match", "never_applies", detail)
+
+
+def _dimensions_of(price: UsagePrice) -> Iterator[str]:
+    """What a price tells apart."""
+    if isinstance(price.model, Dimensional):
+        yield from price.model.dimensions
+    for multiplier in price.multipliers:
+        yield from (condition.name for condition in multiplier.when)
