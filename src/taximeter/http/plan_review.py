@@ -6,10 +6,10 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from taximeter.domain.catalog.difference import Change
-from taximeter.domain.catalog.plan_schema import PLAN_SCHEMA as PUBLISHED_SCHEMA
+from taximeter.domain.catalog.plan_schema import PLAN_SCHEMA
 from taximeter.http.document import Document, document_body, read_as
 from taximeter.http.fields import Body, Key
-from taximeter.http.plan_schema import DIFF_SCHEMA, PLAN_SCHEMA
+from taximeter.http.plan_schema import DIFF_SCHEMA
 from taximeter.http.server import Reader, ok
 from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.services import plan_review
@@ -85,10 +85,7 @@ async def compare_plan(key: PlanPath, sent: Document, call: Reader) -> Response:
 
 @router.get(
     "/plans/{key}/export", response_class=Response,
-    responses={200: {"content": {
-        CONTENT_TYPE: {"schema": {"type": "string"}},
-        "application/json": {"schema": PLAN_SCHEMA},
-    }}},
+    responses={200: {"content": {kind: {} for kind in (CONTENT_TYPE, "application/json")}}},
 )  # fmt: skip
 async def export_plan(
     key: PlanPath,
@@ -112,4 +109,4 @@ async def plan_schema() -> Response:
     """The JSON Schema of a plan document, by which editors complete and check plan files. Open to
     all.
     """
-    return ok(PUBLISHED_SCHEMA)
+    return ok(PLAN_SCHEMA)
