@@ -284,3 +284,133 @@ async def test_aligned_with_the_calendar(story: Story) -> None:
     for body in ({"anchor": "2026-01-01"}, {"term": "P1Y", "ends_at": "2027-01-01T00:00:00Z"}):
         json = {"customer": "acme", "plan": "p", "align": "calendar", **body}
         assert (await story.refused("POST", "/v1/subscriptions", json=json))[0] == 422
+
+
+SEATS = {"key": "seats", "type": "seat", "model": "per_unit", "unit": "30"}
+
+
+async def test_several_changes_of_seats_in_a_month(story: Story) -> None:
+    """30 days of April at 30 a seat: 5, on the 11th 8, on the 21st 6."""
+    await story.customer()
+    await story.plan("p", SEATS)
+    await story.advance("2026-04-01T00:00:00Z")
+    subscription = await story.subscribe("p", quantities={"seats": "5"})
+    for day, seats in ((11, "8"), (21, "6")):
+        await story.advance(f"2026-04-{day}T09:00:00Z")
+        await story.change(subscription, quantities={"seats": seats})
+    await story.advance("2026-05-01T02:00:00Z")
+    # 150; 20 of 30 days: -100 + 160; 10 of 30 days: -80 + 60; May 180
+    assert [amounts(one) for one in await story.invoices()] == [
+        [("seats", "5", "150.00")],
+        [
+            ("seats", "5", "-100.00"), ("seats", "8", "160.00"), ("seats", "8", "-80.00"),
+            ("seats", "6", "60.00"), ("seats", "6", "180.00"),
+        ],
+    ]  # fmt: skip
+
+
+async def test_a_seat_that_comes_and_goes_on_one_day(story: Story) -> None:
+    """By day it costs nothing; by second 6 of the 720 hours of April: 30 x 6 / 720 = 0.25."""
+    for customer, proration in (("a", "by_day"), ("b", "by_second")):
+        await story.customer(customer)
+        await story.plan("p", SEATS)
+        subscription = await story.subscribe(
+            "p", customer, quantities={"seats": "1"}, starts_at="2026-04-01T00:00:00Z"
+        )
+        for hour, seats in ((9, "2"), (15, "1")):
+            await story.change(
+                subscription, quantities={"seats": seats}, proration=proration,
+                at=f"2026-04-10T{hour:02d}:00:00Z",
+            )  # fmt: skip
+        await story.cancel(subscription, at="2026-05-01T00:00:00Z")
+    await story.advance("2026-05-01T02:00:00Z")
+    found = {key: totals(await story.invoices(key)) for key in ("a", "b")}
+    assert found == {"a": ["30.00", "0.00"], "b": ["30.00", "0.25"]}
+
+
+async def test_a_downgrade_that_is_taken_back(story: Story) -> None:
+    await story.customer()
+    await story.plan("big", flat("fee", "50.00"))
+    await story.plan("small", flat("fee", "30.00"))
+    subscription = await story.subscribe("big")
+    await story.change(subscription, plan="small", at="period_end")
+    back = await story.change(subscription, plan="big", at="2026-02-01T00:00:00Z")
+    assert {phase["plan"] for phase in back["phases"]} == {"big"}
+    await story.change(subscription, plan="small", at="2026-03-01T00:00:00Z")
+    await story.advance("2026-03-02T00:00:00Z")
+    assert totals(await story.invoices()) == ["50.00", "50.00", "30.00"]
+
+
+async def test_an_upgrade_by_each_proration(story: Story) -> None:
+    """examples.md, policy 4: 30.00 to 50.00 on 11 April, and at noon of that day by second."""
+    await story.plan("a", flat("fee", "30.00"))
+    await story.plan("b", flat("fee", "50.00"))
+    expected = {
+        # -20.00 + 33.33, and May
+        "by_day": ["30.00", "63.33"],
+        # 19.5 of 30 days: -19.50 + 32.50
+        "by_second": ["30.00", "63.00"],
+        "none": ["30.00", "50.00"],
+    }
+    for proration in expected:
+        await story.customer(proration)
+        subscription = await story.subscribe("a", proration, starts_at="2026-04-01T00:00:00Z")
+        await story.change(subscription, plan="b", at="2026-04-11T12:00:00Z", proration=proration)
+    await story.advance("2026-05-01T02:00:00Z")
+    assert {key: totals(await story.invoices(key)) for key in expected} == expected
+
+
+async def test_usage_that_comes_late_for_a_ramp_and_a_trial(story: Story) -> None:
+    """Each event is priced by the phase of its own time, however late it comes."""
+    await story.customer()
+    await story.meter("calls")
+    await story.plan("p", usage_price("calls", "calls", unit="1"), trial_days=14)
+    phases = [{"after": "P1M", "adjust_percent": "100"},
+              {"after": "P2M", "overrides": {"calls": {"unit": "5"}}}]  # fmt: skip
+    await story.subscribe("p", phases=phases)
+    await story.advance("2026-03-20T00:00:00Z")
+    await story.use(
+        event("calls", "trial", "2026-01-10T00:00:00Z", q=1000),
+        event("calls", "january", "2026-01-20T00:00:00Z", q=10),
+        event("calls", "february", "2026-02-20T00:00:00Z", q=10),
+        event("calls", "march", q=10),
+    )
+    await story.advance("2026-04-01T02:00:00Z")
+    [invoice] = await story.invoices()
+    # 10 x 1 + 10 x 2 + 10 x 5
+    assert sorted(amounts(invoice, "quantity", "amount")) == [
+        ("10", "10.00"), ("10", "20.00"), ("10", "50.00"),
+    ]  # fmt: skip
+
+
+async def test_wallets_are_drawn_by_the_terms_of_the_time(story: Story) -> None:
+    await story.customer()
+    await story.meter("calls")
+    burn = usage_price("calls", "calls", unit="1", settle="wallet")
+    await story.plan("p", burn, trial_days=14)
+    await story.grant("100")
+    subscription = await story.subscribe("p")
+    await story.use(event("calls", "a", q=10))
+    assert await story.available() == "90"  # on trial as always
+    await story.advance("2026-01-20T00:00:00Z")
+    await story.use(event("calls", "b", q=10))
+    own = {"calls": {"unit": "0.5"}}
+    await story.change(subscription, overrides=own, at="2026-01-19T00:00:00Z")
+    assert await story.available() == "85"  # 10 x 0.5 come back
+    path = f"/v1/subscriptions/{subscription}/pause"
+    await story.ask("POST", path, json={"at": "2026-01-20T00:00:00Z"})
+    assert await story.available() == "90"  # nothing is priced since midnight
+
+
+async def test_a_line_under_an_override_is_explained_by_it(story: Story) -> None:
+    await story.customer()
+    await story.meter("calls")
+    await story.plan("p", usage_price("calls", "calls", unit="1"))
+    await story.subscribe("p", overrides={"calls": {"unit": "0.75"}})
+    await story.use(event("calls", "a", q=10))
+    await story.advance("2026-02-01T02:00:00Z")
+    [invoice] = await story.invoices()
+    path = f"/v1/invoices/{invoice['id']}/lines/{invoice['lines'][0]['id']}/explain"
+    told = await story.ask("GET", path)
+    assert (told["amount"], told["plan"], told["version"]) == ("7.50", "p", 1)
+    assert [step["text"] for step in told["steps"]] == ["10 at 0.75"]

@@ -120,7 +120,7 @@ async def state(
         lines.append(minimum)
     lines += await _late_minimums(connection, subscription, earlier, terms, instead)
     every = numbered([*lines, *settled])
-    inputs = [[values, quantity] for rows in usage.values() for values, quantity in rows]
+    inputs = [[values, quantity] for key in sorted(usage) for values, quantity in usage[key]]
     return Statement(
         closed, every[: len(lines)], every[len(lines) :],
         _discounts(subscription, terms, fees, every[:discounted]),
