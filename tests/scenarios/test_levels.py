@@ -466,3 +466,18 @@ async def test_of_two_levels_at_one_instant_the_last_received_counts(story: Stor
         event("disk", "d", "2026-01-01T00:00:00Z", q=4, source="a"),
     )
     assert amounts(await story.upcoming(), "quantity") == [("72",)]
+
+
+async def test_a_level_costs_nothing_in_a_pause(story: Story) -> None:
+    """Ten of the 31 days are paused: 10 x 24 before, 11 x 24 after; the level itself goes on."""
+    subscription = await begin(story)
+    await story.use(event("disk", "a", "2026-01-01T00:00:00Z", q=1))
+    await story.ask(
+        "POST", f"/v1/subscriptions/{subscription}/pause",
+        json={"at": "2026-01-11T00:00:00Z", "until": "2026-01-21T00:00:00Z"},
+    )  # fmt: skip
+    await story.advance("2026-02-01T01:00:00Z")
+    [january] = await story.invoices()
+    assert amounts(january, "quantity") == [("240",), ("264",)]
+    [row] = await story.usage("disk", window="total", to="2026-02-01T00:00:00Z")
+    assert row["value"] == "720"  # of the last 30 days
