@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from docs.generator.markdown import code, page, table
+from taximeter.domain.catalog import credit as credit_shapes
 from taximeter.domain.catalog import plan as shapes
 from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.meter import Meter
@@ -40,6 +41,10 @@ MEANINGS = {
     "auto_confirm_after": "Confirms itself this long after its last event; left out: never",
     "asset": "What the price is counted in: the plan's currency unless said",
     "Credit asset": "What is granted: the plan's currency, or a credit unit of your own",
+    "Credit unit asset": "The unit",
+    "assets": "Credit units with a price",
+    "Commitment amount": "What fees and usage must come to in each term",
+    "commitment": "A spend agreed for a term that may be longer than the period",
     "Credit amount": "What is granted for each step",
     "credits": "What the plan grants",
     "currency": "What invoices are in",
@@ -76,6 +81,7 @@ MEANINGS = {
     "Credit per": "`seat`, or the key of a seat price: the amount times its quantity",
     "per": "So many units are what `unit` prices",
     "percent": "Percent off",
+    "Commitment period": "How long a term is, counted from the subscription's anchor",
     "period": "How long a period is; a price's own may differ from its plan's",
     "prices": "What the plan charges",
     "priority": "0 to 1000; low burns first",
@@ -85,6 +91,7 @@ MEANINGS = {
     "retries": "Of several events of an outcome `once` bills the first, `each` all",
     "reversible_for": "How long it can be taken back after it was confirmed; left out: for ever",
     "rollover_max": "Up to so much of what is left at a step's end goes into the next",
+    "Commitment rollover_max": "Up to so much of a true-up becomes credit for the next term",
     "scope": "What it may be used for: `meters`, and the `path` of events",
     "settle": "Where it is paid: `invoice`, or `wallet` at once from credits",
     "size": "Units in a package",
@@ -96,6 +103,7 @@ MEANINGS = {
     "trial_days": "How many days a new subscription is free of fees",
     "type": "What kind of price it is",
     "unit": "The price of `per` units",
+    "unit_price": "The list value of a unit, and what one past the grants costs",
     "until": "Only steps that start before this",
     "Meter unit": "What is counted, for people",
     "up_to": "The tier's last unit; left out: without end",
@@ -228,6 +236,15 @@ def _parse_credit(credit: Document) -> object:
     return parse_plan(_plan(prices=[_usage(model="per_unit", unit="1")], credits=[credit]))
 
 
+def _parse_unit(unit: Document) -> object:
+    return parse_plan(_plan(prices=[_usage(model="per_unit", unit="1")], assets=[unit]))
+
+
+def _parse_commitment(commitment: Document) -> object:
+    prices = [_usage(model="per_unit", unit="1")]
+    return parse_plan(_plan(prices=prices, commitment=commitment))
+
+
 def _note(shape: type) -> str:
     return " ".join((shape.__doc__ or "").split())
 
@@ -269,6 +286,14 @@ def _kinds() -> Iterator[_Kind]:
     yield _Kind(
         "Credit", "A grant at the start of each step while the plan applies.",
         {"asset": "credits", "amount": "1000"}, _parse_credit,
+    )  # fmt: skip
+    yield _Kind(
+        "Credit unit", _note(credit_shapes.CreditUnit), {"asset": "credits", "unit_price": "0.01"},
+        _parse_unit,
+    )  # fmt: skip
+    yield _Kind(
+        "Commitment", _note(credit_shapes.Commitment), {"amount": "12000", "period": "year"},
+        _parse_commitment,
     )  # fmt: skip
     yield _Kind("Discount", "Exactly one of the two.", {"percent": "10"}, _parse_discount)
     yield _Kind(

@@ -78,7 +78,7 @@ async def test_what_is_left_out_takes_its_default(client: httpx.AsyncClient) -> 
         ({"scope": {"meters": []}}, "scope.meters", "invalid"),
         ({"scope": {"meters": ["no"]}}, "scope.meters[0]", "unknown_meter"),
         ({"scope": {"meters": ["m"] * 101}}, "scope.meters", "too_many"),
-        ({"scope": {"path": "support/agent-7"}}, "scope.path", "not_supported"),
+        ({"scope": {"path": ""}}, "scope.path", "invalid"),
         ({"remaining": "5"}, "remaining", "unknown_field"),
     ],
 )

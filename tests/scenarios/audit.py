@@ -449,6 +449,8 @@ def _check_minimums(
         for line in lines:
             since, until = _spans(line)
             document = phase.price(line["price"]) if line["price"] else None
+            if line["kind"] == "commitment":
+                continue  # of a term, which counts minimums in its turn
             if line["kind"] == "minimum":
                 trueup += line["left"] if (since, until) == (start, end) else 0
             elif line["kind"] == "fee" and document and document.get("timing") != "arrears":

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from taximeter.domain.catalog.credit import PlanCredit
+from taximeter.domain.catalog.credit import Commitment, CreditUnit, PlanCredit
 from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.plan import Plan
 from taximeter.kernel.errors import Invalid
@@ -55,6 +55,17 @@ def test_credits_of_one_asset_are_numbered() -> None:
     assert [one.key for one in both.credits] == ["credits", "credits-2", "credits-3"]
 
 
+def test_units_and_commitments() -> None:
+    plan = read(
+        assets=[{"asset": "credits", "unit_price": "0.01"}, {"asset": "minutes"}],
+        commitment={"amount": "12000", "period": "year", "rollover_max": "100"},
+    )
+    assert plan.assets == (CreditUnit("credits", Decimal("0.01")), CreditUnit("minutes", None))
+    assert plan.unit_price("credits") == Decimal("0.01")
+    assert plan.unit_price("minutes") is plan.unit_price("other") is None
+    assert plan.commitment == Commitment(Decimal(12000), "year", Decimal(100))
+
+
 CREDIT = {"asset": "credits", "amount": "1"}
 
 
@@ -90,6 +101,14 @@ CREDIT = {"asset": "credits", "amount": "1"}
          "unknown_field", "no such field"),
         ({"credits": [CREDIT | {"key": "a"}] * 2}, "credits[1].key", "duplicate", "credits[0]"),
         ({"credits": [CREDIT] * 51}, "credits", "too_many", "at most 50"),
+        ({"assets": [{"asset": "USD", "unit_price": "1"}]}, "assets[0].asset", "currency_as_unit",
+         "credit unit"),
+        ({"assets": [{"asset": "a"}, {"asset": "a"}]}, "assets[1].asset", "duplicate", "once"),
+        ({"commitment": {"amount": "1", "period": "week"}}, "commitment.period", "invalid_choice",
+         "month, quarter, year"),
+        ({"commitment": {"amount": "0", "period": "year"}}, "commitment.amount", "out_of_range",
+         "above 0"),
+        ({"commitment": {"period": "year"}}, "commitment.amount", "required", "Say"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(fields: dict[str, Any], path: str, code: str, words: str) -> None:

@@ -32,6 +32,8 @@ prices:
   - {key: done, type: usage, meter: m, model: per_unit, unit: 1, outcome: {retries: once}}
 credits:
   - {asset: credits, amount: 10, expires: P1Y, priority: 5, scope: {meters: [m], path: a}}
+assets: [{asset: credits, unit_price: "0.01"}]
+commitment: {amount: 12000, period: year, rollover_max: 500}
 ---
 key: events
 currency: USD

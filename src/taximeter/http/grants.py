@@ -23,7 +23,6 @@ from taximeter.http.fields import (
     instant,
 )
 from taximeter.http.server import Admin, Reader, ok, page_json
-from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.money import Money
 from taximeter.kernel.quantity import ZERO, format_decimal
 from taximeter.services import balance, grants
@@ -74,10 +73,12 @@ class CostBasisBody(Body):
 
 
 class ScopeBody(Body):
-    """What the grant may be used for; without meters, anything."""
+    """What the grant may be used for: usage of the `meters` (else of any), by events whose path is
+    `path` or lies below it (else any).
+    """
 
     meters: Annotated[list[Key], Field(min_length=1, max_length=METERS_MAX)] | None = None
-    path: Text | None = None
+    path: Annotated[Text, Field(min_length=1)] | None = None
 
 
 class GrantBody(Body):
@@ -94,17 +95,15 @@ class GrantBody(Body):
     scope: ScopeBody | None = None
 
     def new_grant(self) -> grants.NewGrant:
-        """The grant that is asked for. Raises `Invalid` for a scope that cannot be kept yet."""
+        """The grant that is asked for."""
         scope = self.scope or ScopeBody()
-        if scope.path is not None:
-            detail = "A grant cannot be limited to a path yet. Leave it out."
-            raise Invalid([FieldError("scope.path", "not_supported", detail)])
         cost = self.cost_basis
         return grants.NewGrant(
             customer=self.customer, asset=self.asset, amount=self.amount, kind=self.kind,
             cost_basis=Money(cost.amount, cost.asset) if cost else None, priority=self.priority,
             effective_at=self.effective_at, expires_at=self.expires_at,
             scope_meters=tuple(dict.fromkeys(scope.meters)) if scope.meters is not None else None,
+            scope_path=scope.path,
         )  # fmt: skip
 
 

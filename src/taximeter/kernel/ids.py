@@ -16,6 +16,15 @@ def encode_id(prefix: str, milliseconds: int, random_bits: int) -> str:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def first_id(prefix: str, at: datetime) -> str:
+    """An id that sorts before or as every id made at `at` or later."""
+    return encode_id(prefix, _milliseconds(at), 0)
+
+
+def _milliseconds(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(milliseconds=1)
+
+
 class IdSource:
     """Makes ids: `ids("inv", at)`; within one millisecond they count up from a random start."""
 
@@ -26,7 +35,7 @@ class IdSource:
 
     def __call__(self, prefix: str, at: datetime) -> str:
         """A new id whose sort order follows `at`, then the order of calls."""
-        milliseconds = (at - _EPOCH) // timedelta(milliseconds=1)
+        milliseconds = _milliseconds(at)
         if milliseconds == self._milliseconds:
             self._bits += 1
         else:

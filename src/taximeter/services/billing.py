@@ -1,68 +1,36 @@
-"""Billing: what an invoice says, when a boundary is closed, and how a draft becomes final.
+"""Billing: when a boundary is closed, and how a draft becomes final.
 
-Owns the reading of what an invoice is computed from, exactly-once closing of boundaries, and
-finalization. Amounts, lines and totals are the domain's. A finalized invoice never changes: usage
+Owns exactly-once closing of boundaries, and finalization. What an invoice says is statement.py;
+amounts, lines and totals are the domain's. A finalized invoice never changes: usage
 that comes later is billed as f(total) - billed before, on the next invoice.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from taximeter.domain.catalog.currency import minor_digits
-from taximeter.domain.catalog.plan import Settle, UsagePrice
 from taximeter.domain.credit.wallet import Grant
-from taximeter.domain.invoicing.digest import input_digest
-from taximeter.domain.invoicing.discounts import (
-    AppliedDiscount,
-    Term,
-    apply_discounts,
-    less_discounts,
-    moments_of,
-    terms_of,
-    total_off,
-)
+from taximeter.domain.invoicing.discounts import less_discounts, total_off
 from taximeter.domain.invoicing.invoice import (
     Invoice,
     finalize,
     format_number,
     payment_due_at,
 )
-from taximeter.domain.invoicing.lines import (
-    Line,
-    adjustment_lines,
-    fee_lines,
-    minimum_line,
-    numbered,
-    usage_lines,
-)
-from taximeter.domain.invoicing.spend import usage_segments
 from taximeter.domain.invoicing.totals import AppliedCredits, apply_credits, total
-from taximeter.domain.rating.rate import rate_price
-from taximeter.domain.rating.usage import Usage
-from taximeter.domain.subscription.charges import (
-    Charge,
-    boundaries,
-    charges_at,
-    closed_period,
-    fees_belonging_to,
-    minimum_at,
-)
-from taximeter.domain.subscription.subscription import (
-    Segment,
-    Subscription,
-    segment_at,
-)
+from taximeter.domain.subscription.charges import boundaries, closed_period
+from taximeter.domain.subscription.subscription import Subscription
 from taximeter.kernel.quantity import ZERO
-from taximeter.kernel.times import Period, period_at, to_utc
+from taximeter.kernel.times import period_at
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection
 from taximeter.services.level_usage import changed_segments
-from taximeter.services.plan_credits import grant_due
-from taximeter.services.segment_usage import Instead, UsageKey, read_usage, usage_key
+from taximeter.services.overage import bill_overage, take_overage, waiting_overage
+from taximeter.services.plan_credits import grant_due, grant_shortfall
+from taximeter.services.statement import Statement, has_ended, state
+from taximeter.services.true_up import FAR
 from taximeter.services.wallets import apply_to_wallet
-from taximeter.storage import discounts as discount_storage
 from taximeter.storage import invoices as storage
 from taximeter.storage import subscriptions
 from taximeter.storage import totals as total_storage
@@ -72,197 +40,11 @@ from taximeter.storage.totals import LateTotal
 
 BOUNDARIES_MAX = 120
 NUMBER_PREFIX = "INV"
-FAR = to_utc(datetime(9000, 1, 1), "UTC")
 _INSTANT = timedelta(microseconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What an invoice at a boundary says: its lines, what settled from wallets, the discounts,
-    and the digest of what they were computed from.
-    """
-
-    period: Period
-    lines: tuple[Line, ...]
-    settled: tuple[Line, ...]
-    discounts: tuple[AppliedDiscount, ...]
-    input_digest: str
-
-
-async def state(
-    connection: Connection,
-    subscription: Subscription,
-    boundary: datetime,
-    late: Sequence[LateTotal],
-    at: datetime,
-    instead: Instead | None = None,
-) -> Statement:
-    """Compute the statement of a boundary from the usage as it is at the instant `at`. `late` are
-    segments whose usage may have changed since they were billed; `instead` is what a preview
-    reads in place of what is stored.
-    """
-    closed = closed_period(subscription, boundary)
-    segments = [*usage_segments(subscription, closed)]
-    earlier = _late_segments(subscription, late, closed)
-    usage = await _usage(connection, subscription, [*segments, *earlier], at, instead)
-    used = _usage_lines(subscription, segments, usage, "invoice")
-    settled = _usage_lines(subscription, segments, usage, "wallet")
-    fees = () if has_ended(subscription, boundary) else charges_at(subscription, boundary)
-    lines = [*fee_lines(fees), *used]
-    lines += await _adjustments(connection, subscription, earlier, usage)
-    discounted = len(lines)
-    given = None if instead is None else instead.discounts
-    if given is None:
-        given = await discount_storage.of_subscription(connection, subscription)
-    terms = terms_of(subscription, given)
-    minimum = _minimum(subscription, boundary, used, settled, terms)
-    if minimum is not None:
-        lines.append(minimum)
-    lines += await _late_minimums(connection, subscription, earlier, terms, instead)
-    every = numbered([*lines, *settled])
-    inputs = [[values, quantity] for key in sorted(usage) for values, quantity in usage[key]]
-    return Statement(
-        closed, every[: len(lines)], every[len(lines) :],
-        _discounts(subscription, terms, fees, every[:discounted]),
-        input_digest(subscription, boundary, inputs, terms),
-    )  # fmt: skip
-
-
-def _discounts(
-    subscription: Subscription,
-    terms: Sequence[Term],
-    fees: Sequence[Charge],
-    lines: Sequence[Line],
-) -> tuple[AppliedDiscount, ...]:
-    """What discounts take off `lines`: those of `fees`, then usage and adjustments."""
-    if not terms:
-        return ()
-    moments = moments_of(subscription, fees, lines)
-    digits = minor_digits(_currency(subscription))
-    return apply_discounts(terms, list(zip(lines, moments, strict=True)), digits)
 
 
 def _currency(subscription: Subscription) -> str:
     return subscription.phases[0].plan.currency
-
-
-def _late_segments(
-    subscription: Subscription, late: Sequence[LateTotal], closed: Period
-) -> list[Segment]:
-    found: dict[tuple[str, datetime], Segment] = {}
-    for one in late:
-        if one.period_end > closed.start:
-            continue
-        segment = segment_at(subscription, one.price, one.period_start)
-        assert segment is not None, "a total belongs to a segment"
-        price = segment.price
-        if not isinstance(price, UsagePrice) or price.settle != "invoice":
-            continue
-        for key in (price.key, *(other.key for other in price.group)):
-            of_group = segment_at(subscription, key, one.period_start)
-            assert of_group is not None, "prices of a group have their segments in common"
-            found[key, one.period_start] = of_group
-    return list(found.values())
-
-
-async def _usage(
-    connection: Connection,
-    subscription: Subscription,
-    segments: Sequence[Segment],
-    at: datetime,
-    instead: Instead | None,
-) -> dict[UsageKey, Usage]:
-    wanted = [(subscription, segment) for segment in segments]
-    return await read_usage(connection, wanted, at, instead)
-
-
-def _usage_lines(
-    subscription: Subscription,
-    segments: Sequence[Segment],
-    usage: Mapping[UsageKey, Usage],
-    settle: Settle,
-) -> list[Line]:
-    lines: list[Line] = []
-    for segment in segments:
-        price = segment.price
-        assert isinstance(price, UsagePrice)
-        if price.settle == settle:
-            used = usage.get(usage_key(subscription, segment), ())
-            lines += usage_lines(segment, rate_price(price, used))
-    return lines
-
-
-async def _adjustments(
-    connection: Connection,
-    subscription: Subscription,
-    segments: Sequence[Segment],
-    usage: Mapping[UsageKey, Usage],
-) -> list[Line]:
-    lines: list[Line] = []
-    for segment in segments:
-        price = segment.price
-        assert isinstance(price, UsagePrice)
-        billed = [
-            line
-            for line in await storage.billed_lines(connection, subscription, segment.span)
-            if line.price == price.key and line.period == segment.span
-        ]
-        used = usage.get(usage_key(subscription, segment), ())
-        lines += adjustment_lines(segment, rate_price(price, used), billed)
-    return lines
-
-
-def _minimum(
-    subscription: Subscription,
-    boundary: datetime,
-    used: Sequence[Line],
-    settled: Sequence[Line],
-    terms: Sequence[Term],
-    billed: Sequence[Line] = (),
-) -> Line | None:
-    """The true-up of the period that closes: wallet usage in the plan's currency counts as well,
-    and what discounts take off the period's lines does not. `billed` are the true-ups of that
-    period on finalized invoices.
-    """
-    minimum = minimum_at(subscription, boundary)
-    if minimum is None:
-        return None
-    currency = _currency(subscription)
-    fees = fees_belonging_to(subscription, closed_period(subscription, boundary))
-    belonging = [*fee_lines(fees), *used]
-    off = total_off(_discounts(subscription, terms, fees, belonging))
-    belonging += [line for line in settled if line.asset == currency]
-    return minimum_line(minimum, belonging, billed, discount=off)
-
-
-async def _late_minimums(
-    connection: Connection,
-    subscription: Subscription,
-    earlier: Sequence[Segment],
-    terms: Sequence[Term],
-    instead: Instead | None,
-) -> list[Line]:
-    """What late usage changes in the true-ups of the periods that it belongs to."""
-    lines = []
-    ends = sorted({segment.span.end for segment in earlier})
-    closing = [next(boundaries(subscription, end - _INSTANT, FAR)) for end in ends]
-    for boundary in dict.fromkeys(closing):
-        if minimum_at(subscription, boundary) is None:
-            continue
-        closed = closed_period(subscription, boundary)
-        segments = usage_segments(subscription, closed)
-        usage = await _usage(connection, subscription, segments, closed.end, instead)
-        used = _usage_lines(subscription, segments, usage, "invoice")
-        settled = _usage_lines(subscription, segments, usage, "wallet")
-        billed = [
-            line
-            for line in await storage.billed_lines(connection, subscription, closed)
-            if line.kind == "minimum" and line.period == closed
-        ]
-        line = _minimum(subscription, boundary, used, settled, terms, billed)
-        if line is not None:
-            lines.append(line)
-    return lines
 
 
 def draft_of(subscription: Subscription, statement: Statement, row: InvoiceRow) -> Invoice:
@@ -298,11 +80,6 @@ def following_boundary(subscription: Subscription, after: datetime | None) -> da
     if found is None and after is not None:
         return period_at(subscription.anchor, subscription.phases[-1].plan.period, after).end
     return found
-
-
-def has_ended(subscription: Subscription, boundary: datetime) -> bool:
-    """Whether nothing but late usage is billed at the boundary."""
-    return subscription.ends_at is not None and boundary > subscription.ends_at
 
 
 async def locked_subscription(connection: Connection, found: Subscription) -> Subscription:
@@ -352,11 +129,16 @@ async def bill_due(transaction: Transaction, subscription: Subscription) -> int:
 
 async def _close(transaction: Transaction, subscription: Subscription, boundary: datetime) -> None:
     connection = transaction.connection
-    if has_ended(subscription, boundary):
-        if not await late_now(connection, subscription, boundary):
-            return
-    row = draft_row(subscription, boundary, transaction.new_id("inv"), transaction.at)
+    waiting = await waiting_overage(connection, subscription, boundary)
+    ended = has_ended(subscription, boundary)
+    if ended and waiting is None and not await late_now(connection, subscription, boundary):
+        return
+    again = waiting is not None and waiting[0] == boundary
+    invoice_id = waiting[1] if waiting and again else transaction.new_id("inv")
+    row = draft_row(subscription, boundary, invoice_id, transaction.at)
     await storage.insert_draft(connection, row, currency=_currency(subscription))
+    if not ended:
+        await take_overage(transaction, subscription, row)
 
 
 def draft_row(
@@ -424,6 +206,8 @@ async def _finalize_one(
     number = format_number(NUMBER_PREFIX, await storage.take_number(connection, NUMBER_PREFIX))
     invoice = finalize(draft, number=number, at=at, due_at=due_at, credits=credits)
     await storage.freeze(connection, invoice)
+    await bill_overage(connection, subscription, invoice.id, row.boundary)
+    await grant_shortfall(transaction, subscription, invoice.lines)
     await transaction.audit(
         "invoice.finalized", invoice.id,
         {"number": number, "customer": invoice.customer, "total": str(invoice.totals.total)},

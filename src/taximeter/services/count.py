@@ -7,6 +7,8 @@ that it is new.
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
+from functools import partial
 from typing import NamedTuple
 
 from taximeter.domain.catalog.meter import Meter
@@ -16,10 +18,11 @@ from taximeter.domain.metering.fold import Tally, member_digest
 from taximeter.domain.metering.level import event_digest
 from taximeter.domain.metering.outcome import NOTHING
 from taximeter.domain.subscription.routing import MeterRoute, Reading, Target
+from taximeter.kernel.quantity import ZERO
 from taximeter.services.context import Connection, Context
 from taximeter.services.dimensions import dimension_text
 from taximeter.services.opening import BilledOf, billed_as_opened, open_outcomes
-from taximeter.services.settle import Purses, SegmentKey, send_purses, settle_changes
+from taximeter.services.settle import Purses, SegmentKey, Shares, send_purses, settle_changes
 from taximeter.storage import ingestion as storage
 from taximeter.storage import levels as level_storage
 from taximeter.storage.ingestion import BucketRow, ChangedTotal, Cursor, MemberRow, TotalRow
@@ -65,12 +68,13 @@ async def count_usage(context: Context, connection: Connection, counted: Sequenc
 
 
 class Counting(NamedTuple):
-    """Usage that was sent to be counted, and the wallets that it may draw from."""
+    """Usage that was sent to be counted, the wallets that it may draw from, and its events."""
 
     totals: Sequence[Total]
     rows: Sequence[TotalRow]
     cursor: Cursor | None
     purses: Purses | None
+    counted: Sequence[Counted] = ()
 
 
 async def send_usage(connection: Connection, counted: Sequence[Counted]) -> Counting:
@@ -85,7 +89,8 @@ async def send_usage(connection: Connection, counted: Sequence[Counted]) -> Coun
     if any(part.route.pending for part in parts):
         opened = await open_outcomes(connection, counted)
         totals += outcome_totals(counted, billed_as_opened(opened))
-    return await send_totals(connection, totals, bucket_rows(parts))
+    counting = await send_totals(connection, totals, bucket_rows(parts))
+    return counting._replace(counted=counted)
 
 
 async def send_totals(
@@ -114,18 +119,35 @@ async def settle_usage(context: Context, connection: Connection, counting: Count
     assert counting.cursor is not None, "a wallet is drawn from for a change of totals"
     changed = await storage.changed_totals(counting.cursor, counting.rows)
     targets = targets_of(counting.totals)
-    await settle_changes(context, connection, targets, changed, counting.purses)
+    shares_of = partial(shares_by_path, counting.counted)
+    await settle_changes(context, connection, targets, changed, counting.purses, shares_of)
+
+
+def shares_by_path(counted: Sequence[Counted], customer: str) -> Shares:
+    """What the events of each path of a customer add to each row of totals."""
+    by_path: dict[str, list[Counted]] = {}
+    for one in counted:
+        if one[0].customer == customer:
+            by_path.setdefault(one[0].path or "", []).append(one)
+    shares: dict[str, dict[tuple[SegmentKey, str], Decimal]] = {}
+    for path in sorted(by_path):
+        found = shares[path] = {}
+        for total in totals_of(fold_events(by_path[path])):
+            row = (_segment_of(total), total.dimensions)
+            found[row] = found.get(row, ZERO) + Decimal(total.tally.quantity)
+    return shares
 
 
 def targets_of(totals: Sequence[Total]) -> dict[SegmentKey, Target]:
     """The segment that each total belongs to."""
-    return {
-        SegmentKey(
-            total.customer, total.target.subscription, total.target.price.key,
-            total.target.segment.span.start,
-        ): total.target
-        for total in totals
-    }  # fmt: skip
+    return {_segment_of(total): total.target for total in totals}
+
+
+def _segment_of(total: Total) -> SegmentKey:
+    target = total.target
+    return SegmentKey(
+        total.customer, target.subscription, target.price.key, target.segment.span.start
+    )
 
 
 def fold_events(counted: Sequence[Counted]) -> list[Part]:

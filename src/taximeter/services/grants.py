@@ -10,8 +10,8 @@ by 30 writes
     repay    +30   without a grant     the debt is 0
 
 and voiding what is left writes `void -70` of the grant. The debt that it repaid stays repaid:
-that usage happened and was paid for. A grant for certain meters repays no debt, which is of no
-certain meter; it is drawn by the next usage of its own.
+that usage happened and was paid for. A grant for certain meters or a path repays no debt, which
+is of no certain one; it is drawn by the next usage of its own.
 """
 
 from dataclasses import dataclass, replace
@@ -54,6 +54,7 @@ class NewGrant:
     effective_at: datetime | None
     expires_at: datetime | None
     scope_meters: tuple[str, ...] | None
+    scope_path: str | None = None
 
 
 async def create_grant(transaction: Transaction, new: NewGrant) -> StoredGrant:
@@ -71,6 +72,7 @@ async def create_grant(transaction: Transaction, new: NewGrant) -> StoredGrant:
         id=transaction.new_id("grant"), customer=new.customer, asset=new.asset, amount=new.amount,
         remaining=new.amount, kind=new.kind, priority=new.priority, effective_at=effective_at,
         expires_at=new.expires_at, scope_meters=new.scope_meters, created_at=transaction.at,
+        scope_path=new.scope_path,
     )  # fmt: skip
     return await issue_grant(transaction, grant, new.cost_basis)
 

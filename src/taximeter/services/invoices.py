@@ -28,15 +28,14 @@ from taximeter.services.billing import (
     draft_of,
     finalize_again,
     finalize_invoice,
-    has_ended,
     late_now,
-    state,
     with_credits,
 )
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
 from taximeter.services.epochs import epochs_of, read_as_counted
 from taximeter.services.opening import BilledOf, billed_as_opened
+from taximeter.services.statement import has_ended, state
 from taximeter.storage import customers, outcomes, subscriptions
 from taximeter.storage import invoices as storage
 from taximeter.storage import terms as term_storage

@@ -5,21 +5,25 @@ under the lock of the subscription's row, in the transaction of its start or cha
 the step's start; a unique key stands behind the comparison.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from taximeter.domain.catalog.credit import PlanCredit
+from taximeter.domain.catalog.credit_document import PRIORITY_DEFAULT
+from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.credit.burn import burn_order
 from taximeter.domain.credit.wallet import Grant
+from taximeter.domain.invoicing.lines import Line
 from taximeter.domain.subscription.allotment import (
     Allotment,
     allotments_at,
     next_allotment,
 )
 from taximeter.domain.subscription.subscription import Subscription
-from taximeter.kernel.quantity import DIGITS_FRACTION_MAX, ZERO, round_half_up
+from taximeter.kernel.quantity import DIGITS_FRACTION_MAX, ONE, ZERO, round_half_up
+from taximeter.kernel.times import period_at
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
 from taximeter.services.grants import grant_entry, issue_grant
@@ -29,6 +33,8 @@ from taximeter.storage.plan_credits import Granted
 from taximeter.storage.wallets import Step
 
 INSTANTS_MAX = 1_000
+# What names the credit of a commitment's shortfall; no key of a seller's begins like it.
+SHORTFALL = "@commitment"
 
 _INSTANT = timedelta(microseconds=1)
 
@@ -112,6 +118,34 @@ async def foresee_grants(
                     found.append(replace(earned, id=context.ids("grant", at)))
         following = next_allotment(subscription, following)
     return found
+
+
+async def grant_shortfall(
+    transaction: Transaction, subscription: Subscription, lines: Iterable[Line]
+) -> None:
+    """Turn what a final invoice's true-ups to commitments bill for nothing into paid credit for
+    usage in the next term, as far as the plan that follows rolls it over: once a term.
+    """
+    for line in lines:
+        start = line.period.end
+        phase = subscription.phase_at(start)
+        commitment = None if phase is None else phase.plan.commitment
+        if line.kind != "commitment" or line.amount <= ZERO or phase is None or commitment is None:
+            continue
+        granted = await storage.granted(transaction.connection, subscription, start)
+        if commitment.rollover_max is None or any(one.credit == SHORTFALL for one in granted):
+            continue
+        amount = min(line.amount, commitment.rollover_max)
+        meters = [one.meter for one in phase.plan.prices if isinstance(one, UsagePrice)]
+        grant = Grant(
+            id=transaction.new_id("grant"), customer=subscription.customer, asset=line.asset,
+            amount=amount, remaining=amount, kind="paid", priority=PRIORITY_DEFAULT,
+            effective_at=start,
+            expires_at=period_at(subscription.anchor, commitment.period, start).end,
+            scope_meters=tuple(dict.fromkeys(meters)), created_at=transaction.at,
+            subscription=subscription.id, credit=SHORTFALL,
+        )  # fmt: skip
+        await issue_grant(transaction, grant, step=Step(start, ONE))
 
 
 async def _grant(

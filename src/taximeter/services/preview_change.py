@@ -26,8 +26,6 @@ from taximeter.services.billing import (
     credits_for,
     draft_of,
     draft_row,
-    has_ended,
-    state,
     with_credits,
 )
 from taximeter.services.command import look
@@ -38,6 +36,7 @@ from taximeter.services.moved_usage import NOTHING_MOVED, moved_usage
 from taximeter.services.plan_credits import foresee_grants
 from taximeter.services.segment_usage import Instead
 from taximeter.services.settle import Holding, holding_after
+from taximeter.services.statement import has_ended, state
 from taximeter.services.subscriptions import (
     CancelRequest,
     ChangeRequest,

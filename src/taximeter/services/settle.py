@@ -6,7 +6,7 @@ always charged; past the grants it becomes debt.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -36,13 +36,27 @@ class SegmentKey(NamedTuple):
 
 
 class Charge(NamedTuple):
-    """What usage costs a wallet: negative where money is given back."""
+    """What usage costs a wallet: negative where money is given back. `path` is what the events of
+    the usage attribute it to, where that is known.
+    """
 
     customer: str
     asset: str
     amount: Decimal
     meter: str
     ref: str
+    path: str | None = None
+
+
+# Of each path of a customer's events, in the order of its text ("": none): what they add to each
+# row of totals, named by its segment and its dimensions.
+Shares = Mapping[str, Mapping[tuple[SegmentKey, str], Decimal]]
+SharesOf = Callable[[str], Shares]
+
+
+def no_shares(_customer: str) -> Shares:
+    """The shares of a change that is of no certain path."""
+    return {}
 
 
 async def settle_changes(
@@ -51,8 +65,11 @@ async def settle_changes(
     targets: Mapping[SegmentKey, Target],
     changed: Sequence[ChangedTotal],
     purses: "Purses",
+    shares_of: SharesOf = no_shares,
 ) -> None:
-    """Charge the wallets for these changes of totals, where the price settles from a wallet."""
+    """Charge the wallets for these changes of totals, where the price settles from a wallet.
+    `shares_of` is asked for the paths only of customers who have a grant for one.
+    """
     groups: dict[SegmentKey, list[ChangedTotal]] = defaultdict(list)
     for row in changed:
         key = SegmentKey(row.customer, row.subscription, row.price, row.period_start)
@@ -72,13 +89,92 @@ async def settle_changes(
         price = wholes.get(key) or targets[key].price
         amount = _cost(key, price, groups, rows)
         if amount != ZERO:
-            ref = f"{key.subscription}/{key.price}"
-            charges.append(Charge(key.customer, price.asset, amount, price.meter, ref))
-    charges.sort(key=lambda charge: (charge.customer, charge.asset, charge.ref))
-    if any(charge.amount < ZERO for charge in charges):
-        grants = await storage.send_grants(connection, locked.keys, spent_too=True)
-        locked = locked._replace(grants=grants)
-    await _charge(context, connection, charges, locked)
+            charges.append((key, price, amount))
+    grants = await storage.found_grants(locked.grants, locked.keys)
+    if any(amount < ZERO for _, _, amount in charges):
+        grants = await storage.grants_of(connection, locked.keys, spent_too=True)
+    by_path: dict[str, Shares] = {}
+    for (customer, _), found_grants in grants.items():
+        if any(grant.scope_path is not None for grant in found_grants):
+            by_path[customer] = shares_of(customer)
+    parts = [
+        Charge(
+            key.customer, price.asset, amount, price.meter, f"{key.subscription}/{key.price}", path
+        )
+        for key, price, whole in charges
+        for path, amount in _parts(key, price, whole, groups, rows, by_path.get(key.customer, {}))
+    ]
+    parts.sort(key=lambda charge: (charge.customer, charge.asset, charge.ref, charge.path or ""))
+    await _charge(context, connection, parts, locked.debts, grants)
+
+
+def _parts(
+    key: SegmentKey,
+    price: UsagePrice,
+    whole: Decimal,
+    changed: Mapping[SegmentKey, Sequence[ChangedTotal]],
+    rows: Mapping[SegmentKey, Sequence[tuple[str, Decimal]]],
+    shares: Shares,
+) -> list[tuple[str | None, Decimal]]:
+    """The cost `whole` of a segment's change apart by path: in the order of the paths, what each
+    one's usage adds to the amount, so that the parts sum to the whole. As one part of no path
+    where the changes are not sums of what events add.
+    """
+    keys = _group_keys(key, price)
+    change: dict[tuple[SegmentKey, str], Decimal] = defaultdict(lambda: ZERO)
+    for one in keys:
+        for row in changed.get(one, ()):
+            change[one, row.dimensions] += row.quantity - row.previous
+    of_paths = [
+        (path, {place: share for place, share in found.items() if place in change})
+        for path, found in shares.items()
+    ]
+    of_paths = [(path, found) for path, found in of_paths if found]
+    if len(of_paths) == 1:
+        return [(of_paths[0][0] or None, whole)]
+    summed: dict[tuple[SegmentKey, str], Decimal] = defaultdict(lambda: ZERO)
+    for _, found in of_paths:
+        for place, share in found.items():
+            summed[place] += share
+    if not of_paths or summed != change:
+        return [(None, whole)]
+    parts: list[tuple[str | None, Decimal]] = []
+    left, rest = whole, dict(change)
+    for path, found in of_paths:
+        for place, share in found.items():
+            rest[place] -= share
+        missing = _missing(key, price, changed, rows, rest)
+        parts.append((path or None, left - missing))
+        left = missing
+    return [(path, amount) for path, amount in parts if amount != ZERO]
+
+
+def _missing(
+    key: SegmentKey,
+    price: UsagePrice,
+    changed: Mapping[SegmentKey, Sequence[ChangedTotal]],
+    rows: Mapping[SegmentKey, Sequence[tuple[str, Decimal]]],
+    rest: Mapping[tuple[SegmentKey, str], Decimal],
+) -> Decimal:
+    """amount(after) - amount(after less `rest`): what the rest of a change adds."""
+    if not any(rest.values()):
+        return ZERO
+    before, after = {}, {}
+    for one in _group_keys(key, price):
+        _, usage = _before_and_after(changed.get(one, ()), rows.get(one, ()))
+        after[one.price] = usage
+        texts = dict(rows.get(one, ())) or {row.dimensions: ZERO for row in changed.get(one, ())}
+        before[one.price] = [
+            (dimensions, quantity - rest.get((one, text), ZERO))
+            for (dimensions, quantity), text in zip(usage, texts, strict=True)
+        ]
+    whole = price_amount(price, with_group(price, after))
+    return whole - price_amount(price, with_group(price, before))
+
+
+def _group_keys(key: SegmentKey, price: UsagePrice) -> list[SegmentKey]:
+    """The segment, and those of the other prices of its price's group."""
+    return [key, *(key._replace(price=one.key) for one in price.group if one.key != key.price)]
 
 
 def _rated_together(key: SegmentKey, target: Target) -> dict[SegmentKey, UsagePrice]:
@@ -101,9 +197,8 @@ def _cost(
     and those of its group; for a linear price the changed ones alone are enough. Before the first
     usage nothing was charged, not even the flat fee of a tier that begins at zero.
     """
-    keys = [key, *(key._replace(price=one.key) for one in price.group if one.key != key.price)]
     before, after = {}, {}
-    for one in keys:
+    for one in _group_keys(key, price):
         before[one.price], after[one.price] = _before_and_after(
             changed.get(one, ()), rows.get(one, ())
         )
@@ -182,16 +277,20 @@ async def charge_wallets(
         gives_back = any(charge.amount < ZERO for charge in charges)
         purses = await send_purses(connection, keys, spent_too=gives_back)
         locked = await _lock_all(connection, purses, spent_too=gives_back)
-        await _charge(context, connection, charges, locked)
+        grants = await storage.found_grants(locked.grants, locked.keys)
+        await _charge(context, connection, charges, locked.debts, grants)
 
 
 async def _charge(
-    context: Context, connection: Connection, charges: Sequence[Charge], locked: _Locked
+    context: Context,
+    connection: Connection,
+    charges: Sequence[Charge],
+    debts: Mapping[WalletKey, Decimal],
+    grants: Mapping[WalletKey, list[Grant]],
 ) -> None:
     if not charges:
         return
-    grants = await storage.found_grants(locked.grants, locked.keys)
-    purse = _Purse(context, context.clock.now(), locked.debts, grants)
+    purse = _Purse(context, context.clock.now(), debts, grants)
     for charge in charges:
         purse.charge(charge)
     await storage.set_remaining(connection, purse.remaining())
@@ -239,14 +338,14 @@ class _Purse:
 
     def charge(self, charge: Charge) -> None:
         """Draw one charge; a debt that a grant has come to cover meanwhile is repaid first, but
-        not by a grant for certain meters: debt is of no certain meter.
+        not by a grant for certain meters or a path: debt is of no certain one.
         """
         key = (charge.customer, charge.asset)
         debt = self._debts[key]
         owed = max(debt, ZERO) if charge.amount > ZERO else ZERO
         parts: dict[str, Decimal] = {}
-        after = self._take(key, owed, None, debt - owed, parts)
-        after = self._take(key, charge.amount, charge.meter, after, parts)
+        after = self._take(key, owed, None, None, debt - owed, parts)
+        after = self._take(key, charge.amount, charge.meter, charge.path, after, parts)
         for grant_id, part in parts.items():
             self._note(charge, grant_id, -part)
         if after != debt:
@@ -258,12 +357,13 @@ class _Purse:
         key: WalletKey,
         amount: Decimal,
         meter: str | None,
+        path: str | None,
         debt: Decimal,
         parts: dict[str, Decimal],
     ) -> Decimal:
         """Draw `amount` and add what each grant gives to `parts`; returns the debt after."""
         grants = self._grants[key]
-        drawn = draw(grants.values(), amount, self._at, meter, debt=debt)
+        drawn = draw(grants.values(), amount, self._at, meter, path=path, debt=debt)
         for grant_id, part in drawn.parts:
             left = grants[grant_id].remaining - part
             grants[grant_id] = _with_remaining(grants[grant_id], left)
@@ -291,5 +391,5 @@ def _with_remaining(grant: Grant, remaining: Decimal) -> Grant:
     return Grant(
         grant.id, grant.customer, grant.asset, grant.amount, remaining, grant.kind,
         grant.priority, grant.effective_at, grant.expires_at, grant.scope_meters,
-        grant.created_at,
+        grant.created_at, grant.scope_path, grant.subscription, grant.credit,
     )  # fmt: skip

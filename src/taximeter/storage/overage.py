@@ -52,6 +52,7 @@ ORDER BY o.boundary, o.asset
 _DEBT_MOVED = """
 SELECT coalesce(sum(amount), 0) FROM wallet_entry
 WHERE customer = %s AND id >= %s AND at >= %s AND asset = %s AND grant_id IS NULL
+  AND kind <> 'overage'
 """
 
 
@@ -93,24 +94,51 @@ async def overage_within(
 
 
 async def mark_overage_billed(
-    connection: Connection, subscription: Subscription, rows: Sequence[Overage], invoice: str
+    connection: Connection, subscription: Subscription, boundary: datetime, invoice: str
 ) -> None:
-    """Note that a final invoice bills these."""
-    for row in rows:
-        await connection.execute(
-            """
-            UPDATE overage SET billed = true, invoice = %s
-            WHERE customer = %s AND subscription = %s AND boundary = %s AND asset = %s
-            """,
-            [invoice, subscription.customer, subscription.id, row.boundary, row.asset],
-        )
+    """Note that the invoice of a boundary, final now, bills what none before it did."""
+    await connection.execute(
+        """
+        UPDATE overage SET billed = true, invoice = %s
+        WHERE customer = %s AND subscription = %s AND NOT billed AND boundary <= %s
+        """,
+        [invoice, subscription.customer, subscription.id, boundary],
+    )
+
+
+async def waiting_invoice(
+    connection: Connection, subscription: Subscription, until: datetime
+) -> tuple[datetime, str] | None:
+    """The last boundary by `until` of which something is not billed yet, and the id of the invoice
+    that was to bill it.
+    """
+    cursor = await connection.execute(
+        """
+        SELECT boundary, invoice FROM overage
+        WHERE customer = %s AND subscription = %s AND NOT billed AND boundary <= %s
+        ORDER BY boundary DESC LIMIT 1
+        """,
+        [subscription.customer, subscription.id, until],
+    )
+    row = await cursor.fetchone()
+    return (row[0].astimezone(UTC), row[1]) if row else None
+
+
+async def is_open(connection: Connection, subscription: Subscription, boundary: datetime) -> bool:
+    """Whether the boundary has not been closed yet."""
+    cursor = await connection.execute(
+        "SELECT next_boundary <= %s FROM subscription WHERE customer = %s AND id = %s",
+        [boundary, subscription.customer, subscription.id],
+    )
+    row = await cursor.fetchone()
+    return bool(row and row[0])
 
 
 async def debt_moved(
     connection: Connection, customer: str, asset: str, since: datetime, first_id: str
 ) -> Decimal:
-    """By how much entries since `since` lowered the debt (negative: raised it). No id of theirs
-    is below `first_id`.
+    """By how much entries since `since`, but for overage taken, lowered the debt (negative: raised
+    it). No id of theirs is below `first_id`.
     """
     cursor = await connection.execute(_DEBT_MOVED, [customer, first_id, since, asset])
     row = await cursor.fetchone()

@@ -154,6 +154,14 @@ async def lock_wallets(
     return debts
 
 
+async def debts(connection: Connection, customer: str) -> dict[str, Decimal]:
+    """The debts of a customer's wallets by asset, unlocked."""
+    cursor = await connection.execute(
+        "SELECT asset, debt FROM wallet WHERE customer = %s", [customer]
+    )
+    return {row[0]: row[1] for row in await cursor.fetchall()}
+
+
 async def send_grants(
     connection: Connection, keys: Sequence[WalletKey], *, spent_too: bool = False
 ) -> Cursor:

@@ -8,7 +8,7 @@ refused by name (`not_supported`), never ignored: a field that is silently dropp
 from collections.abc import Mapping
 from dataclasses import replace
 
-from taximeter.domain.catalog.credit_document import read_credits
+from taximeter.domain.catalog.credit_document import read_assets, read_commitment, read_credits
 from taximeter.domain.catalog.currency import is_currency
 from taximeter.domain.catalog.discount_document import read_invoice_discount
 from taximeter.domain.catalog.fields import Fields, Findings, shown
@@ -24,8 +24,6 @@ TRIAL_DAYS_MAX = 366
 _GRACE_NONE = ("PT0S", "P0D")
 
 _PLAN_NOT_BUILT = (
-    "assets",
-    "commitment",
     "entitlements",
     "invoice_threshold",
 )
@@ -58,6 +56,8 @@ def _read_plan(document: object, version: int, findings: Findings) -> Plan | Non
     trial_days = _read_trial_days(fields)
     prices = read_prices(fields, Frame(currency, period))
     credits = read_credits(fields, prices, currency, period)
+    assets = read_assets(fields, currency)
+    commitment = read_commitment(fields, period)
     fields.done(not_built=_PLAN_NOT_BUILT)
     if key is None or name is None or currency is None or period is None:
         return None
@@ -75,6 +75,8 @@ def _read_plan(document: object, version: int, findings: Findings) -> Plan | Non
         discount=discount,
         credits=credits,
         trial_days=trial_days,
+        assets=assets,
+        commitment=commitment,
     )
 
 

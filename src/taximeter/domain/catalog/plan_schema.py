@@ -8,7 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from taximeter.domain.catalog.condition_document import BOUNDS
-from taximeter.domain.catalog.credit_document import CREDITS_MAX, PRIORITY_MAX, SCOPE_METERS_MAX
+from taximeter.domain.catalog.credit_document import (
+    ASSETS_MAX,
+    CREDITS_MAX,
+    PRIORITY_MAX,
+    SCOPE_METERS_MAX,
+)
 from taximeter.domain.catalog.discount_document import MONTHS_MAX
 from taximeter.domain.catalog.document import TRIAL_DAYS_MAX
 from taximeter.domain.catalog.fields import INTEGER_MAX, KEY_PATTERN, TEXT_LENGTH_MAX
@@ -211,6 +216,26 @@ PLAN: Schema = {
                 "type": "array", "maxItems": CREDITS_MAX, "items": _CREDIT,
                 "description": "What is granted while a subscription runs",
             },
+            "assets": {
+                "type": "array", "maxItems": ASSETS_MAX,
+                "items": fields_of(
+                    {
+                        "asset": described(KEY, "A credit unit"),
+                        "unit_price": described(DECIMAL, "What one past the grants costs"),
+                    },
+                    required=("asset",),
+                ),
+                "description": "Credit units with a price",
+            },
+            "commitment": fields_of(
+                {
+                    "amount": described(DECIMAL, "What fees and usage must come to in each term"),
+                    "period": described(PERIOD, "How long a term is"),
+                    "rollover_max": described(DECIMAL, "So much of a true-up becomes credit"),
+                },
+                required=("amount", "period"),
+                description="A spend agreed for a term that may be longer than the period",
+            ),
             "minimum": described(DECIMAL, "At least this for a period over all prices"),
             "discount": INVOICE_DISCOUNT,
             "grace": described(DURATION, "How long a draft waits for late usage"),

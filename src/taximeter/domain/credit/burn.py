@@ -54,14 +54,18 @@ def draw(
     at: datetime,
     meter: str | None = None,
     *,
+    path: str | None = None,
     debt: Decimal = ZERO,
 ) -> Draw:
-    """How `amount` for usage of `meter` is taken from a wallet's `grants` at the instant `at`.
+    """How `amount` for usage of `meter` at `path` is taken from a wallet's `grants` at the instant
+    `at`.
 
     `debt` is the wallet's so far; after the draw it is `debt + uncovered`. A negative `amount` is
     given back. Order of the arguments does not matter: the parts always sum to `amount`.
     """
-    usable = burn_order(grant for grant in grants if grant.usable_at(at) and grant.covers(meter))
+    usable = burn_order(
+        grant for grant in grants if grant.usable_at(at) and grant.covers(meter, path)
+    )
     if amount >= ZERO:
         surplus = min(max(-debt, ZERO), amount)
         parts, rest = _take(usable, amount - surplus)

@@ -13,14 +13,21 @@ from decimal import Decimal
 from typing import Literal
 
 from taximeter.domain.catalog.currency import minor_digits
-from taximeter.domain.catalog.plan import Dimensional, FlatPrice, PerUnit, SeatPrice, UsagePrice
+from taximeter.domain.catalog.plan import (
+    Dimensional,
+    FlatPrice,
+    PerUnit,
+    Plan,
+    SeatPrice,
+    UsagePrice,
+)
 from taximeter.domain.rating.step import Rated, Step
 from taximeter.domain.subscription.charges import Charge, Minimum
 from taximeter.domain.subscription.subscription import Segment
-from taximeter.kernel.quantity import ONE, ZERO, divide, round_half_up
+from taximeter.kernel.quantity import ONE, ZERO, divide, format_decimal, round_half_up
 from taximeter.kernel.times import Period
 
-LineKind = Literal["fee", "usage", "minimum", "adjustment"]
+LineKind = Literal["fee", "usage", "overage", "minimum", "commitment", "adjustment"]
 RateKey = tuple[tuple[str, str], ...] | None
 
 
@@ -123,6 +130,33 @@ def fee_lines(charges: Iterable[Charge]) -> tuple[Line, ...]:
     )
 
 
+def overage_line(
+    plan: Plan, asset: str, quantity: Decimal, unit_price: Decimal, period: Period
+) -> Line:
+    """The line of credit units that were used past their grants in a period, at the price that
+    the plan gives a unit.
+    """
+    exact = quantity * unit_price
+    text = f"{format_decimal(quantity)} {asset} at {format_decimal(unit_price)}"
+    return Line(
+        id="",
+        kind="overage",
+        price=None,
+        meter=None,
+        plan=plan.key,
+        plan_version=plan.version,
+        description=f"Overage: {text}",
+        quantity=quantity,
+        unit_amount=unit_price,
+        amount=round_half_up(exact, minor_digits(plan.currency)),
+        exact=exact,
+        asset=plan.currency,
+        period=period,
+        rate=None,
+        steps=(Step(text, quantity, unit_price, exact),),
+    )
+
+
 def minimum_line(
     minimum: Minimum,
     lines: Sequence[Line],
@@ -130,19 +164,20 @@ def minimum_line(
     *,
     discount: Decimal = ZERO,
 ) -> Line | None:
-    """The true-up to the plan's minimum over `lines`: all fees, usage and adjustments that belong
-    to its period, on whichever invoice they stand, less the `discount` on them. None where nothing
-    is missing.
+    """The true-up to a plan's minimum or commitment over `lines`: all fees, usage and adjustments
+    that belong to its period, on whichever invoice they stand, less the `discount` on them. None
+    where nothing is missing.
 
     `billed` are true-ups of the same period billed before; where late usage made them too large
     the line is negative.
     """
     plan, covered = minimum.plan, sum_of(lines) - discount
     assert all(line.asset == plan.currency for line in (*lines, *billed)), "one currency"
-    assert all(line.kind != "minimum" for line in lines), "a true-up does not cover itself"
+    assert all(line.kind != minimum.kind for line in lines), "a true-up does not cover itself"
     steps: tuple[Step, ...] = ()
     if minimum.amount > covered:
-        text = "fees and usage of the period" + (", less discounts" if discount else "")
+        span = "period" if minimum.kind == "minimum" else "term"
+        text = f"fees and usage of the {span}" + (", less discounts" if discount else "")
         steps = (*minimum.steps, Step(text, None, None, -covered))
     exact = sum((step.amount for step in steps), ZERO)
     amount = round_half_up(exact, minor_digits(plan.currency)) - sum_of(billed)
@@ -152,12 +187,12 @@ def minimum_line(
         steps = (*steps, _billed_step(billed))
     return Line(
         id="",
-        kind="minimum",
+        kind=minimum.kind,
         price=None,
         meter=None,
         plan=plan.key,
         plan_version=plan.version,
-        description=f"{plan.name}: minimum",
+        description=f"{plan.name}: {minimum.kind}",
         quantity=ONE,
         unit_amount=None,
         amount=amount,

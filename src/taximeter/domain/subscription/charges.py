@@ -10,7 +10,7 @@ charge for the rest at the new ones. What falls due between two boundaries is bi
 A trial has no fees; its end is a boundary, since fees begin there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -56,12 +56,15 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Minimum:
-    """The plan minimum of the billing period `period`: exact, with the parts it is made of."""
+    """The plan minimum of the billing period `period`, or the commitment of the term `period`:
+    exact, with the parts it is made of.
+    """
 
     plan: Plan
     period: Period
     amount: Decimal
     steps: tuple[Step, ...]
+    kind: Literal["minimum", "commitment"] = "minimum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class _Fee:
 
 @dataclass(frozen=True, slots=True)
 class _Cycle:
-    """A plan's period, and its minimum."""
+    """A plan's period and its minimum, or the term of its commitment and its amount."""
 
     unit: PeriodUnit
     minimum: Decimal | None
@@ -176,11 +179,67 @@ def minimum_at(subscription: Subscription, boundary: datetime) -> Minimum | None
     """The plan minimum of the period that closes at `boundary`, prorated as fees are where the
     period is cut short or the plan changed within it; None where no plan has one.
     """
-    closed = closed_period(subscription, boundary)
+    return _over(subscription, closed_period(subscription, boundary), _cycle_of, "minimum")
+
+
+def commitments_at(subscription: Subscription, closed: Period) -> tuple[Minimum, ...]:
+    """The commitments of the terms that end within the billing period `closed`, its end included,
+    prorated as minimums are. A term ends with its period, counted from the anchor, where the plan
+    changes to one with another term or none, and with the subscription.
+    """
+    found = (
+        commitment_of(subscription, term)
+        for run in _term_runs(subscription)
+        for term in _terms(subscription, run, closed)
+    )
+    return tuple(commitment for commitment in found if commitment is not None)
+
+
+def commitment_of(subscription: Subscription, term: Period) -> Minimum | None:
+    """The commitment of a term; None where no plan has one."""
+    return _over(subscription, term, _commitment_cycle, "commitment")
+
+
+def commitment_term(subscription: Subscription, at: datetime) -> Period | None:
+    """The term to whose commitment usage counts that is billed as of `at`, if there is one."""
+    for run in _term_runs(subscription):
+        if run.start < at and (run.end is None or at <= run.end):
+            whole = period_at(subscription.anchor, run.terms, at - _INSTANT)
+            end = whole.end if run.end is None else min(whole.end, run.end)
+            return Period(max(whole.start, run.start), end)
+    return None
+
+
+def _term_runs(subscription: Subscription) -> tuple[Run[PeriodUnit], ...]:
+    """By which terms the subscription's commitments are counted."""
+    return runs(
+        subscription,
+        lambda phase: phase.plan.commitment.period if phase.plan.commitment else None,
+        lambda unit: unit,
+    )
+
+
+def _terms(subscription: Subscription, run: Run[PeriodUnit], closed: Period) -> Iterator[Period]:
+    after = max(closed.start, run.start)
+    until = closed.end if run.end is None else min(closed.end, run.end)
+    ends = [*grid(subscription.anchor, run.terms, after=after, until=until)]
+    if run.end == until and until > after and until not in ends:
+        ends.append(until)
+    for end in ends:
+        start = period_at(subscription.anchor, run.terms, end - _INSTANT).start
+        yield Period(max(start, run.start), end)
+
+
+def _over(
+    subscription: Subscription,
+    period: Period,
+    cycle_of: Callable[[Phase], _Cycle | None],
+    kind: Literal["minimum", "commitment"],
+) -> Minimum | None:
     found: list[tuple[Plan, Part, Decimal]] = []
-    for run in runs(subscription, _cycle_of, lambda cycle: cycle.unit):
-        start = max(run.start, closed.start)
-        end = closed.end if run.end is None else min(run.end, closed.end)
+    for run in runs(subscription, cycle_of, lambda cycle: cycle.unit):
+        start = max(run.start, period.start)
+        end = period.end if run.end is None else min(run.end, period.end)
         if start >= end or run.terms.minimum is None:
             continue
         span = Period(start, end)
@@ -191,15 +250,20 @@ def minimum_at(subscription: Subscription, boundary: datetime) -> Minimum | None
     if not found:
         return None
     steps = tuple(
-        Step(_minimum_text(plan, minimum, part), None, None, part.amount(minimum))
+        Step(_minimum_text(kind, plan, minimum, part), None, None, part.amount(minimum))
         for plan, part, minimum in found
     )
-    return Minimum(found[-1][0], closed, sum((step.amount for step in steps), ZERO), steps)
+    return Minimum(found[-1][0], period, sum((step.amount for step in steps), ZERO), steps, kind)
 
 
-def _minimum_text(plan: Plan, minimum: Decimal, part: Part) -> str:
+def _minimum_text(kind: str, plan: Plan, minimum: Decimal, part: Part) -> str:
     cut = "" if part.fraction == 1 else f", {part.text}"
-    return f"minimum of {format_decimal(minimum)} on {plan.name}{cut}"
+    return f"{kind} of {format_decimal(minimum)} on {plan.name}{cut}"
+
+
+def _commitment_cycle(phase: Phase) -> _Cycle | None:
+    commitment = phase.plan.commitment
+    return None if commitment is None else _Cycle(commitment.period, commitment.amount)
 
 
 def _openings(subscription: Subscription) -> list[datetime]:
