@@ -247,6 +247,13 @@ async def test_one_customer_at_once(client: httpx.AsyncClient) -> None:
     assert (await get(client, "/v1/coupons/LAUNCH"))["redeemed"] == 3
 
 
+async def test_a_coupon_put_twice_at_once_is_two_versions(client: httpx.AsyncClient) -> None:
+    bodies: list[Json] = [{"percent": "10"}, {"percent": "20"}]
+    answers = await asyncio.gather(*(client.put("/v1/coupons/C", json=body) for body in bodies))
+    assert sorted(answer.status_code for answer in answers) == [200, 201]
+    assert sorted(answer.json()["version"] for answer in answers) == [1, 2]
+
+
 async def test_a_replay_redeems_once(client: httpx.AsyncClient) -> None:
     await put_plan(client)
     await put_coupon(client, per_customer_max=9)

@@ -25,12 +25,14 @@ async def put_coupon(
     connection, at = transaction.connection, transaction.at
     coupon = parse_coupon(key, document, version=1)
     before = await storage.find(connection, key, lock=True)
-    if before is not None:
-        same = replace(coupon, version=before.coupon.version)
-        if same == before.coupon and before.ended_at is None:
+    if before is None:
+        await storage.insert(connection, coupon, document, at)
+    else:
+        coupon = replace(coupon, version=before.coupon.version)
+        if coupon == before.coupon and before.ended_at is None:
             return before, False
         coupon = replace(coupon, version=before.coupon.version + 1)
-    await storage.put(connection, coupon, document, at)
+        await storage.update(connection, coupon, document, at)
     await transaction.audit(
         "coupon.updated" if before else "coupon.created", key,
         {"before": before.document if before else None, "after": document},

@@ -16,12 +16,14 @@ Connection = AsyncConnection[tuple[Any, ...]]
 _COLUMNS = "key, version, document, redeemed, created_at, updated_at, ended_at"
 _FIND = f"SELECT {_COLUMNS} FROM coupon WHERE key = %s"
 _LOCK = f"{_FIND} FOR UPDATE"
-_PUT = """
-INSERT INTO coupon
-    (key, version, document, redemptions_max, redeemed, created_at, updated_at, ended_at)
-VALUES (%s, %s, %s, %s, 0, %s, %s, NULL)
-ON CONFLICT (key) DO UPDATE SET version = EXCLUDED.version, document = EXCLUDED.document,
-    redemptions_max = EXCLUDED.redemptions_max, updated_at = EXCLUDED.updated_at, ended_at = NULL
+_INSERT = """
+INSERT INTO coupon (key, version, document, redemptions_max, redeemed, created_at, updated_at)
+VALUES (%s, %s, %s, %s, 0, %s, %s)
+"""
+_UPDATE = """
+UPDATE coupon SET version = %s, document = %s, redemptions_max = %s, updated_at = %s,
+    ended_at = NULL
+WHERE key = %s
 """
 
 
@@ -52,13 +54,23 @@ async def find(connection: Connection, key: str, *, lock: bool = False) -> Store
     return _coupon_of(row) if row else None
 
 
-async def put(
+async def insert(
     connection: Connection, coupon: Coupon, document: Mapping[str, object], at: datetime
 ) -> None:
-    """Insert a coupon, or replace its terms; what was redeemed is counted on."""
+    """Add a coupon. Raises `UniqueViolation` where another transaction added it meanwhile."""
     await connection.execute(
-        _PUT,
+        _INSERT,
         [coupon.key, coupon.version, Jsonb(dict(document)), coupon.redemptions_max, at, at],
+    )
+
+
+async def update(
+    connection: Connection, coupon: Coupon, document: Mapping[str, object], at: datetime
+) -> None:
+    """Give a coupon other terms, and let it be redeemed; what was redeemed is counted on."""
+    await connection.execute(
+        _UPDATE,
+        [coupon.version, Jsonb(dict(document)), coupon.redemptions_max, at, coupon.key],
     )
 
 
