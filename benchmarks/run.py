@@ -2,9 +2,14 @@
 
 import sys
 
-from benchmarks import ingest, rating, upcoming
+from benchmarks import ingest, preview, rating, upcoming
 
-ALL = {"ingest": ingest.main, "rating": rating.main, "upcoming": upcoming.main}
+ALL = {
+    "ingest": ingest.main,
+    "rating": rating.main,
+    "upcoming": upcoming.main,
+    "preview": preview.main,
+}
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ REQUESTS = 200
 STEP = 50_000
 
 
-def _fill(running: Running, customer: str, count: int) -> None:
+def fill(running: Running, customer: str, count: int) -> None:
     """Send so many events of one customer."""
     for begin in range(0, count, STEP):
         made = events(min(STEP, count - begin), seed=begin)
@@ -39,8 +39,8 @@ def main() -> None:
     with database() as url, server(url) as running:
         set_up(running, customers=2)
         small, big = customer_key(0), customer_key(1)
-        _fill(running, small, SMALL)
-        _fill(running, big, BIG)
+        fill(running, small, SMALL)
+        fill(running, big, BIG)
         seconds: dict[str, list[float]] = {small: [], big: []}
         for _ in range(REQUESTS):
             for customer in (small, big):
