@@ -194,6 +194,14 @@ def test_the_same_meaning_gives_equal_plans() -> None:
     assert parse_plan(one) != parse_plan(document(USAGE | {"unit": "0.31"}, minimum=10))
 
 
+def test_the_order_of_conditions_means_nothing() -> None:
+    """The database gives the members of an object back in another order."""
+    when = {"visibility": "public", "phase": ["setup", "idle"]}
+    turned = dict(reversed(when.items()))
+    one, other = (usage(multipliers=[{"when": each, "factor": "0"}]) for each in (when, turned))
+    assert parse_plan(one) == parse_plan(other)
+
+
 @pytest.mark.parametrize(
     ("grace", "seconds"),
     [("PT1H", 3600), ("P2D", 172800), ("PT90S", 90), ("PT0S", 0), ("P31D", 31 * 86400)],

@@ -76,10 +76,11 @@ def _asked(api: "Api", plan: "InFile", here: "Files") -> "Iterator[Found]":
     from taximeter.cli.plan_meters import is_to_come
     from taximeter.kernel.errors import FieldError
 
-    answer = api.post("/v1/plans/check", plan.checked.document.body)
+    body = plan.checked.document.body
+    answer = api.post("/v1/plans/check", body)
     for error in answer["errors"]:
         found = FieldError(error["path"], error["code"], error["detail"])
-        if not is_to_come(found, plan.checked.plan, here.meters):
+        if not is_to_come(found, body, here.meters):
             yield plan.found(found)
     for warning in answer["warnings"]:
         found = FieldError(warning["path"], warning["code"], warning["detail"])

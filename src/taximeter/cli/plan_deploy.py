@@ -166,12 +166,13 @@ def _plan_of(
     from taximeter.cli.plan_meters import is_to_come
 
     path = f"/v1/plans/{segment(plan.checked.plan.key)}"
+    body = plan.checked.document.body
     try:
-        return api.put(path, plan.checked.document.body, dry_run="true", **when)
+        return api.put(path, body, dry_run="true", **when)
     except Refused as refused:
         if not refused.errors or refused.errors[0].path == "effective_at":
             fail(refused.sentence)
-        if all(is_to_come(error, plan.checked.plan, meters) for error in refused.errors):
+        if all(is_to_come(error, body, meters) for error in refused.errors):
             return _AFTER_ITS_METERS
         show(plan.found(error) for error in refused.errors)
         return None

@@ -4,16 +4,18 @@ Owns telling such a document from a plan, and the paths of what is wrong in it. 
 is domain/catalog's. With its meters a file is complete: it can be deployed on a new instance.
 """
 
+import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from taximeter.domain.catalog.fields import Fields, Findings
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.meter_document import parse_meter
-from taximeter.domain.catalog.plan import Plan, UsagePrice
 from taximeter.kernel.errors import FieldError, Invalid
 
 METERS_MAX = 500
+_parts_of = re.compile(r"([^.\[\]]+)|\[(\d+)\]").findall
 _OF_THE_SERVER = ("version", "created_at")
 
 
@@ -63,12 +65,15 @@ def parse_answer(answer: Mapping[str, object]) -> Meter:
     return parse_meter(str(body["key"]), body, version=1)
 
 
-def is_to_come(error: FieldError, plan: Plan, keys: Container[str]) -> bool:
-    """Whether a server refuses the plan only because it does not have a meter yet that is among
-    `keys`, which are deployed before.
+def is_to_come(error: FieldError, body: Mapping[str, object], keys: Container[object]) -> bool:
+    """Whether a server refuses the plan `body` only because it does not have a meter yet that is
+    among `keys`, which are deployed before.
     """
-    return error.code == "unknown_meter" and any(
-        isinstance(price, UsagePrice) and price.meter in keys
-        for index, price in enumerate(plan.prices)
-        if error.path == f"prices[{index}].meter"
-    )
+    return error.code == "unknown_meter" and _value_at(body, error.path) in keys
+
+
+def _value_at(body: Any, path: str) -> object:
+    """What stands at a path such as `prices[0].meter`, which a server named in this document."""
+    for name, index in _parts_of(path):
+        body = body[int(index)] if index else body[name]
+    return body

@@ -252,7 +252,8 @@ def _read_multipliers(fields: Fields, model: UsageModel | None) -> tuple[Multipl
     if not fields.has("multipliers"):
         return ()
     for _, nested in fields.nested_list("multipliers", count_max=MULTIPLIERS_MAX):
-        when = tuple(condition for _, condition in read_conditions(nested, "when"))
+        conditions = (condition for _, condition in read_conditions(nested, "when"))
+        when = tuple(sorted(conditions, key=lambda one: one.name))  # their order means nothing
         factor = nested.number("factor")
         nested.done()
         if when and factor is not None:
