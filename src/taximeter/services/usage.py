@@ -44,11 +44,13 @@ from taximeter.services.context import Connection, Context
 from taximeter.services.meters import get_meter, meter_of
 from taximeter.services.usage_levels import LevelReader
 from taximeter.services.usage_query import (
+    CUSTOMERS_PER_READ,
     GROUPS_MAX,
     Position,
     Reader,
     UsageQuery,
     UsageRow,
+    customers_of,
     position_of,
     too_many_groups,
 )
@@ -59,7 +61,6 @@ from taximeter.storage.usage import Group, Wanted
 
 DAYS_DEFAULT = Duration(months=0, days=-30, seconds=0)
 WINDOWS_PER_READ = 400
-CUSTOMERS_PER_READ = 100
 GROUPS_HELD_MAX = 10_000
 DISTINCT_MAX = 500_000
 
@@ -138,22 +139,16 @@ class _Reader:
         self._timezone = query.timezone  # the customer's, where days are its buckets
         self._indexes = [meter.dimensions.index(name) for name in wanted.group_by]
 
-    async def customers(self, after: Position | None) -> AsyncIterator[str]:
+    def customers(self, after: Position | None) -> AsyncIterator[str]:
         """The customers to show, from the cursor's on."""
-        if self._query.customer is not None:
-            yield self._query.customer
-            return
-        begin = after.customer if after else ""
-        while True:
-            found = await storage.customers_from(
+
+        async def find(begin: str) -> list[str]:
+            return await storage.customers_from(
                 self._connection, self._wanted._replace(customer=begin), self._found_in(self._span),
                 hours=self._has_hours, limit=CUSTOMERS_PER_READ,
             )  # fmt: skip
-            for customer in found:
-                yield customer
-            if len(found) < CUSTOMERS_PER_READ:
-                return
-            begin = found[-1] + "\x01"  # before every other key: no key holds this character
+
+        return customers_of(self._query, after, find)
 
     def _found_in(self, span: Period) -> Period:
         """Where to look for usage in `span`: an hour is found at its beginning."""

@@ -21,17 +21,18 @@ from taximeter.services.context import Connection
 from taximeter.services.dimensions import dimensions_of
 from taximeter.services.level_usage import read_areas
 from taximeter.services.usage_query import (
+    CUSTOMERS_PER_READ,
     GROUPS_MAX,
     Position,
     UsageQuery,
     UsageRow,
+    customers_of,
     too_many_groups,
 )
 from taximeter.storage import levels as storage
 from taximeter.storage.usage import Group
 
 WINDOWS_PER_READ = 400
-CUSTOMERS_PER_READ = 100
 
 
 class LevelReader:
@@ -46,22 +47,16 @@ class LevelReader:
         self._span = span
         self._now = now
 
-    async def customers(self, after: Position | None) -> AsyncIterator[str]:
+    def customers(self, after: Position | None) -> AsyncIterator[str]:
         """The customers to show, from the cursor's on."""
-        if self._query.customer is not None:
-            yield self._query.customer
-            return
-        begin = after.customer if after else ""
         before = min(self._span.end, self._now)
-        while True:
-            found = await storage.customers_from(
+
+        async def find(begin: str) -> list[str]:
+            return await storage.customers_from(
                 self._connection, begin, self._meter.key, before, CUSTOMERS_PER_READ
             )
-            for customer in found:
-                yield customer
-            if len(found) < CUSTOMERS_PER_READ:
-                return
-            begin = found[-1] + "\x01"  # before every other key: no key holds this character
+
+        return customers_of(self._query, after, find)
 
     async def rows_of(self, customer: str, after: Position | None, limit: int) -> list[UsageRow]:
         """Up to `limit` rows of one customer, after `after`."""

@@ -1,6 +1,6 @@
 """What a usage query asks and what it answers, whatever the meter measures."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +13,7 @@ from taximeter.kernel.times import Period, parse_instant
 from taximeter.storage.usage import Group
 
 GROUPS_MAX = 1_000
+CUSTOMERS_PER_READ = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,25 @@ def position_of(cursor: str | None, query: UsageQuery) -> Position | None:
     if start is None or (query.customer is not None and parts[0] != query.customer):
         raise invalid_cursor()
     return Position(parts[0], start, parts[2:])
+
+
+async def customers_of(
+    query: UsageQuery, after: Position | None, find: Callable[[str], Awaitable[list[str]]]
+) -> AsyncIterator[str]:
+    """The customers to show, from the cursor's on. `find` has the next CUSTOMERS_PER_READ of them,
+    from a key on.
+    """
+    if query.customer is not None:
+        yield query.customer
+        return
+    begin = after.customer if after else ""
+    while True:
+        found = await find(begin)
+        for customer in found:
+            yield customer
+        if len(found) < CUSTOMERS_PER_READ:
+            return
+        begin = found[-1] + "\x01"  # before every other key: no key holds this character
 
 
 def too_many_groups() -> Invalid:
