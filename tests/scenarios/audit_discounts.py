@@ -51,8 +51,9 @@ class Book:
         """Whether a fee is billed before or after its period."""
         for plan in self.plans:
             if (plan["key"], plan["version"]) == (line["plan"], line["version"]):
-                [price] = [one for one in plan["prices"] if one["key"] == line["price"]]
-                return str(price.get("timing", "advance"))
+                for price in plan["prices"]:  # on trial or paused the plan has fewer
+                    if price["key"] == line["price"]:
+                        return str(price.get("timing", "advance"))
         raise AssertionError(f"{line} is of a plan that never applied")
 
     def moment(self, invoice: Json, line: Json) -> Moment:
