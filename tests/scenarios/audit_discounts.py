@@ -120,7 +120,7 @@ def lasts(book: Book, discount: Json, moment: Moment) -> bool:
 
 def takes(discount: Json, line: Json) -> bool:
     """Whether a discount takes lines of this price and plan."""
-    if line["kind"] not in ("fee", "usage", "adjustment"):
+    if line["kind"] not in ("fee", "usage", "overage", "adjustment"):
         return False
     if discount["source"] == "plan":
         return (line["plan"], line["version"]) in discount["versions"]

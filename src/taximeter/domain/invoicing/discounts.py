@@ -1,7 +1,7 @@
 """Discounts on a whole invoice: which lines each takes, and how much off them.
 
 Owns the order (the plan's discount, the subscription's own, coupons in order of redemption, each
-on what those before it left) and the time over which each lasts. Takes fees, usage and
+on what those before it left) and the time over which each lasts. Takes fees, usage, overage and
 adjustments; never a true-up, nor what settles from a wallet. Each is rounded once, half up at the
 minor unit, and parted over its lines in whole minor units.
 
