@@ -4,9 +4,10 @@
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench docs format lock clean
+.PHONY: help setup demo test check mutants bench docs format lock clean
 
 UV_VERSION := 0.13.9
+MUTMUT_VERSION := 3.8.1
 TOOLS := .tools/.uv-$(UV_VERSION)
 UV := .tools/bin/uv
 BIN := .venv/bin
@@ -24,6 +25,7 @@ help:
 	@echo 'make demo     a running instance with realistic data, and a page to look at'
 	@echo 'make test     all checks and all tests'
 	@echo 'make check    format, lint, types, imports'
+	@echo 'make mutants  mutation tests of the rating: what changes an amount must fail a test (hours)'
 	@echo 'make bench    every performance claim, as a ratio'
 	@echo 'make docs     write the generated pages of docs/reference'
 	@echo 'make format   format the code'
@@ -52,6 +54,10 @@ check: setup
 	if [ $$failed = 1 ]; then echo 'Checks failed.'; exit 1; fi; \
 	echo 'Checks passed: format, lint, types, imports.'
 
+mutants: setup
+	@$(UV) run --locked --no-sync --with mutmut==$(MUTMUT_VERSION) mutmut run $(ARGS) || true
+	@$(UV) run --locked --no-sync --with mutmut==$(MUTMUT_VERSION) mutmut results
+
 bench: setup
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
@@ -66,7 +72,7 @@ lock: $(TOOLS)
 	@$(UV) lock $(ARGS)
 
 clean:
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.ready: $(TOOLS) pyproject.toml uv.lock

@@ -18,6 +18,7 @@ from taximeter.domain.catalog import plan as shapes
 from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.meter_document import parse_meter
+from taximeter.domain.catalog.model_document import MODEL_FIELDS
 from taximeter.domain.catalog.segment import Segment
 from taximeter.kernel.errors import Invalid
 
@@ -107,6 +108,28 @@ MEANINGS = {
     "until": "Only steps that start before this",
     "Meter unit": "What is counted, for people",
     "up_to": "The tier's last unit; left out: without end",
+    "above": "More than this",
+    "at_least": "This or more",
+    "at_most": "This or less",
+    "below": "Less than this",
+    "factor": "On the amount of the events that meet `when`",
+    "Model dynamic factor": "On the price that the event carries",
+    "fixed": "For each event",
+    "free_amount": "So much of the amounts is free, what comes first",
+    "free_events": "So many events are free, those that come first",
+    "markup_fixed": "For each event, beside its cost",
+    "markup_percent": "More than its cost",
+    "max_per_event": "An event costs at most this",
+    "maximum_per_day": "At most this for each local day",
+    "min_per_event": "An event costs at least this",
+    "multipliers": "Factors on the amount of some events, in the order written",
+    "of": "The key of the other usage price",
+    "Model percentage percent": "Of the amount",
+    "Percent tier percent": "Of the part of the amount that falls in the tier",
+    "Share percent": "Of what the other price counts",
+    "pool": "Prices of one pool fill one ladder of tiers",
+    "Model dynamic value": "The property that holds the event's price",
+    "when": "What must hold of the event: a value, one of several, or a range",
     "value": "The property of the event's data that is metered, or an expression over several",
 }
 
@@ -215,6 +238,24 @@ def _parse_tier(tier: Document) -> object:
     return _parse_price(_usage(model="graduated", tiers=[tier]))
 
 
+def _parse_percent_tier(tier: Document) -> object:
+    return _parse_price(_usage(model="graduated_percentage", tiers=[tier]))
+
+
+def _parse_multiplier(multiplier: Document) -> object:
+    return _parse_price(_usage(model="per_unit", unit="1", multipliers=[multiplier]))
+
+
+def _parse_range(bounds: Document) -> object:
+    return _parse_multiplier({"when": {"input_tokens": bounds}, "factor": "2"})
+
+
+def _parse_share(share: Document) -> object:
+    compute = _usage(model="per_unit", unit="3") | {"key": "compute"}
+    services = _usage(model="per_unit", unit="3", included=share) | {"key": "services"}
+    return parse_plan(_plan(prices=[compute, services]))
+
+
 def _parse_rate(rate: Document) -> object:
     return _parse_price(_usage(model="dimensional", dimensions=["model"], rates=[rate]))
 
@@ -261,16 +302,32 @@ def _kinds() -> Iterator[_Kind]:
     )  # fmt: skip
     yield _Kind(
         "Usage price",
-        "A price for what a meter counts. In this order: `included`, the model, `discount`, "
-        "`maximum`, `minimum`.",
+        "A price for what a meter counts. In this order: `included`, the model (over the `pool`), "
+        "`multipliers`, `discount`, `maximum_per_day`, `maximum`, `minimum`.",
         _usage(model="per_unit", unit="0.30"), _parse_price,
         ("key", "type", "meter", "model", "settle", "asset", "period", "discount", "name",
-         "included", "maximum", "minimum", "outcome"),
+         "included", "pool", "multipliers", "maximum_per_day", "maximum", "minimum", "outcome"),
     )  # fmt: skip
     yield from _models()
     yield _Kind(
         "Tier", _note(shapes.Tier), {"up_to": "1000", "unit": "0.30", "flat": "5"}, _parse_tier
     )
+    yield _Kind(
+        "Percent tier", _note(shapes.PercentTier), {"up_to": "1000", "percent": "2", "flat": "5"},
+        _parse_percent_tier,
+    )  # fmt: skip
+    yield _Kind(
+        "Multiplier", _note(shapes.Multiplier), {"when": {"batch": True}, "factor": "0.5"},
+        _parse_multiplier,
+    )  # fmt: skip
+    yield _Kind(
+        "Range", "A number asked of a property, in `when` of a multiplier or `match` of a rate.",
+        {"above": "200000", "at_most": "1000000"}, _parse_range,
+    )  # fmt: skip
+    yield _Kind(
+        "Share", "Units included by what another usage price of the plan counts.",
+        {"percent": "10", "of": "compute"}, _parse_share,
+    )  # fmt: skip
     yield _Kind(
         "Rate", _note(shapes.Rate), {"match": {"model": "large"}, "unit": "14"}, _parse_rate,
         ("match", "model"),
@@ -312,9 +369,17 @@ def _models() -> Iterator[_Kind]:
         ("graduated", shapes.Graduated, {"tiers": [tier, {"unit": "0.20"}]}),
         ("volume", shapes.Volume, {"tiers": [tier, {"unit": "0.20"}]}),
         ("stairstep", shapes.Stairstep, {"tiers": [{"up_to": "1000", "flat": "49"}]}),
+        ("percentage", shapes.Percentage, {"percent": "2.9", "fixed": "0.30"}),
+        (
+            "graduated_percentage",
+            shapes.GraduatedPercentage,
+            {"tiers": [{"up_to": "1000", "percent": "2"}, {"percent": "1"}]},
+        ),
+        ("cost_plus", shapes.CostPlus, {"markup_percent": "20"}),
+        ("dynamic", shapes.Dynamic, {"value": "quote", "factor": "1.1"}),
         ("dimensional", shapes.Dimensional, {"dimensions": ["model"], "rates": [rate]}),
     )
-    own = ("unit", "per", "amount", "size", "free", "tiers", "dimensions", "rates", "otherwise")
+    own = tuple(MODEL_FIELDS)
     for name, shape, fields in models:
         note = _note(shape).partition(" `by_shape`")[0]
         yield _Kind(f"Model {name}", note, _usage(model=name, **fields), _parse_price, own)
