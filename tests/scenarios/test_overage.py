@@ -63,6 +63,23 @@ async def test_what_is_used_past_the_pool_is_billed_with_the_next_fee(story: Sto
     assert await balances(story) == {"credits": "95000"}
 
 
+async def test_a_preview_says_what_the_credits_cover(story: Story) -> None:
+    """50 seats in January: of 100,000 credits 95,000 are covered; 950.00 and 50.00. In July
+    150,000 would be: 950.00 alone.
+    """
+    await copilot(story)
+    body = {"quantities": {"seats": "50"}, "usage": {"requests": "100000"}}
+    shown = await story.ask("POST", "/v1/plans/copilot/preview", json=body)
+    assert shown["credits"] == [
+        {"asset": "credits", "amount": "100000", "covered": "95000", "overage": "5000"}
+    ]
+    assert [line["amount"] for line in shown["lines"]] == ["950.00", "100000", "50.00"]
+    assert shown["total"] == "1000.00"
+    await story.advance("2026-07-01T00:00:00Z")
+    shown = await story.ask("POST", "/v1/plans/copilot/preview", json=body)
+    assert (shown["credits"][0]["overage"], shown["total"]) == ("0", "950.00")
+
+
 async def test_a_unit_without_a_price_keeps_its_debt(story: Story) -> None:
     """30 used of 10: -20. Without a price the next month's 10 repay of it what they can: -10."""
     await story.customer()

@@ -257,6 +257,25 @@ async def test_usage_before_the_contract_was_written_draws_its_credit(story: Sto
     assert await balances(story, "globex") == {"credits": "300"}
 
 
+async def test_a_pause_earns_nothing(story: Story) -> None:
+    """Paused from 20 January to 10 February: February's 100 come on the 10th, once."""
+    await story.customer()
+    await story.meter("u")
+    await story.plan("p", drawn("u"), credits=[credit("credits", "100")])
+    subscription = await story.subscribe("p")
+    await story.advance("2026-01-20T00:00:00Z")
+    await story.ask("POST", f"/v1/subscriptions/{subscription}/pause", json={"at": "now"})
+    await story.advance("2026-02-10T00:00:00Z")
+    assert await balances(story) == {"credits": "0"}
+    await story.ask("POST", f"/v1/subscriptions/{subscription}/resume", json={})
+    assert await balances(story) == {"credits": "100"}
+    await story.advance("2026-03-02T00:00:00Z")
+    made = await grants(story, "amount", "effective_at")
+    assert [at for _, at in made] == [
+        "2026-01-01T00:00:00Z", "2026-02-10T00:00:00Z", "2026-03-01T00:00:00Z",
+    ]  # fmt: skip
+
+
 async def test_two_packs_that_last_a_year(story: Story) -> None:
     """Token packs: 100,000 free a month that lapse, 100,000 for 10.00 that last a year. Two packs,
     250,000 used: 100,000 free, 150,000 of the packs = 15.00; 50,000 = 5.00 are left.

@@ -117,12 +117,26 @@ def preview_json(shown: Preview) -> dict[str, object]:
         "currency": shown.currency,
         "lines": [_line_json(line) for line in shown.lines],
         "credits": [
-            {"asset": drawn.asset, "amount": format_decimal(drawn.amount)}
+            {
+                "asset": drawn.asset,
+                "amount": format_decimal(drawn.amount),
+                **_cover_json(shown, drawn.asset),
+            }
             for drawn in shown.credits
         ],
         "subtotal": format_minor(shown.subtotal, digits),
         "discount": format_minor(shown.discount, digits),
         "total": format_minor(shown.total, digits),
+    }
+
+
+def _cover_json(shown: Preview, asset: str) -> dict[str, object]:
+    """What the plan's credits cover of what is drawn, where it grants the asset or prices it."""
+    return {
+        name: format_decimal(value)
+        for cover in shown.covers
+        if cover.asset == asset
+        for name, value in (("covered", cover.covered), ("overage", cover.overage))
     }
 
 

@@ -320,11 +320,12 @@ async def preview_plan(
     else:
         assert key is not None, "a plan is named or given"
         plan = plan_of(await get_plan(context, key, version))
+    on = context.clock.now().replace(tzinfo=None)
     if sample.events and sample.usage:
         detail = "Usage is read from the events. Send usage or events."
         raise Invalid([FieldError("events", "conflicting_fields", detail)])
     if not sample.events:
-        return preview(plan, sample.quantities, sample.usage)
+        return preview(plan, sample.quantities, sample.usage, on)
     async with context.pool.connection() as connection:
         meters = await current_meters(connection)
     check_meters(plan, meters)
@@ -334,4 +335,4 @@ async def preview_plan(
             FieldError(f"events[{f.index}]", f.reason, f"Quarantined: {REASONS[f.reason]}")
             for f in faults
         )
-    return preview(plan, sample.quantities, usage)
+    return preview(plan, sample.quantities, usage, on)

@@ -13,7 +13,9 @@ from typing import Any
 from taximeter.domain.catalog.currency import minor_digits
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import Dimensional, Percentage, Plan, Price, UsagePrice
+from taximeter.domain.invoicing.cover import Cover, covers
 from taximeter.domain.invoicing.discounts import amount_off
+from taximeter.domain.invoicing.lines import overage_line
 from taximeter.domain.metering.fold import (
     Unreadable,
     Value,
@@ -31,13 +33,16 @@ from taximeter.domain.rating.usage import Usage
 from taximeter.domain.subscription.routing import NO_METER
 from taximeter.kernel.money import Money, round_to_minor
 from taximeter.kernel.quantity import ONE, ZERO, format_decimal
-from taximeter.kernel.times import PeriodUnit
+from taximeter.kernel.times import Period, PeriodUnit
 
 # The hours of a period that has no dates: a year has 8,760, and a month a twelfth of them.
 HOURS: Mapping[PeriodUnit, Decimal] = {
     "day": Decimal(24), "week": Decimal(168), "month": Decimal(730), "quarter": Decimal(2190),
     "year": Decimal(8760),
 }  # fmt: skip
+
+
+_NO_PERIOD = Period(datetime(2000, 1, 1, tzinfo=UTC), datetime(2000, 1, 1, tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,8 @@ class PreviewLine:
 @dataclass(frozen=True, slots=True)
 class Preview:
     """`subtotal` is what is invoiced, in the plan's currency, and `total` that less the plan's
-    `discount`; `credits` is what is drawn from wallets, by asset.
+    `discount`; `credits` is what is drawn from wallets, by asset, and `covers` how much of it the
+    plan's own credits cover.
     """
 
     currency: str
@@ -86,6 +92,7 @@ class Preview:
     subtotal: Decimal
     discount: Decimal
     total: Decimal
+    covers: tuple[Cover, ...] = ()
 
     def __post_init__(self) -> None:
         invoiced = sum((line.amount for line in self.lines if not line.settled), ZERO)
@@ -93,16 +100,32 @@ class Preview:
         assert self.total == self.subtotal - self.discount, "total"
 
 
-def preview(plan: Plan, quantities: Mapping[str, Decimal], usage: Mapping[str, Usage]) -> Preview:
+def preview(
+    plan: Plan,
+    quantities: Mapping[str, Decimal],
+    usage: Mapping[str, Usage],
+    on: datetime | None = None,
+) -> Preview:
     """What one full period costs with these seats and this usage, both by price key; what they
-    leave out is 0. Raises `Invalid` as `rate_plan` does.
+    leave out is 0. Credit units that the plan's credits do not cover are billed where they have a
+    price; `on` is the local time by which credits with dates count (None: they do not). Raises
+    `Invalid` as `rate_plan` does.
     """
-    lines = [_line(price, rated) for price, rated in rate_plan(plan, quantities, usage)]
+    priced = rate_plan(plan, quantities, usage)
+    lines = [_line(price, rated) for price, rated in priced]
     credits: dict[str, Money] = {}
     for line in lines:
         if line.settled:
             drawn = Money(line.amount, line.asset)
             credits[line.asset] = credits.get(line.asset, Money(ZERO, line.asset)) + drawn
+    drawn_by = [
+        (price.asset, price.meter, rated.amount)
+        for price, rated in priced
+        if isinstance(price, UsagePrice) and price.settle == "wallet"
+    ]
+    covered = covers(plan, quantities, drawn_by, on)
+    over = [_overage_line(plan, cover) for cover in covered]
+    lines += [one for one in over if one is not None]
     subtotal = sum((line.amount for line in lines if not line.settled), ZERO)
     discount = ZERO
     if plan.discount is not None:
@@ -113,7 +136,7 @@ def preview(plan: Plan, quantities: Mapping[str, Decimal], usage: Mapping[str, U
         subtotal += true_up.amount
     return Preview(
         plan.currency, tuple(lines), tuple(credits.values()), subtotal, discount,
-        subtotal - discount,
+        subtotal - discount, covered,
     )  # fmt: skip
 
 
@@ -126,6 +149,18 @@ def _line(price: Price, rated: Rated) -> PreviewLine:
     return PreviewLine(
         price.key, rated.description, price.asset, settled, rate, rated.quantity, amount,
         rated.amount, rated.steps,
+    )  # fmt: skip
+
+
+def _overage_line(plan: Plan, cover: Cover) -> PreviewLine | None:
+    """What the units past the plan's credits cost; None where they have no price."""
+    unit_price = plan.unit_price(cover.asset)
+    if unit_price is None or cover.overage == ZERO:
+        return None
+    line = overage_line(plan, cover.asset, cover.overage, unit_price, _NO_PERIOD)
+    return PreviewLine(
+        price=None, description=line.description, asset=line.asset, settled=False, rate=None,
+        quantity=line.quantity, amount=line.amount, exact=line.exact, steps=line.steps,
     )  # fmt: skip
 
 

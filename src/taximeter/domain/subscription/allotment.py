@@ -7,7 +7,8 @@ in a step with what was granted for it. Must not know what is left of a grant.
 A credit is earned at the start of each of its steps while a phase has it; within a step, where the
 subscription starts there, where seats are added, or where a change brings the first credit of an
 asset: in full, not prorated. A change between plans that both grant the asset waits for the next
-step. What is earned is never taken back.
+step. A pause earns nothing; where a step begins within one, it is earned when that ends. What is
+earned is never taken back.
 """
 
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ class Allotment:
 def allotments_at(subscription: Subscription, at: datetime) -> tuple[Allotment, ...]:
     """What the plan that applies at `at` has granted by then for the steps that are running."""
     phase = subscription.phase_at(at)
-    if phase is None:
+    if phase is None or phase.deal.paused:
         return ()
     found = []
     for credit in phase.plan.credits:
@@ -62,7 +63,7 @@ def _earned(
     for phase in subscription.phases:
         if phase.starts_at > at:
             break
-        own = phase.plan.credit(credit.key)
+        own = None if phase.deal.paused else phase.plan.credit(credit.key)
         gone = phase.ends_at is not None and phase.ends_at <= max(step.start, phase.starts_at)
         if not gone and own is not None and own.asset == credit.asset:
             if _counts(phase, before, own, step, begun=since is not None):
@@ -76,7 +77,7 @@ def _counts(
     phase: Phase, before: Phase | None, credit: PlanCredit, step: Period, *, begun: bool
 ) -> bool:
     """Whether a phase that has the credit earns it in the step."""
-    if phase.starts_at <= step.start or before is None:
+    if phase.starts_at <= step.start or before is None or before.deal.paused:
         return True
     own = before.plan.credit(credit.key)
     if own is not None and own.asset == credit.asset:
@@ -92,7 +93,9 @@ def next_allotment(subscription: Subscription, after: datetime) -> datetime | No
 def _instants(subscription: Subscription, after: datetime) -> Iterator[datetime]:
     """Of each phase with credits: its start, and the next start of a step of each credit."""
     for phase in subscription.phases:
-        if not phase.plan.credits or (phase.ends_at is not None and phase.ends_at <= after):
+        if not phase.plan.credits or phase.deal.paused:
+            continue
+        if phase.ends_at is not None and phase.ends_at <= after:
             continue
         if phase.starts_at > after:
             yield phase.starts_at
