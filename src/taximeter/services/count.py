@@ -63,7 +63,7 @@ TotalKey = tuple[str, str, str, datetime, str, int, tuple[str, ...]]
 
 async def count_usage(context: Context, connection: Connection, counted: Sequence[Counted]) -> None:
     """Add these events to totals and buckets, and settle what draws from wallets."""
-    counting = await send_usage(connection, counted)
+    counting = await send_usage(context, connection, counted)
     await settle_usage(context, connection, counting)
 
 
@@ -77,7 +77,9 @@ class Counting(NamedTuple):
     counted: Sequence[Counted] = ()
 
 
-async def send_usage(connection: Connection, counted: Sequence[Counted]) -> Counting:
+async def send_usage(
+    context: Context, connection: Connection, counted: Sequence[Counted]
+) -> Counting:
     """Send the batch's part of totals and buckets, and lock the wallets that it draws from: in a
     pipeline that is one round trip, where there are no distinct values to look up first.
     """
@@ -89,12 +91,15 @@ async def send_usage(connection: Connection, counted: Sequence[Counted]) -> Coun
     if any(part.route.pending for part in parts):
         opened = await open_outcomes(connection, counted)
         totals += outcome_totals(counted, billed_as_opened(opened))
-    counting = await send_totals(connection, totals, bucket_rows(parts))
+    counting = await send_totals(context, connection, totals, bucket_rows(parts))
     return counting._replace(counted=counted)
 
 
 async def send_totals(
-    connection: Connection, totals: Sequence[Total], buckets: Sequence[BucketRow] = ()
+    context: Context,
+    connection: Connection,
+    totals: Sequence[Total],
+    buckets: Sequence[BucketRow] = (),
 ) -> Counting:
     """Send these parts of totals and buckets, and lock the wallets that they draw from."""
     rows = await _total_rows(connection, totals)
@@ -108,7 +113,8 @@ async def send_totals(
     cursor = await storage.send_totals(connection, rows) if rows else None
     if buckets:
         await storage.send_buckets(connection, buckets)
-    purses = await send_purses(connection, wallets) if wallets else None
+    now = context.clock.now()
+    purses = await send_purses(connection, wallets, now) if wallets else None
     return Counting(totals, rows, cursor, purses)
 
 

@@ -154,7 +154,7 @@ async def commit_events(
         # As a rule all are new: counted on that hope in the same round trip, undone if in vain.
         async with connection.pipeline():
             inserted = await storage.send_events(connection, rows)
-            counting = await send_usage(connection, counted)
+            counting = await send_usage(context, connection, counted)
         if inserted.rowcount < len(rows):
             new = await storage.insert_again(connection, rows)
             digests = await storage.stored_digests(connection, staged.keys() - new)
@@ -163,7 +163,7 @@ async def commit_events(
                 for identity, s in staged.items()
                 if s.reason is None and identity in new
             ]
-            counting = await send_usage(connection, counted)
+            counting = await send_usage(context, connection, counted)
         await settle_usage(context, connection, counting)
     if len(counted) == sum(len(request.events) for request in requests):
         return [IngestAnswer(len(request.events), ()) for request in requests]

@@ -134,7 +134,11 @@ async def _apply(
     ]
     if moved:
         totals = await _changed_totals(connection, terms, moved)
-        await settle_usage(transaction.context, connection, await send_totals(connection, totals))
+        await settle_usage(
+            transaction.context,
+            connection,
+            await send_totals(transaction.context, connection, totals),
+        )
 
 
 async def _changed_totals(

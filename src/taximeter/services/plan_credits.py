@@ -80,6 +80,9 @@ async def _grant_at(
     allotments = allotments_at(subscription, instant)
     if not allotments:
         return
+    # All wallets at once and in order, as usage locks them, so that neither waits for the other.
+    keys = sorted({(subscription.customer, one.credit.asset) for one in allotments})
+    await wallet_storage.lock_wallets(transaction.connection, keys)
     since = min(min(one.step.start, one.billing.start) for one in allotments)
     granted = await storage.granted(transaction.connection, subscription, since)
     for allotment in allotments:
@@ -203,7 +206,6 @@ async def _roll_over(
     connection, credit, step = transaction.connection, allotment.credit, allotment.step
     if credit.rollover_max is None:
         return
-    await wallet_storage.lock_wallets(connection, [(subscription.customer, credit.asset)])
     if await storage.has_rolled(connection, subscription, credit.key, step.start):
         return
     ending = await storage.ending_grants(connection, subscription, credit.key, step.start)

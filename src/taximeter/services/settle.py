@@ -245,13 +245,13 @@ class _Locked(NamedTuple):
 
 
 async def send_purses(
-    connection: Connection, keys: Sequence[WalletKey], *, spent_too: bool = False
+    connection: Connection, keys: Sequence[WalletKey], at: datetime, *, spent_too: bool = False
 ) -> Purses:
-    """Lock these wallets and ask for their debts and grants; `spent_too`: for empty grants, too,
-    to which something may be given back.
+    """Lock these wallets and ask for their debts and the grants that have not expired by `at`;
+    `spent_too`: for empty grants, too, to which something may be given back.
     """
     debts = await storage.send_lock(connection, keys)
-    grants = await storage.send_grants(connection, keys, spent_too=spent_too)
+    grants = await storage.send_grants(connection, keys, spent_too=spent_too, at=at)
     return Purses(keys, debts, grants)
 
 
@@ -275,7 +275,7 @@ async def charge_wallets(
     if charges:
         keys = sorted({(charge.customer, charge.asset) for charge in charges})
         gives_back = any(charge.amount < ZERO for charge in charges)
-        purses = await send_purses(connection, keys, spent_too=gives_back)
+        purses = await send_purses(connection, keys, context.clock.now(), spent_too=gives_back)
         locked = await _lock_all(connection, purses, spent_too=gives_back)
         grants = await storage.found_grants(locked.grants, locked.keys)
         await _charge(context, connection, charges, locked.debts, grants)

@@ -41,6 +41,7 @@ SELECT {GRANT_COLUMNS} FROM credit_grant g
 JOIN json_to_recordset(%s) AS k (customer text, asset text)
     ON g.customer = k.customer AND g.asset = k.asset
 WHERE g.voided_at IS NULL AND (g.remaining > 0 OR %s)
+    AND (%s::timestamptz IS NULL OR g.expires_at IS NULL OR g.expires_at > %s)
 """
 _SET_REMAINING = """
 UPDATE credit_grant AS g SET remaining = k.remaining
@@ -163,12 +164,16 @@ async def debts(connection: Connection, customer: str) -> dict[str, Decimal]:
 
 
 async def send_grants(
-    connection: Connection, keys: Sequence[WalletKey], *, spent_too: bool = False
+    connection: Connection,
+    keys: Sequence[WalletKey],
+    *,
+    spent_too: bool = False,
+    at: datetime | None = None,
 ) -> Cursor:
     """Ask for the grants of these wallets that have something left (`spent_too`: for all that are
-    not void); `found_grants` reads the answer.
+    not void), and where `at` is given have not expired by then; `found_grants` reads the answer.
     """
-    return await connection.execute(_GRANTS_LEFT, [_keys(keys), spent_too])
+    return await connection.execute(_GRANTS_LEFT, [_keys(keys), spent_too, at, at])
 
 
 async def found_grants(cursor: Cursor, keys: Sequence[WalletKey]) -> dict[WalletKey, list[Grant]]:
