@@ -71,16 +71,14 @@ async def delete_segments(
 async def has_events(connection: Connection, customer: str, since: datetime) -> bool:
     """Whether the customer has accepted events at or after `since`."""
     cursor = await connection.execute(
+        # The order makes it read the index from there on, whatever the statistics say.
         """
-        SELECT EXISTS (
-            SELECT FROM event WHERE customer = %s AND time >= %s AND status = 'accepted'
-        )
+        SELECT time FROM event WHERE customer = %s AND time >= %s AND status = 'accepted'
+        ORDER BY customer, time LIMIT 1
         """,
         [customer, since],
     )
-    row = await cursor.fetchone()
-    assert row is not None
-    return bool(row[0])
+    return await cursor.fetchone() is not None
 
 
 async def set_period_end(
