@@ -159,3 +159,40 @@ async def test_what_is_released_into_an_invoiced_month_is_adjusted(story: Story)
     ]  # fmt: skip
     assert (february["total"], february["amount_due"]) == ("-3.00", "0.00")
     assert await story.available() == "3"
+
+
+async def test_the_money_at_stake_is_shown(story: Story) -> None:
+    """Of an unknown speed 10 minutes are worth 1.00 each at most, of each event's other price
+    0.50; what cannot be read is counted and has no amount.
+    """
+    await story.customer()
+    await story.meter("minutes", event_type="video", dimensions=["speed"])
+    await story.meter("videos", "count", event_type="video")
+    rates = [
+        {"match": {"speed": "fast"}, "unit": "1.00"},
+        {"match": {"speed": "standard"}, "unit": "0.40"},
+    ]
+    video = usage_price("video", "minutes", unit=None, model="dimensional", rates=rates)
+    video |= {"dimensions": ["speed"], "otherwise": "quarantine"}
+    await story.plan("x", video, usage_price("each", "videos", unit="0.50"))
+    await story.subscribe("x")
+    await story.send(
+        event("video", "a", speed="turbo", q=10), event("video", "b", speed="turbo", q="x"),
+        event("audio", "c", q=5), event("video", "d", speed="fast", q=1),
+    )  # fmt: skip
+    waiting = await story.everything("/v1/events", customer="acme", status="quarantined")
+    assert {one["id"]: one["at_stake"] for one in waiting} == {
+        "a": [
+            {"price": "video", "asset": "USD", "amount": "10"},
+            {"price": "each", "asset": "USD", "amount": "0.5"},
+        ],
+        "b": [{"price": "each", "asset": "USD", "amount": "0.5"}],
+        "c": [],
+    }
+    found = await story.ask("GET", "/v1/quarantine", params={"customer": "acme"})
+    assert found["complete"]
+    assert [(one["reason"], one["events"], one["at_stake"]) for one in found["data"]] == [
+        ("no_meter", 1, []),
+        ("non_numeric_value", 1, [{"asset": "USD", "amount": "0.5"}]),
+        ("unmatched_dimension", 1, [{"asset": "USD", "amount": "10.5"}]),
+    ]

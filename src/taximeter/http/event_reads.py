@@ -8,8 +8,9 @@ from pydantic import Field
 
 from taximeter.http.fields import LIMIT, Body, Cursor, CustomerKey, Instant, Limit, Name, instant
 from taximeter.http.server import Admin, Reader, ok, page_json
+from taximeter.kernel.quantity import format_decimal
 from taximeter.services import events, release
-from taximeter.services.events import StoredEvent
+from taximeter.services.events import Quarantine, ShownEvent
 from taximeter.services.ingest import REASONS
 from taximeter.services.release import RELEASED_MAX, Released
 
@@ -44,11 +45,12 @@ def _exact(value: object) -> msgspec.Raw:
     return msgspec.Raw(_encode_exactly(value))
 
 
-def event_json(stored: StoredEvent) -> dict[str, Any]:
-    """An event as answered: what was sent, every number with all its digits, and what became of
-    it. Should an extension attribute be called like a field of ours, ours is shown.
+def event_json(one: ShownEvent) -> dict[str, Any]:
+    """An event as answered: what was sent, every number with all its digits, what became of it,
+    and in quarantine the money at stake. Should an extension attribute be called like a field of
+    ours, ours is shown.
     """
-    event = stored.event
+    stored, event = one.stored, one.stored.event
     shown: dict[str, Any] = {
         **{name: _exact(value) for name, value in (event.attributes or {}).items()},
         "specversion": "1.0",
@@ -63,6 +65,10 @@ def event_json(stored: StoredEvent) -> dict[str, Any]:
         "status": stored.status,
         "reason": None,
         "reason_detail": None,
+        "at_stake": [
+            {"price": stake.price, "asset": stake.asset, "amount": format_decimal(stake.amount)}
+            for stake in one.stakes
+        ],
         "received_at": instant(event.received_at),
     }
     if stored.status == "quarantined" and stored.reason is not None:
@@ -93,6 +99,37 @@ async def get_event(
     call.see(customer)
     stored = await events.get_event(call.context, customer=customer, source=source, event_id=id)
     return ok(event_json(stored))
+
+
+def _quarantine_json(found: Quarantine) -> dict[str, object]:
+    return {
+        "data": [
+            {
+                "reason": one.reason,
+                "reason_detail": REASONS.get(one.reason),
+                "events": one.events,
+                "at_stake": [
+                    {"asset": asset, "amount": format_decimal(amount)}
+                    for asset, amount in sorted(one.amounts.items())
+                ],
+            }
+            for one in found.waiting
+        ],
+        "complete": found.complete,
+    }
+
+
+@router.get("/quarantine")
+async def read_quarantine(
+    call: Reader, customer: Annotated[CustomerKey | None, Query()] = None
+) -> Response:
+    """How many events wait, why, and the money at stake: each at the rate that takes it, or the
+    dearest of its price where none does. Of more than 10,000 the oldest are counted.
+    """
+    if call.caller.customer is not None:
+        customer = customer or call.caller.customer
+        call.see(customer)
+    return ok(_quarantine_json(await events.read_quarantine(call.context, customer)))
 
 
 def _released_json(released: Released) -> dict[str, object]:

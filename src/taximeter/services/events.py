@@ -1,26 +1,66 @@
-"""Reading events as they were stored. Taking them in is ingest.py, releasing them release.py."""
+"""Reading events as they were stored, and what those in quarantine may be worth. Taking them in is
+ingest.py, releasing them release.py.
+"""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import TypeAlias
 
+from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.metering.event import Event
+from taximeter.domain.subscription.at_stake import Stake, at_stake
 from taximeter.kernel.errors import NotFound
 from taximeter.kernel.paging import Page, decode_cursor, invalid_cursor, make_page
 from taximeter.kernel.times import format_instant, parse_instant
-from taximeter.services.context import Context
+from taximeter.services.context import Connection, Context
 from taximeter.services.release import position_of
+from taximeter.services.terms import CachedTerms
 from taximeter.storage import events as storage
-from taximeter.storage.events import EventFilter
+from taximeter.storage.events import EventFilter, Position
+from taximeter.storage.terms import current_meters, customer_terms
 
 StoredEvent: TypeAlias = storage.StoredEvent
 
+SUMMED_MAX = 10_000
+_PORTION = 1_000
 
-async def get_event(context: Context, *, customer: str, source: str, event_id: str) -> StoredEvent:
+
+@dataclass(frozen=True, slots=True)
+class ShownEvent:
+    """An event, and where it is quarantined what it may be worth, price by price."""
+
+    stored: StoredEvent
+    stakes: Sequence[Stake] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Quarantined events of one reason: how many, and what they may be worth, by asset."""
+
+    reason: str
+    events: int
+    amounts: dict[str, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """What waits, by reason. `complete` is false where more than SUMMED_MAX events do: the oldest
+    are counted.
+    """
+
+    waiting: Sequence[Waiting]
+    complete: bool
+
+
+async def get_event(context: Context, *, customer: str, source: str, event_id: str) -> ShownEvent:
     """The event of this identity. Raises `NotFound`."""
     async with context.pool.connection() as connection:
         stored = await storage.find(connection, customer=customer, source=source, event_id=event_id)
-    if stored is None:
-        raise NotFound(kind="event", key=event_id)
-    return stored
+        if stored is None:
+            raise NotFound(kind="event", key=event_id)
+        return (await _shown(connection, [stored]))[0]
 
 
 async def list_events(
@@ -33,7 +73,7 @@ async def list_events(
     end: datetime | None,
     limit: int,
     cursor: str | None,
-) -> Page[StoredEvent]:
+) -> Page[ShownEvent]:
     """Events by customer, then their own time, of which `end` is excluded; None stands for any."""
     wanted = EventFilter(customer, event_type, status, start, end)
     parts = decode_cursor(cursor, 4)
@@ -42,11 +82,61 @@ async def list_events(
         after = (parts[0], _cursor_time(parts[1]), parts[2], parts[3])
     async with context.pool.connection() as connection:
         rows = await storage.page(connection, wanted, after=after, limit=limit + 1)
-    return make_page(rows, limit, _cursor_of)
+        shown = await _shown(connection, rows)
+    return make_page(shown, limit, _cursor_of)
 
 
-def _cursor_of(stored: StoredEvent) -> tuple[str, str, str, str]:
-    customer, time, source, event_id = position_of(stored.event)
+async def read_quarantine(context: Context, customer: str | None) -> Quarantine:
+    """What waits in quarantine, of one customer or of all, and what it may be worth."""
+    wanted = EventFilter(customer=customer, status="quarantined")
+    found: dict[str, Waiting] = {}
+    after: Position | None = None
+    seen, more = 0, True
+    async with context.pool.connection() as connection:
+        while more and seen < SUMMED_MAX:
+            rows = await storage.page(connection, wanted, after=after, limit=_PORTION)
+            for one in await _shown(connection, rows):
+                reason = one.stored.reason or ""
+                before = found.setdefault(reason, Waiting(reason, 0, {}))
+                found[reason] = Waiting(reason, before.events + 1, before.amounts)
+                for stake in one.stakes:
+                    sum_so_far = before.amounts.get(stake.asset, Decimal(0))
+                    before.amounts[stake.asset] = sum_so_far + stake.amount
+            seen += len(rows)
+            more = len(rows) == _PORTION
+            after = position_of(rows[-1].event) if rows else None
+    return Quarantine([found[reason] for reason in sorted(found)], not more)
+
+
+async def _shown(connection: Connection, rows: Sequence[StoredEvent]) -> list[ShownEvent]:
+    """The events, with what is at stake. Reads the terms of a page's customers once."""
+    waiting = sorted({one.event.customer for one in rows if one.status == "quarantined"})
+    if not waiting:
+        return [ShownEvent(one) for one in rows]
+    meters: dict[str, tuple[Meter, ...]] = {}
+    for meter in await current_meters(connection):
+        meters[meter.event_type] = (*meters.get(meter.event_type, ()), meter)
+    known = await customer_terms(connection, waiting)
+    terms = {key: CachedTerms(one) for key, one in known.items()}
+    return [
+        ShownEvent(one, _stakes(one.event, terms.get(one.event.customer), meters))
+        if one.status == "quarantined"
+        else ShownEvent(one)
+        for one in rows
+    ]
+
+
+def _stakes(
+    event: Event, terms: CachedTerms | None, meters: dict[str, tuple[Meter, ...]]
+) -> Sequence[Stake]:
+    if terms is None:
+        return ()
+    of_type = meters.get(event.type, ())
+    return at_stake(terms.routing(of_type, event.type, event.subscription, event.time), event)
+
+
+def _cursor_of(shown: ShownEvent) -> tuple[str, str, str, str]:
+    customer, time, source, event_id = position_of(shown.stored.event)
     return customer, format_instant(time), source, event_id
 
 

@@ -85,7 +85,7 @@ class EventPrice:
             apart[DAY] = to_local(at, self.timezone).date().isoformat()
         extra = self.names[len(self.dimensions) :]
         units = (values + tuple(apart.get(name, "") for name in extra), value)
-        fee = _fee_of(of_rate, data, Decimal(value), price.asset)
+        fee = fee_of(of_rate, data, Decimal(value), price.asset)
         if fee is None:
             return (units,)
         apart[FEE] = "1"
@@ -127,9 +127,13 @@ def when_of(price: UsagePrice, properties: Mapping[str, str | None]) -> str:
     )
 
 
-def _fee_of(
+def fee_of(
     model: RateModel | None, data: Mapping[str, Any], value: Decimal, asset: str
 ) -> Decimal | None:
+    """The fee of one event under a model of single events; None under any other.
+
+    Raises `Unreadable` where the event does not carry what the model asks for.
+    """
     if isinstance(model, Percentage) and model.by_event:
         return event_fee(model, value)
     if isinstance(model, CostPlus):

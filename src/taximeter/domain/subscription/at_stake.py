@@ -1,0 +1,83 @@
+"""What quarantined usage may be worth: the money at stake while no rate takes it.
+
+Owns the estimate. It prices the one event by itself, without allowances and multipliers, at the
+rate that takes it, or where none does at the dearest of its price: so the figure errs on the side
+that somebody looks.
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import NamedTuple
+
+from taximeter.domain.catalog.plan import CostPlus, Dimensional, Dynamic, RateModel, UsagePrice
+from taximeter.domain.metering.event import Event
+from taximeter.domain.metering.fold import (
+    Unreadable,
+    counts,
+    metered_value,
+    property_at,
+    text_of,
+)
+from taximeter.domain.rating.dimensional import match_rate, rate_model
+from taximeter.domain.rating.event_price import fee_of
+from taximeter.domain.rating.model import model_amount
+from taximeter.domain.subscription.routing import Routing
+from taximeter.kernel.quantity import ZERO
+
+
+class Stake(NamedTuple):
+    """What an event would cost at most under one price, in the price's asset."""
+
+    price: str
+    asset: str
+    amount: Decimal
+
+
+def at_stake(routing: Routing, event: Event) -> tuple[Stake, ...]:
+    """The stakes of an event under every price that it is routed to; a price that cannot read it
+    has none, nor does usage that costs nothing.
+    """
+    return tuple(stake for stake in _stakes(routing, event) if stake.amount != ZERO)
+
+
+def _stakes(routing: Routing, event: Event) -> Iterator[Stake]:
+    for route in routing.meters:
+        if route.meter.is_level or not counts(route.meter, event.data):
+            continue
+        try:
+            value = metered_value(route.meter, event.data)
+        except Unreadable:
+            continue
+        quantity = Decimal(1) if isinstance(value, str) else Decimal(value)
+        for one in (route, *route.measured):
+            for target in (*one.targets, *one.pending):
+                yield _stake(target.price, event, quantity)
+
+
+def _stake(price: UsagePrice, event: Event, quantity: Decimal) -> Stake:
+    amounts = [_amount(model, price, event, quantity) for model in _models(price, event)]
+    return Stake(price.key, price.asset, max(amounts, default=ZERO))
+
+
+def _models(price: UsagePrice, event: Event) -> list[RateModel]:
+    """The model that takes the event, or all that might."""
+    model = price.model
+    if not isinstance(model, Dimensional):
+        return [model]
+    texts = {name: text_of(property_at(event.data, name)) or "" for name in model.dimensions}
+    match = match_rate(model, texts)
+    if match is None:
+        return [rate.model for rate in model.rates]
+    found = rate_model(model, match)
+    return [] if found is None else [found]
+
+
+def _amount(model: RateModel, price: UsagePrice, event: Event, quantity: Decimal) -> Decimal:
+    try:
+        fee = fee_of(model, event.data, quantity, price.asset)
+    except Unreadable:
+        return ZERO
+    if fee is not None:
+        return fee
+    assert not isinstance(model, CostPlus | Dynamic), "they have a fee"
+    return model_amount(model, quantity)
