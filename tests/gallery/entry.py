@@ -4,7 +4,8 @@ this module.
 A check says what is used (`quantities`, `usage` by price, or `events` with a `count`) under one of
 the file's plans, and what comes of it: `total`, the amounts of `lines` by price (`minimum` for the
 plan's), `exact` (the sum of all steps, before rounding) and `credits` drawn by asset; of a month
-also what is `left` of each asset and what is `due`. `change` replaces fields of prices first. An
+also what is `left` of each asset, what is `due`, and what is `billed` where that is not the total
+(a yearly fee is on another invoice). `change` replaces fields of prices first. An
 `outcome_id` of "*" is another one for each event.
 """
 

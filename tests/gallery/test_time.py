@@ -262,3 +262,103 @@ async def test_a_model_without_a_price_is_set_aside(story: Story) -> None:
     await story.use(event("llm.completion", "b", model="gpt-5.2", **counts))
     await story.advance("2026-02-01T02:00:00Z")
     assert totals(await story.invoices()) == ["1.75"]
+
+
+async def test_users_of_copilot_bring_more_credits_in_summer(story: Story) -> None:
+    """50 users, 100,000 used a month. May: 950.00, and 5,000 beyond 95,000 = 50.00. June to August
+    bring 50 x 3,000 = 150,000: 950.00 alone. September is as May was.
+    """
+    await story.advance("2026-05-01T00:00:00Z")
+    await begin(story, "copilot-business", quantities={"seats": "50"})
+    pools = {"05": "95000", "06": "150000", "07": "150000", "08": "150000", "09": "95000"}
+    for month, pool in pools.items():
+        await story.advance(f"2026-{month}-01T02:00:00Z")
+        assert await balances(story) == {"credits": pool}
+        await story.use(event("copilot.request", month, credits=100_000))
+    await story.advance("2026-10-01T02:00:00Z")
+    billed = totals(await story.invoices())
+    assert billed == ["950.00", "1000.00", "950.00", "950.00", "950.00", "1000.00"]
+
+
+async def test_customers_stay_on_the_copilot_plan_that_they_have(story: Story) -> None:
+    """A new version with 3,000 credits for 39 dollars touches nobody until they are moved."""
+    contract = await begin(story, "copilot-business", quantities={"seats": "1"})
+    plan = entry("copilot-business").plans["copilot-business"]
+    seats = {**plan["prices"][0], "unit": "39.00"}
+    dearer = {**plan, "prices": [seats, *plan["prices"][1:]]}
+    await story.ask("PUT", "/v1/plans/copilot-business", json=dearer)
+    await story.advance("2026-02-15T00:00:00Z")
+    assert totals(await story.invoices()) == ["19.00", "19.00"]
+    await story.change(contract, version=2, at="period_end")
+    await story.advance("2026-03-01T02:00:00Z")
+    assert totals(await story.invoices()) == ["19.00", "19.00", "39.00"]
+
+
+async def test_seats_of_figma_draw_their_own_credits_before_the_pool(story: Story) -> None:
+    """10 Pro seats with 3,000 each, a pool of 5,000. One uses 4,200, one 3,500: 1,200 + 500 of the
+    pool, 3,300 are left. As one sum of 35,000 all 5,000 would be.
+    """
+    await begin(story, "figma-ai", "figma-team", quantities={"pool": "5000"})
+    for n in range(10):
+        await story.grant(
+            "3000", asset="credits", kind="promotional", priority=10,
+            scope={"path": f"seats/{n}"}, expires_at="2026-02-01T00:00:00Z",
+        )  # fmt: skip
+    await story.use(
+        {**event("ai.action", "a", credits=4200), "path": "seats/1"},
+        {**event("ai.action", "b", credits=3500), "path": "seats/2"},
+    )
+    found = await story.everything("/v1/grants", customer="acme")
+    left = {(one["scope"] or {}).get("path", "pool"): one["remaining"] for one in found}
+    assert (left["pool"], left["seats/1"], left["seats/2"]) == ("3300", "0", "0")
+    assert left["seats/3"] == "3000"
+    await story.advance("2026-02-01T02:00:00Z")
+    assert totals(await story.invoices()) == ["120.00", "120.00"]
+    assert await balances(story) == {"credits": "5000"}  # nothing is carried over
+
+
+async def test_starter_of_figma_gets_no_more_than_500_a_month(story: Story) -> None:
+    """Whoever wants 200 a day finds 150, 150, 150, 50 and 0."""
+    await begin(story, "figma-ai", "figma-starter")
+    found = []
+    for day in range(1, 6):
+        await story.advance(f"2026-01-0{day}T00:00:00Z")
+        today = int((await balances(story)).get("credits", "0"))
+        found.append(today)
+        if today:
+            await story.use(event("ai.action", f"d{day}", credits=today))
+    assert found == [150, 150, 150, 50, 0]
+    await story.advance("2026-02-01T00:00:00Z")
+    assert await balances(story) == {"credits": "150"}
+
+
+async def test_a_commitment_drains_over_the_year(story: Story) -> None:
+    """1,500 of list use a month: 1,200 at rates less 20%. Ten months use up the 12,000; with a
+    bonus the 15,000, of which the 3,000 are drained first.
+    """
+    await begin(story, "commitment-at-discount", "commit-at-rates")
+    await story.customer("globex")
+    await story.subscribe("commit-with-bonus", "globex")
+    for month in range(1, 11):
+        await story.advance(f"2026-{month:02}-15T00:00:00Z")
+        for customer in ("acme", "globex"):
+            await story.use(event("use", f"m{month}", customer=customer, list_usd=1500))
+        if month == 2:
+            assert await story.available() == "9600"  # 12,000 - 2 x 1,200
+            grants = await story.everything("/v1/grants", customer="globex")
+            left = {one["credit"]: one["remaining"] for one in grants}
+            assert left == {"bonus": "0", "paid": "12000"}
+    assert await story.available() == await story.available("globex") == "0"
+    assert totals(await story.invoices())[:3] == ["12000.00", "0.00", "0.00"]
+
+
+async def test_a_commitment_in_arrears_is_trued_up_once(story: Story) -> None:
+    """10,000 of list use in March: 8,000.00; the year's last invoice adds the 4,000.00 that are
+    missing to 12,000.
+    """
+    await begin(story, "commitment-at-discount", "commit-in-arrears")
+    await story.advance("2026-03-10T00:00:00Z")
+    await story.use(event("use", "a", list_usd=10_000))
+    await story.advance("2027-01-01T02:00:00Z")
+    billed = [total for total in totals(await story.invoices()) if total != "0.00"]
+    assert billed == ["8000.00", "4000.00"]
