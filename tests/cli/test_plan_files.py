@@ -352,4 +352,4 @@ def test_a_rate_asks_for_a_dimension_of_its_price(tmp_path: Path) -> None:
 
 def test_the_schema_is_printed() -> None:
     schema = json.loads(run("plan", "schema").stdout)
-    assert schema["required"] == ["key", "currency", "period", "prices"]
+    assert schema["else"]["required"] == ["key", "currency", "period", "prices"]

@@ -22,6 +22,12 @@ def test_there_are_at_least_twenty() -> None:
     assert sorted(one.stem for one in HERE.glob("*.yaml")) == names()
 
 
+def test_every_entry_has_a_row_in_the_docs() -> None:
+    page = (HERE.parents[1] / "docs/how-to/gallery.md").read_text(encoding="utf-8")
+    rows = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert sorted(rows) == names()
+
+
 def test_no_two_entries_differ_about_a_meter_or_a_plan() -> None:
     """So that all of them can be deployed on one instance."""
     meters: dict[str, Json] = {}

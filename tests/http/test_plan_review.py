@@ -104,4 +104,4 @@ async def test_the_schema_is_open_to_all(client: httpx.AsyncClient) -> None:
     del client.headers["authorization"]
     schema = await get(client, "/v1/schemas/plan.json")
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert "prices" in schema["properties"]
+    assert "prices" in schema["else"]["properties"]

@@ -133,6 +133,12 @@ def documents() -> list[dict[str, Any]]:
     return [one for one in found if "meters" not in one]
 
 
+def meters() -> list[dict[str, Any]]:
+    """The documents with meters in the plan files that come with Taximeter."""
+    texts = [file.read_text() for file in sorted(PLANS.rglob("*.yaml"))]
+    return [one for text in texts for one in yaml.safe_load_all(text) if one and "meters" in one]
+
+
 class Watched(dict[str, Any]):
     """An object of a document that notes which fields are asked for."""
 
@@ -236,3 +242,13 @@ def test_what_an_editor_marks(change: dict[str, Any]) -> None:
     fee = {"prices": [{"key": "a", "type": "flat", "amount": "1"}]}
     assert validator.is_valid(document | fee)
     assert not validator.is_valid(document | fee | change)
+
+
+def test_meters_in_plan_files_are_valid_too() -> None:
+    assert len(meters()) > 20
+    for document in meters():
+        assert [error.message for error in validator.iter_errors(document)] == []
+    [meter, *_] = meters()[0]["meters"]
+    for wrong in ({**meter, "key": None}, {**meter, "colour": "red"}, {"key": "a"}):
+        assert not validator.is_valid({"meters": [wrong]})
+    assert not validator.is_valid({"meters": [meter], "key": "x"})

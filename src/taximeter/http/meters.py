@@ -1,10 +1,10 @@
 """Routes of meters."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from taximeter.domain.catalog.meter import AGGREGATIONS, BUCKETS
+from taximeter.domain.catalog.meter_schema import METER_SCHEMA
 from taximeter.http.document import Document, document_body
 from taximeter.http.fields import LIMIT, Cursor, Key, Limit, instant
 from taximeter.http.server import Admin, Reader, ok, page_json
@@ -13,59 +13,6 @@ from taximeter.services.meters import MeterVersion
 
 router = APIRouter(prefix="/v1", tags=["Meters"])
 MeterPath = Annotated[Key, Path(description="The meter's key")]
-
-_TEXT = {"type": "string", "maxLength": 500}
-_VALUES = {
-    "type": "array",
-    "minItems": 1,
-    "maxItems": 1000,
-    "items": {"type": ["string", "integer", "boolean"]},
-}
-METER_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["event_type", "aggregation"],
-    "additionalProperties": False,
-    "properties": {
-        "key": {"type": "string", "description": "As in the address, or left out"},
-        "event_type": {**_TEXT, "minLength": 1, "description": "Cannot change later"},
-        "aggregation": {"enum": list(AGGREGATIONS)},
-        "value": {
-            "type": "string",
-            "description": "The property of `data` that is metered, or an expression over several, "
-            "such as `max(60, seconds) * gpus`; left out for `count`",
-        },
-        "dimensions": {"type": "array", "maxItems": 20, "items": {"type": "string"}},
-        "filter": {
-            "type": "object",
-            "description": "Which events count: for each property the values that do, or do not",
-            "additionalProperties": {"oneOf": [_VALUES, {
-                "type": "object", "required": ["not"], "additionalProperties": False,
-                "properties": {"not": _VALUES},
-            }]},
-        },
-        "unit": _TEXT,
-        "name": _TEXT,
-        "description": _TEXT,
-        "bucket": {
-            "enum": list(BUCKETS),
-            "description": "`max`, `min` and `latest` of each hour (UTC), day or month (in the "
-            "customer's zone) are added up",
-        },
-        "signed": {
-            "type": "boolean", "default": False,
-            "description": "The value is the change of the level (`weighted_sum`)",
-        },
-        "over": {
-            "enum": ["period"],
-            "description": "The average level instead of level-hours (`weighted_sum`)",
-        },
-        "allow_negative": {"type": "boolean", "default": False},
-    },
-    "examples": [
-        {"event_type": "llm.completion", "aggregation": "sum", "value": "input_tokens",
-         "dimensions": ["model"], "unit": "token"},
-    ],
-}  # fmt: skip
 
 
 def meter_json(meter: MeterVersion) -> dict[str, object]:

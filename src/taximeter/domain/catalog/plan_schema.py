@@ -17,6 +17,7 @@ from taximeter.domain.catalog.credit_document import (
 from taximeter.domain.catalog.discount_document import MONTHS_MAX
 from taximeter.domain.catalog.document import TRIAL_DAYS_MAX
 from taximeter.domain.catalog.fields import INTEGER_MAX, KEY_PATTERN, TEXT_LENGTH_MAX
+from taximeter.domain.catalog.meter_schema import METERS_SCHEMA
 from taximeter.domain.catalog.model_document import (
     DIMENSIONS_MAX,
     RATE_MODELS,
@@ -277,6 +278,8 @@ def with_null(schema: Any) -> Any:
 
 PLAN_SCHEMA: Schema = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "title": "A plan of Taximeter",
-    **with_null(PLAN),
+    "title": "A document of a plan file of Taximeter",
+    "if": {"type": "object", "required": ["meters"]},
+    "then": METERS_SCHEMA,
+    "else": with_null(PLAN),
 }
