@@ -45,6 +45,7 @@ async def test_an_event_comes_back_as_it_was_sent(client: httpx.AsyncClient) -> 
         "status": "quarantined",  # ours, not the sender's attribute of that name
         "reason": "unknown_customer",
         "reason_detail": "There is no such customer yet; the event is released when it is created.",
+        "at_stake": [],
         "received_at": "2026-03-10T12:00:00Z",
     }
     problem(await client.get("/v1/events/a%2Fb%20c?customer=acme"), 404, "not_found")
