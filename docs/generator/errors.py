@@ -78,6 +78,7 @@ FIELD_CODES = {
     "no_name": "Invoices will print a key, since there is no name. (Warning.)",
     "no_rate": "No rate of the price matches these dimensions.",
     "no_segment": "No plan of the family is for this customer.",
+    "no_term": "The subscription has no term that renews.",
     "no_unit": "A meter does not say what it counts. (Warning.)",
     "non_numeric_value": "The property that a meter reads is not a number. (Quarantines.)",
     "not_overridable": "This field of a price is the plan's for every customer.",

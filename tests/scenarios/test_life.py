@@ -414,3 +414,39 @@ async def test_a_line_under_an_override_is_explained_by_it(story: Story) -> None
     told = await story.ask("GET", path)
     assert (told["amount"], told["plan"], told["version"]) == ("7.50", "p", 1)
     assert [step["text"] for step in told["steps"]] == ["10 at 0.75"]
+
+
+async def test_a_contract_renews_until_it_is_cancelled_for_the_end_of_a_term(story: Story) -> None:
+    """A year at 100.00 a month from 31 January, paid in advance: the price that comes in June
+    counts from the renewal on 31 January 2027; the cancel of 2027 ends it a year later.
+    """
+    await story.customer()
+    await story.plan("x", flat("fee", "100", timing="advance"))
+    contract = await story.subscribe("x", starts_at="2026-01-31T00:00:00Z", term="P1Y", renews=True)
+    path = f"/v1/subscriptions/{contract}"
+    first = {"duration": "P1Y", "from": "2026-01-31T00:00:00Z", "to": "2027-01-31T00:00:00Z"}
+    assert (await story.ask("GET", path))["term"] == {**first, "renews": True}
+    await story.advance("2026-06-10T00:00:00Z")
+    await story.plan("x", flat("fee", "120", timing="advance"))
+    await story.change(contract, version=2, at="term_end")
+    await story.advance("2027-03-10T00:00:00Z")
+    assert totals(await story.invoices()) == ["100.00"] * 12 + ["120.00"] * 2
+    ended = await story.cancel(contract, at="term_end")
+    assert ended["ends_at"] == "2028-01-31T00:00:00Z"
+    assert ended["term"]["renews"] is False
+    await story.advance("2028-06-01T00:00:00Z")
+    # thirteen fees of 2026 and 2027 on 31 January are of two terms; the last is of 31 December
+    assert totals(await story.invoices()) == ["100.00"] * 12 + ["120.00"] * 12
+
+
+async def test_what_has_no_term_has_no_end_of_one(story: Story) -> None:
+    await story.customer()
+    await story.plan("x", flat("fee", "1"))
+    body = {"customer": "acme", "plan": "x", "renews": True}
+    assert await story.refused("POST", "/v1/subscriptions", json=body) == (422, "required")
+    body["term"] = "P7D"
+    assert await story.refused("POST", "/v1/subscriptions", json=body) == (422, "too_short")
+    contract = await story.subscribe("x")
+    path = f"/v1/subscriptions/{contract}/cancel"
+    assert await story.refused("POST", path, json={"at": "term_end"}) == (422, "no_term")
+    assert (await story.ask("GET", f"/v1/subscriptions/{contract}"))["term"] is None

@@ -50,11 +50,11 @@ def _local(value: Any) -> datetime:
 
 
 def _moment(value: Any) -> datetime | str:
-    if value in ("now", "period_end"):
+    if value in ("now", "period_end", "term_end"):
         return str(value)
     at = parse_instant(value) if isinstance(value, str) else None
     if at is None:
-        raise ValueError("send now, period_end or an RFC 3339 date-time with an offset")
+        raise ValueError("send now, period_end, term_end or an RFC 3339 date-time with an offset")
     return at
 
 
@@ -66,7 +66,9 @@ LocalTime = Annotated[
 Moment = Annotated[
     datetime | str,
     BeforeValidator(_moment),
-    WithJsonSchema({"type": "string", "examples": ["now", "period_end", "2026-02-01T00:00:00Z"]}),
+    WithJsonSchema(
+        {"type": "string", "examples": ["now", "period_end", "term_end", "2026-02-01T00:00:00Z"]}
+    ),
 ]
 
 
@@ -119,7 +121,8 @@ class PhaseBody(Body):
 
 
 class SubscriptionBody(Body):
-    """A new subscription. `term` says its end by a duration; `align` counts its periods from the
+    """A new subscription. `term` says its end by a duration, or where it `renews` how long each
+    term is; `align` counts its periods from the
     calendar in place of an `anchor`; without `trial_days` the plan's apply.
     """
 
@@ -130,6 +133,7 @@ class SubscriptionBody(Body):
     starts_at: Instant | None = None
     ends_at: Instant | None = None
     term: DurationText | None = None
+    renews: bool = False
     anchor: LocalTime | None = None
     align: Literal["calendar"] | None = None
     quantities: Quantities = {}
@@ -205,6 +209,7 @@ def subscription_json(subscription: Subscription, now: datetime) -> dict[str, ob
         "starts_at": instant(subscription.starts_at),
         "ends_at": instant(subscription.ends_at),
         "cancelled_at": instant(subscription.cancelled_at),
+        "term": _term_json(subscription, now),
         "trial_ends_at": instant(_trial_ends_at(subscription)),
         "anchor": subscription.anchor.local.isoformat(),
         "timezone": subscription.anchor.timezone,
@@ -252,6 +257,15 @@ def _phase_json(phase: Phase) -> dict[str, object]:
     }
 
 
+def _term_json(subscription: Subscription, now: datetime) -> dict[str, object] | None:
+    """The term that runs now, of a contract that renews itself."""
+    term = subscription.term_at(now)
+    if term is None or subscription.term is None:
+        return None
+    found = {"from": instant(term.start), "to": instant(term.end)}
+    return {"duration": subscription.term.text, **found, "renews": subscription.ends_at is None}
+
+
 def _quantities(phase: Phase) -> dict[str, str]:
     return {key: format_decimal(value) for key, value in phase.quantities.items()}
 
@@ -268,7 +282,7 @@ async def create_subscription(body: SubscriptionBody, call: Admin) -> Response:
         starts_at=body.starts_at, ends_at=body.ends_at, anchor=body.anchor,
         quantities=body.quantities, net_terms_days=body.net_terms_days,
         discount=_discount(body.discount), coupon=body.coupon,
-        overrides=body.overrides, trial_days=body.trial_days, term=body.term,
+        overrides=body.overrides, trial_days=body.trial_days, term=body.term, renews=body.renews,
         aligned=body.align is not None, phases=[NewPhase(**dict(one)) for one in body.phases],
     )  # fmt: skip
     return await call.write(

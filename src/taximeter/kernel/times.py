@@ -189,6 +189,23 @@ class Duration:
             end = to_utc(local + timedelta(days=self.days), timezone)
         return end + timedelta(seconds=self.seconds)
 
+    def times(self, count: int) -> "Duration":
+        """`count` of these, one after the other."""
+        return Duration(self.months * count, self.days * count, self.seconds * count)
+
+    @property
+    def longest(self) -> timedelta:
+        """No shorter than it is anywhere on the calendar, summer time included."""
+        return timedelta(days=self.months * 31 + self.days + 1, seconds=self.seconds)
+
+    @property
+    def text(self) -> str:
+        """As ISO 8601 writes it: `P1Y`, `P3M`, `P14D`, `PT90S`."""
+        years, months = divmod(self.months, 12)
+        parts = [(years, "Y"), (months, "M"), (self.days, "D")]
+        date = "".join(f"{count}{unit}" for count, unit in parts if count)
+        return f"P{date}" + (f"T{self.seconds}S" if self.seconds else "")
+
 
 def parse_duration(text: str) -> Duration | None:
     """The ISO 8601 duration `text` (`P3M`, `PT24H`), or None where it is not one, is empty, or is

@@ -6,7 +6,7 @@ off first, and usage recorded since the start is counted again.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from taximeter.domain.catalog.deal import Overrides
@@ -36,6 +36,9 @@ from taximeter.storage.terms import note_change
 PERIODS_BACK_MAX = 1_200
 
 
+TERM_MIN = timedelta(days=28)
+
+
 @dataclass(frozen=True, slots=True)
 class NewPhase:
     """What is planned for so long `after` the start; what is None is taken from the phase before.
@@ -54,7 +57,7 @@ class NewPhase:
 class NewSubscription:
     """What a subscription is asked to be. Without `starts_at` it starts now; without `anchor` its
     periods count from its start, in the customer's time zone, or from the calendar if `aligned`.
-    `term` says the end by its distance from the start.
+    `term` says the end by its distance from the start; where it `renews`, when a term ends.
     """
 
     customer: str
@@ -70,6 +73,7 @@ class NewSubscription:
     phases: Sequence[NewPhase]
     trial_days: int | None
     term: Duration | None
+    renews: bool
     aligned: bool
     discount: InvoiceDiscount | None
     coupon: str | None
@@ -132,6 +136,7 @@ def _begin(
         id=transaction.new_id("sub"), key=new.key, customer=customer.key, anchor=anchor,
         starts_at=starts_at, ends_at=ends_at, net_terms_days=new.net_terms_days,
         created_at=transaction.at, phases=first_phases(beginning, customer.timezone),
+        term=new.term if new.renews else None,
     )  # fmt: skip
 
 
@@ -142,7 +147,13 @@ async def _beginning(
     connection = transaction.connection
     starts_at = new.starts_at or transaction.at
     ends_at = new.ends_at
-    if new.term is not None:
+    if new.renews and new.term is None:
+        detail = "Say the term that is renewed, such as P1Y."
+        raise Invalid([FieldError("term", "required", detail)])
+    if new.renews and new.term is not None and new.term.longest < TERM_MIN:
+        detail = "A term that renews has at least 28 days. Say P1M, P1Y."
+        raise Invalid([FieldError("term", "too_short", detail)])
+    if new.term is not None and not new.renews:
         ends_at = new.term.after(starts_at, customer.timezone)
     first = plan = await choose_plan(
         connection, new.plan, new.version, customer=customer, now=transaction.at, at=starts_at

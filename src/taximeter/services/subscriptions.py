@@ -13,7 +13,7 @@ from taximeter.domain.catalog.deal import Overrides, by_price
 from taximeter.domain.subscription import change as changes
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.subscription import Proration, Subscription
-from taximeter.kernel.errors import Invalid, NotFound
+from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.times import format_instant, period_at
 from taximeter.services.billing import bill_due, closed_until, following_boundary
@@ -235,6 +235,12 @@ def _instant(
     if at == "now":
         # At the very instant of a final invoice, what it billed stays: the change comes next.
         return now + _INSTANT if now == closed else now
+    if at == "term_end":
+        term = subscription.term_at(now)
+        if term is None:
+            detail = "The subscription has no term that renews. Say now, period_end or a time."
+            raise Invalid([FieldError("at", "no_term", detail)])
+        return term.end
     assert at == "period_end", at
     phase = subscription.phase_at(now) or subscription.phases[-1]
     return period_at(subscription.anchor, phase.plan.period, now).end

@@ -195,6 +195,7 @@ CREATE TABLE subscription (
     created_at timestamptz NOT NULL,
     next_boundary timestamptz,
     next_grant timestamptz,
+    term text COLLATE "C",
     PRIMARY KEY (customer, id),
     UNIQUE (customer, key),
     FOREIGN KEY (customer) REFERENCES customer (customer)

@@ -20,8 +20,8 @@ JOIN plan_version v ON v.plan = p.plan AND v.version = p.version
 """
 _PUT = """
 INSERT INTO subscription (customer, id, key, anchor_local, timezone, starts_at, ends_at,
-    cancelled_at, term_ends_at, credit_unused, net_terms_days, created_at, next_boundary)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    cancelled_at, term_ends_at, credit_unused, net_terms_days, created_at, next_boundary, term)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (customer, id) DO UPDATE SET ends_at = EXCLUDED.ends_at,
     cancelled_at = EXCLUDED.cancelled_at, term_ends_at = EXCLUDED.term_ends_at,
     credit_unused = EXCLUDED.credit_unused, next_boundary = EXCLUDED.next_boundary
@@ -86,7 +86,7 @@ async def put(
         [
             s.customer, s.id, s.key, s.anchor.local, s.anchor.timezone, s.starts_at, s.ends_at,
             s.cancelled_at, s.term_ends_at, s.credit_unused, s.net_terms_days, s.created_at,
-            next_boundary,
+            next_boundary, s.term.text if s.term else None,
         ],
     )  # fmt: skip
     await connection.execute(

@@ -14,7 +14,7 @@ from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.meter_document import parse_meter
 from taximeter.domain.subscription.customer import Customer, CustomerTerms
 from taximeter.domain.subscription.subscription import Subscription
-from taximeter.kernel.times import Anchor
+from taximeter.kernel.times import Anchor, parse_duration
 from taximeter.storage.phases import phase_of
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -30,8 +30,8 @@ FROM customer WHERE customer = ANY(%s)
 """
 SUBSCRIPTION_COLUMNS = """
 s.customer, s.id, s.key, s.anchor_local, s.timezone, s.starts_at, s.ends_at, s.cancelled_at,
-s.term_ends_at, s.credit_unused, s.net_terms_days, s.created_at, p.starts_at, p.ends_at, p.plan,
-p.version, p.quantities, p.proration, p.deal, p.said, v.document
+s.term_ends_at, s.credit_unused, s.net_terms_days, s.created_at, s.term, p.starts_at, p.ends_at,
+p.plan, p.version, p.quantities, p.proration, p.deal, p.said, v.document
 """
 _SUBSCRIPTIONS = f"""
 SELECT {SUBSCRIPTION_COLUMNS}
@@ -127,7 +127,8 @@ def subscriptions_of(rows: Sequence[Sequence[Any]]) -> dict[str, list[Subscripti
             anchor=Anchor(first[3], first[4]), starts_at=first[5].astimezone(UTC),
             ends_at=_utc(first[6]), cancelled_at=_utc(first[7]), term_ends_at=_utc(first[8]),
             credit_unused=first[9], net_terms_days=first[10],
-            created_at=first[11].astimezone(UTC), phases=tuple(phase_of(row[12:]) for row in group),
+            created_at=first[11].astimezone(UTC), phases=tuple(phase_of(row[13:]) for row in group),
+            term=parse_duration(first[12]) if first[12] else None,
         )  # fmt: skip
         result.setdefault(customer, []).append(subscription)
     return result

@@ -12,7 +12,7 @@ from typing import Literal
 
 from taximeter.domain.catalog.deal import NO_DEAL, Deal, Overrides
 from taximeter.domain.catalog.plan import Plan, Price
-from taximeter.kernel.times import Anchor, Period, PeriodUnit, period_at
+from taximeter.kernel.times import Anchor, Duration, Period, PeriodUnit, period_at
 
 Proration = Literal["by_day", "by_second", "none"]
 
@@ -63,6 +63,7 @@ class Subscription:
 
     After a cancel, `cancelled_at` is when it was made, `term_ends_at` the end that stood before it
     (None: open), and `credit_unused` whether advance fees are credited for the time after the end.
+    `term` is how long a contract runs that renews itself, counted from the start.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Subscription:
     cancelled_at: datetime | None = None
     term_ends_at: datetime | None = None
     credit_unused: bool = False
+    term: Duration | None = None
 
     def __post_init__(self) -> None:
         assert self.phases, "a subscription has at least one phase"
@@ -88,6 +90,22 @@ class Subscription:
     def phase_at(self, at: datetime) -> Phase | None:
         """The phase that applies at `at`, None before the start or after the end."""
         return next((phase for phase in self.phases if phase.active_at(at)), None)
+
+    def term_at(self, at: datetime) -> Period | None:
+        """The term that runs at `at`, for ever renewed; None where the contract has none. Terms are
+        counted from the start, so that a day of the month comes back after a short month.
+        """
+        if self.term is None:
+            return None
+        at = max(at, self.starts_at)
+        step = (at - self.starts_at) // self.term.longest
+        while (end := self._term_start(step + 1)) <= at:
+            step += 1
+        return Period(self._term_start(step), end)
+
+    def _term_start(self, step: int) -> datetime:
+        assert self.term is not None, "it has terms"
+        return self.term.times(step).after(self.starts_at, self.anchor.timezone)
 
 
 @dataclass(frozen=True, slots=True)
