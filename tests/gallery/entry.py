@@ -35,6 +35,16 @@ class Entry:
     checks: list[Json]
     warnings: list[str]
 
+    @property
+    def audited(self) -> bool:
+        """Whether the second biller knows all that it says: multipliers, shares of another price
+        and levels it does not.
+        """
+        prices = [price for plan in self.plans.values() for price in plan["prices"]]
+        levels = any(one["aggregation"] == "weighted_sum" for one in self.meters.values())
+        shares = any(isinstance(price.get("included"), dict) for price in prices)
+        return not levels and not shares and not any("multipliers" in one for one in prices)
+
     async def publish(self, story: Story) -> None:
         """Put the meters and the plans of the file."""
         for key, meter in self.meters.items():
