@@ -217,6 +217,15 @@ def _as_graduated(model: Document) -> Document:
     return {"model": "graduated", "tiers": tiers}
 
 
+def _between(tier: Document, begin: Fraction, end: Fraction) -> Fraction:
+    """What the units from `begin` to `end` within a tier cost."""
+    unit = number(tier.get("unit", 0))
+    if tier.get("size") is None:
+        return (end - begin) * unit / number(tier.get("per", 1))
+    begun = [-(-at // number(tier["size"])) for at in (begin, end)]
+    return (begun[1] - begun[0]) * unit
+
+
 def _in_pool(prices: Sequence[Document], price: Document, events: Events) -> Fraction:
     """A price's part of its pool: the ladder up to where it ends, less that up to where it
     begins; by volume and stairstep the tier of all of them.
@@ -242,14 +251,15 @@ def _in_pool(prices: Sequence[Document], price: Document, events: Events) -> Fra
         for below, above in zip(price["tiers"], price["tiers"][1:], strict=False):
             if everything > number(below["up_to"]):
                 tier = above
-        units = mine * number(tier.get("unit", 0)) / number(tier.get("per", 1))
+        units = _between(tier, before, before + mine)
         return units + (number(tier.get("flat", 0)) if first else 0)
     start, amount = Fraction(0), Fraction(0)
     for index, tier in enumerate(price["tiers"]):
         is_last = index == len(price["tiers"]) - 1
         end = before + mine if is_last else min(before + mine, number(tier["up_to"]))
-        units = max(Fraction(0), end - max(before, start))
-        amount += units * number(tier.get("unit", 0)) / number(tier.get("per", 1))
+        begin = max(before, start)
+        if end > begin:
+            amount += _between(tier, begin - start, end - start)
         if first if index == 0 else before <= start < before + mine:
             amount += number(tier.get("flat", 0))
         if not is_last:

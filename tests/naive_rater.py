@@ -87,6 +87,8 @@ def _graduated_amount(tiers: Sequence[Document], quantity: Fraction) -> Fraction
     if quantity < 0:
         return amount + _tier_units(tiers[0], quantity)
     here, at = Fraction(0), 0
+    if any(tier.get("size") is not None for tier in tiers):
+        return _graduated_blocks(tiers, quantity)
     while here < quantity:
         if at < len(tiers) - 1 and here == number(tiers[at]["up_to"]):
             at += 1
@@ -99,6 +101,19 @@ def _graduated_amount(tiers: Sequence[Document], quantity: Fraction) -> Fraction
     return amount
 
 
+def _graduated_blocks(tiers: Sequence[Document], quantity: Fraction) -> Fraction:
+    """As above, tier by tier: blocks are counted within each tier."""
+    amount, start = Fraction(0), Fraction(0)
+    for index, tier in enumerate(tiers):
+        last = index == len(tiers) - 1
+        end = quantity if last else min(quantity, number(tier["up_to"]))
+        if index == 0 or quantity > start:
+            amount += _tier_units(tier, end - start) + number(tier.get("flat", 0))
+        if not last:
+            start = number(tier["up_to"])
+    return amount
+
+
 def _tier_around(tiers: Sequence[Document], quantity: Fraction) -> Document:
     found = tiers[0]
     for below, tier in pairwise(tiers):
@@ -108,6 +123,11 @@ def _tier_around(tiers: Sequence[Document], quantity: Fraction) -> Document:
 
 
 def _tier_units(tier: Document, units: Fraction) -> Fraction:
+    if tier.get("size") is not None:
+        blocks = 0
+        while blocks * number(tier["size"]) < units:
+            blocks += 1
+        return blocks * number(tier["unit"])
     return units * number(tier.get("unit", 0)) / number(tier.get("per", 1))
 
 

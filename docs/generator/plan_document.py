@@ -96,6 +96,7 @@ MEANINGS = {
     "scope": "What it may be used for: `meters`, and the `path` of events",
     "settle": "Where it is paid: `invoice`, or `wallet` at once from credits",
     "size": "Units in a package",
+    "Tier size": "In place of `per`: sold in whole blocks of so many units",
     "bucket": "`max`, `min` and `latest` of each are added up, and rated one by one",
     "over": "`period`: the average level instead of level-hours (`weighted_sum`)",
     "signed": "Whether a value is the change of the level, not the level (`weighted_sum`)",

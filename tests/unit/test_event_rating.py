@@ -229,6 +229,8 @@ def tiers(draw: st.DrawFn, kind: str, end: int | None) -> Document:
     if kind == "stairstep":
         return tier | {"flat": draw(decimals(0, 9))}
     tier["percent" if kind == "graduated_percentage" else "unit"] = draw(decimals(0, 9))
+    if kind != "graduated_percentage" and draw(st.integers(0, 3)) == 0:
+        tier["size"] = draw(st.sampled_from(("7", "2.5")))
     if draw(st.booleans()):
         tier["flat"] = draw(decimals(0, 9))
     return tier

@@ -443,7 +443,13 @@ LADDER = TIERED | {"pool": "p", "tiers": [{"up_to": "5", "unit": "1"}, {"unit": 
         ),
         (tiers({"up_to": "inf", "unit": 1}), "prices[0].tiers[0].up_to", "invalid_number", "inf"),
         (tiers({"unit": 1, "per": 0}), "prices[0].tiers[0].per", "out_of_range", "above 0"),
-        (tiers({"unit": 1, "size": 1}), "prices[0].tiers[0].size", "unknown_field", "no such"),
+        (tiers({"unit": 1, "sizes": 1}), "prices[0].tiers[0].sizes", "unknown_field", "no such"),
+        (
+            tiers({"unit": 1, "size": 1, "per": 2}),
+            "prices[0].tiers[0].size",
+            "conflicting_fields",
+            "Say one of them",
+        ),
         (tiers(*[{"unit": 1}] * 1001), "prices[0].tiers", "too_many", "at most 1000"),
         (
             document(

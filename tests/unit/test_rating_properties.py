@@ -52,7 +52,10 @@ def tier_lists(draw: st.DrawFn, *, flat_only: bool, pers: Sequence[str]) -> list
             tier["flat"] = draw(prices)
         if not flat_only and (draw(st.booleans()) or "flat" not in tier):
             tier["unit"] = draw(prices)
-            tier["per"] = draw(st.sampled_from(pers))
+            if draw(st.integers(0, 3)) == 0:
+                tier["size"] = draw(st.sampled_from(("0.5", "1", "7", "10")))
+            else:
+                tier["per"] = draw(st.sampled_from(pers))
         tiers.append(tier)
     return tiers
 

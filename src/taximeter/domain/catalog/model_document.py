@@ -66,7 +66,7 @@ MODEL_FIELDS = {
     "unit": "the model per_unit, and to tiers",
     "per": "the model per_unit, and to tiers",
     "amount": "a flat price, and to the model package",
-    "size": "the model package",
+    "size": "the model package, and to tiers",
     "free": "the model package",
     "tiers": "the models graduated, volume, stairstep and graduated_percentage",
     "dimensions": "the model dimensional of a usage price",
@@ -235,7 +235,13 @@ def _read_tier(fields: Fields, up_to: Decimal | None, *, flat_only: bool) -> Tie
     per: Decimal | None = ONE
     if flat_only:
         flat = fields.number("flat")
-        fields.done(belongs={"unit": "graduated and volume tiers", "per": "graduated tiers"})
+        fields.done(
+            belongs={
+                "unit": "graduated and volume tiers",
+                "per": "graduated tiers",
+                "size": "graduated and volume tiers",
+            }
+        )
     else:
         if not fields.has("unit") and not fields.has("flat"):
             detail = 'This tier has no price. Say unit, flat, or unit: "0" where it is free.'
@@ -243,7 +249,13 @@ def _read_tier(fields: Fields, up_to: Decimal | None, *, flat_only: bool) -> Tie
         unit = fields.number("unit", default=ZERO)
         per = fields.number("per", default=ONE, positive=True)
         flat = fields.number("flat", default=ZERO)
+        size = fields.number("size", optional=True, positive=True)
+        if size is not None and fields.has("per"):
+            detail = "The tier is sold in whole blocks of size, or by the unit. Say one of them."
+            fields.fail("size", "conflicting_fields", detail)
         fields.done()
+        if size is not None and unit is not None and flat is not None:
+            return Tier(up_to, unit, size, flat, blocks=True)
     if unit is None or per is None or flat is None:
         return None
     return Tier(up_to, unit, per, flat)

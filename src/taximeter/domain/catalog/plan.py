@@ -40,12 +40,15 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Up to and including `up_to` (None: without end): `unit` for each `per`, and `flat` once."""
+    """Up to and including `up_to` (None: without end): `unit` for each `per`, and `flat` once. In
+    `blocks`, a `per` that is begun is paid in full.
+    """
 
     up_to: Decimal | None
     unit: Decimal
     per: Decimal
     flat: Decimal
+    blocks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ _TIER: Schema = fields_of(
         "up_to": described(DECIMAL, "The tier's last unit; left out: without end"),
         "unit": described(DECIMAL, "The price of `per` units"),
         "per": described(DECIMAL, "So many units are what `unit` prices; 1 unless said"),
+        "size": described(DECIMAL, "In place of `per`: sold in whole blocks of so many units"),
         "percent": described(DECIMAL, "Of the amount, in the model graduated_percentage"),
         "flat": described(DECIMAL, "A fee, once when the tier is entered"),
     }

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from taximeter.domain.catalog.plan import Graduated, Tier
 from taximeter.domain.rating.place import Place, alone
-from taximeter.domain.rating.step import Step, priced
-from taximeter.domain.rating.tier import Bounded, tier_steps
+from taximeter.domain.rating.step import Step
+from taximeter.domain.rating.tier import Bounded, tier_amount, tier_steps
 from taximeter.kernel.quantity import ZERO
 
 
@@ -19,7 +19,7 @@ def amount(model: Graduated, quantity: Decimal) -> Decimal:
     """What `quantity` costs."""
     total = ZERO
     for tier, units in _filled(model.tiers, quantity):
-        total += priced(units, tier.unit, tier.per) + tier.flat
+        total += tier_amount(tier, units) + tier.flat
     return total
 
 
@@ -27,7 +27,9 @@ def steps(model: Graduated, quantity: Decimal, place: Place | None = None) -> tu
     """One or two steps for each tier entered; their quantities add up to `quantity`."""
     found: list[Step] = []
     for entry in entered(model.tiers, quantity, place or alone(quantity)):
-        found += tier_steps(model.tiers, entry.tier, entry.units, with_fee=entry.with_fee)
+        found += tier_steps(
+            model.tiers, entry.tier, entry.units, offset=entry.offset, with_fee=entry.with_fee
+        )
     return tuple(found)
 
 
@@ -45,11 +47,12 @@ def _filled(tiers: tuple[Tier, ...], quantity: Decimal) -> Iterator[tuple[Tier, 
 
 
 class Entry(NamedTuple):
-    """The `units` that fall in the tier at index `tier`, and whether they are the ones that enter
-    it and so owe its flat fee.
+    """The `units` that fall in the tier at index `tier`, after `offset` others in it, and whether
+    they are the ones that enter it and so owe its flat fee.
     """
 
     tier: int
+    offset: Decimal
     units: Decimal
     with_fee: bool
 
@@ -57,7 +60,7 @@ class Entry(NamedTuple):
 def entered(tiers: Sequence[Bounded], quantity: Decimal, place: Place) -> Iterator[Entry]:
     """The tiers that `quantity` units enter or add to at their place in the ladder, in order."""
     if quantity < ZERO:
-        yield Entry(0, quantity, place.first)
+        yield Entry(0, ZERO, quantity, place.first)
         return
     low, high, start = place.before, place.before + quantity, ZERO
     for index, tier in enumerate(tiers):
@@ -65,7 +68,7 @@ def entered(tiers: Sequence[Bounded], quantity: Decimal, place: Place) -> Iterat
         units = (high if end is None else min(high, end)) - max(low, start)
         enters = place.first if index == 0 else low <= start < high
         if units > ZERO or enters:
-            yield Entry(index, max(units, ZERO), enters)
+            yield Entry(index, max(low - start, ZERO), max(units, ZERO), enters)
         if end is None or high <= end:
             return
         start = end

@@ -15,7 +15,7 @@ from taximeter.kernel.quantity import ZERO, format_decimal
 def amount(model: GraduatedPercentage, quantity: Decimal) -> Decimal:
     """What the amount `quantity` costs."""
     total = ZERO
-    for index, part, with_fee in entered(model.tiers, quantity, alone(quantity)):
+    for index, _, part, with_fee in entered(model.tiers, quantity, alone(quantity)):
         tier = model.tiers[index]
         total += percent_of(tier.percent, part) + (tier.flat if with_fee else ZERO)
     return total
@@ -26,7 +26,7 @@ def steps(
 ) -> tuple[Step, ...]:
     """One or two steps for each tier entered."""
     found = []
-    for index, part, with_fee in entered(model.tiers, quantity, place or alone(quantity)):
+    for index, _, part, with_fee in entered(model.tiers, quantity, place or alone(quantity)):
         tier, label = model.tiers[index], tier_label(model.tiers, index)
         found.append(percent_step(f"{label}: ", part, tier.percent))
         if with_fee and tier.flat != ZERO:

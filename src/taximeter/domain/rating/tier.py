@@ -10,8 +10,8 @@ from decimal import Decimal
 from typing import Protocol
 
 from taximeter.domain.catalog.plan import Tier
-from taximeter.domain.rating.step import Step, units_step
-from taximeter.kernel.quantity import ZERO, format_decimal
+from taximeter.domain.rating.step import Step, priced, units_step
+from taximeter.kernel.quantity import ONE, ZERO, ceil_div, format_decimal
 
 
 class Bounded(Protocol):
@@ -45,20 +45,50 @@ def tier_label(tiers: Sequence[Bounded], index: int) -> str:
     return f"tier {index + 1} ({' '.join(words) or 'any quantity'})"
 
 
+def tier_amount(tier: Tier, units: Decimal, *, offset: Decimal = ZERO) -> Decimal:
+    """What `units` cost at the tier's unit price, its flat fee apart. `offset` units of other
+    prices stand in the tier before them: sold in blocks, the one they began is paid already.
+    """
+    if tier.blocks:
+        return _blocks(tier, units, offset) * tier.unit
+    return priced(units, tier.unit, tier.per)
+
+
+def _blocks(tier: Tier, units: Decimal, offset: Decimal) -> Decimal:
+    """How many blocks the units begin; a negative quantity begins none."""
+    end = offset + max(units, ZERO)
+    return ceil_div(end, tier.per) - ceil_div(offset, tier.per)
+
+
+def _tier_step(tier: Tier, label: str, units: Decimal, offset: Decimal) -> Step:
+    if not tier.blocks:
+        return units_step(f"{label}: ", units, tier.unit, tier.per)
+    blocks = _blocks(tier, units, offset)
+    word = "block" if blocks == ONE else "blocks"
+    text = (
+        f"{label}: {format_decimal(blocks)} {word} of {format_decimal(tier.per)} at "
+        f"{format_decimal(tier.unit)}"
+    )
+    return Step(text, blocks, tier.unit, blocks * tier.unit)
+
+
 def tier_steps(
-    tiers: Sequence[Tier], index: int, units: Decimal, *, with_fee: bool = True
+    tiers: Sequence[Tier],
+    index: int,
+    units: Decimal,
+    *,
+    offset: Decimal = ZERO,
+    with_fee: bool = True,
 ) -> tuple[Step, ...]:
     """`units` at the tier's unit price, then its flat fee (`with_fee`); one step where it has only
-    a fee.
+    a fee. `offset` is as in `tier_amount`.
     """
     tier = tiers[index]
     label = tier_label(tiers, index)
+    step = _tier_step(tier, label, units, offset)
     if tier.flat == ZERO or not with_fee:
-        return (units_step(f"{label}: ", units, tier.unit, tier.per),)
+        return (step,)
     fee = f"flat fee {format_decimal(tier.flat)}"
     if tier.unit == ZERO:
         return (Step(f"{label}: {fee} for {format_decimal(units)}", units, None, tier.flat),)
-    return (
-        units_step(f"{label}: ", units, tier.unit, tier.per),
-        Step(f"{label}: {fee}", None, None, tier.flat),
-    )
+    return step, Step(f"{label}: {fee}", None, None, tier.flat)
