@@ -15,11 +15,19 @@ from tests.naive_rater import Document, model_amount, number
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of one price's meter: its data, what the meter reads in it, and its local day."""
+    """One event of one price's meter: its data, what the meter reads in it, its local day, and the
+    share of it that is billed.
+    """
 
     data: Mapping[str, Any]
     value: Fraction
     day: str = "2026-01-01"
+    share: Fraction = Fraction(1)
+
+    @property
+    def counted(self) -> Fraction:
+        """How much of its value is billed."""
+        return self.value * self.share
 
 
 Events = Mapping[str, Sequence[Event]]  # by price key
@@ -27,34 +35,48 @@ Events = Mapping[str, Sequence[Event]]  # by price key
 
 def price_total(prices: Sequence[Document], key: str, events: Events) -> Fraction:
     """What the usage price `key` among `prices` costs, to the last digit."""
+    return sum(price_lines(prices, key, events), Fraction(0))
+
+
+def price_lines(prices: Sequence[Document], key: str, events: Events) -> list[Fraction]:
+    """The exact amount of each line of the usage price `key` among `prices`; the last of a
+    dimensional price may be what discount amount, maxima and minimum do to the others.
+    """
     price = next(one for one in prices if one["key"] == key)
-    total = _before_bounds(prices, price, events)
-    amount_off = number((price.get("discount") or {}).get("amount", 0))
-    if total > 0:
-        total = max(Fraction(0), total - amount_off)
+    lines = _before_bounds(prices, price, events)
+    before = sum(lines, Fraction(0))
+    total = _less_amount(price, before)
     if price.get("maximum_per_day") is not None:
         total -= _over_days(prices, price, events)
     if price.get("maximum") is not None:
         total = min(total, number(price["maximum"]))
     if price.get("minimum") is not None:
         total = max(total, number(price["minimum"]))
-    return total
+    if price["model"] == "dimensional":
+        return [*lines, *([total - before] if total != before else [])]
+    return [total]
+
+
+def _less_amount(price: Document, amount: Fraction) -> Fraction:
+    off = number((price.get("discount") or {}).get("amount", 0))
+    return amount if amount <= 0 else max(Fraction(0), amount - off)
 
 
 def _over_days(prices: Sequence[Document], price: Document, events: Events) -> Fraction:
     over, before = Fraction(0), Fraction(0)
     for day in sorted({event.day for event in events[price["key"]]}):
         so_far = [event for event in events[price["key"]] if event.day <= day]
-        amount = _before_bounds(prices, price, {**events, price["key"]: so_far})
+        lines = _before_bounds(prices, price, {**events, price["key"]: so_far})
+        amount = _less_amount(price, sum(lines, Fraction(0)))
         over += max(Fraction(0), amount - before - number(price["maximum_per_day"]))
         before = amount
     return over
 
 
-def _before_bounds(prices: Sequence[Document], price: Document, events: Events) -> Fraction:
+def _before_bounds(prices: Sequence[Document], price: Document, events: Events) -> list[Fraction]:
     mine = events[price["key"]]
     left = _allowance(price, events)
-    total = Fraction(0)
+    lines = []
     for rate, those in _by_rate(price, mine):
         amount = Fraction(0)
         if rate is None or rate.get("model") in ("cost_plus", "dynamic") or _has_fees(rate):
@@ -67,15 +89,15 @@ def _before_bounds(prices: Sequence[Document], price: Document, events: Events) 
                 left -= free
                 amount += model_amount_of(rate, quantity - free) * factors
         percent = number((price.get("discount") or {}).get("percent", 0))
-        total += amount * (100 - percent) / 100
-    return total
+        lines.append(amount * (100 - percent) / 100)
+    return lines
 
 
 def _allowance(price: Document, events: Events) -> Fraction:
     included = price.get("included", 0)
     if not isinstance(included, Mapping):
         return number(included)
-    of = max(Fraction(0), sum((one.value for one in events[included["of"]]), Fraction(0)))
+    of = max(Fraction(0), sum((one.counted for one in events[included["of"]]), Fraction(0)))
     return of * number(included["percent"]) / 100
 
 
@@ -95,7 +117,8 @@ def _by_rate(price: Document, events: Sequence[Event]) -> list[tuple[Document | 
         found[best][1].append(event)
     return [
         (rate, those) for rate, those in found
-        if sum((one.value for one in those), Fraction(0)) or (those and _has_fees(rate))
+        if sum((one.counted for one in those), Fraction(0))
+        or (those and (_has_fees(rate) or price.get("multipliers")))
     ]  # fmt: skip
 
 
@@ -137,7 +160,7 @@ def _by_factors(price: Document, events: Sequence[Event]) -> list[tuple[Fraction
         factor = Fraction(1)
         for index in which:
             factor *= number(price["multipliers"][index]["factor"])
-        quantities[name] = quantities.get(name, Fraction(0)) + event.value
+        quantities[name] = quantities.get(name, Fraction(0)) + event.counted
         factors[name] = factor
     return [(factors[name], quantities[name]) for name in sorted(quantities)] or [
         (Fraction(1), Fraction(0))
@@ -160,11 +183,15 @@ def _fees(price: Document, model: Document | None, events: Sequence[Event]) -> F
     free_events, free_amount = int(model.get("free_events", 0)), number(model.get("free_amount", 0))
     for event in events:
         if model["model"] == "cost_plus":
-            cost = number(event.data["cost"])
+            cost = event.data["cost"]
+            cost = number(cost["amount"] if isinstance(cost, Mapping) else cost)
             fee = cost * (100 + number(model.get("markup_percent", 0))) / 100
             fee += number(model.get("markup_fixed", 0))
         elif model["model"] == "dynamic":
-            fee = number(event.data[model["value"]]) * number(model.get("factor", 1))
+            value: Any = event.data
+            for part in model["value"].split("."):
+                value = value[part]
+            fee = number(value) * number(model.get("factor", 1))
         else:
             charged = event.value
             if event.value >= 0 and (free_events or free_amount) and not free_is_over:
@@ -182,7 +209,7 @@ def _fees(price: Document, model: Document | None, events: Sequence[Event]) -> F
             fee = _percent_fee(model, event.value, charged)
         for index in _which(price, event):
             fee *= number(price["multipliers"][index]["factor"])
-        total += fee
+        total += fee * event.share
     return total
 
 
@@ -233,7 +260,7 @@ def _in_pool(prices: Sequence[Document], price: Document, events: Events) -> Fra
     members = [one for one in prices if one.get("pool") == price["pool"]]
     billable = {}
     for one in members:
-        quantity = max(Fraction(0), sum((e.value for e in events[one["key"]]), Fraction(0)))
+        quantity = max(Fraction(0), sum((e.counted for e in events[one["key"]]), Fraction(0)))
         billable[one["key"]] = quantity - min(quantity, _allowance(one, events))
     before = Fraction(0)
     for one in members:

@@ -120,6 +120,7 @@ FIELD_CODES = {
     "unmatched_dimension": "No rate matches the event's dimensions. (Quarantines.)",
     "unmatched_usage": "Usage that was counted would have no rate under these terms.",
     "unpriced_usage": "No price counts the usage so far. (A warning.)",
+    "unreadable_usage": "Usage that was counted has no price under these terms: no cost, say.",
     "unsupported_aggregation": "The values of the meter do not add up, and the price needs it.",
     "unsupported_settle": "What this meter measures cannot be drawn from a wallet.",
     "unsupported_version": "The specversion is not 1.0.",

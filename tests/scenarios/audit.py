@@ -11,12 +11,14 @@ price of all that settles from a wallet.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
+from tests import naive_events
 from tests.naive_expression import evaluate
 from tests.naive_rater import model_amount, number, printed, usage_lines
 from tests.scenarios.audit_discounts import Book, check_discounts
@@ -74,6 +76,14 @@ class Segment:
 
 
 @dataclass(slots=True)
+class Counted:
+    """The events of one segment, by time, and the prices that are rated with its price."""
+
+    prices: list[Json]
+    events: list[naive_events.Event] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Fold:
     """The events of one segment and one set of dimension values, folded one by one."""
 
@@ -111,8 +121,8 @@ async def _audit_customer(story: Story, customer: Json, meters: Sequence[Json]) 
         for one in await story.everything("/v1/subscriptions", customer=key)
     ]
     events = await story.everything("/v1/events", customer=key, status="accepted")
-    folds = _fold(contracts, meters, events, await _attempts(story, key))
-    expected = _rated(folds, wallet=False)
+    folds, counted = _fold(contracts, meters, events, await _attempts(story, key))
+    expected = _rated(folds, counted, wallet=False)
     digits = DIGITS[customer["currency"]]
     for contract in contracts:
         invoices = await story.everything("/v1/invoices", customer=key, subscription=contract.id)
@@ -127,7 +137,7 @@ async def _audit_customer(story: Story, customer: Json, meters: Sequence[Json]) 
         _check_minimums(contract, every, expected, digits)
         if len({phase.plan["period"] for phase in contract.phases}) == 1:
             await check_discounts(story, contract.id, _book(contract, every), digits)
-    await _check_wallets(story, key, contracts, _rated(folds, wallet=True))
+    await _check_wallets(story, key, contracts, _rated(folds, counted, wallet=True))
 
 
 def _book(contract: Contract, invoices: Sequence[Json]) -> Book:
@@ -170,15 +180,17 @@ def _fold(
     meters: Sequence[Json],
     events: Sequence[Json],
     attempts: dict[EventOfMeter, tuple[Json, bool]],
-) -> dict[Segment, dict[tuple[tuple[str, str], ...], Fold]]:
+) -> tuple[dict[Segment, dict[tuple[tuple[str, str], ...], Fold]], dict[Segment, Counted]]:
     folds: dict[Segment, dict[tuple[tuple[str, str], ...], Fold]] = defaultdict(dict)
-    for event in events:
+    counted: dict[Segment, Counted] = {}
+    for event in sorted(events, key=lambda one: (instant(one["time"]), one["source"], one["id"])):
         at = instant(event["time"])
         for meter in meters:
             if meter["event_type"] != event["type"] or not _passes(meter, event["data"]):
                 continue
             count = meter["aggregation"] == "count"
             value = 1 if count else _metered(meter["value"], event["data"])
+            adding = meter["aggregation"] in ("sum", "count")
             names = meter.get("dimensions", [])
             values = tuple((name, _text(event["data"].get(name))) for name in names)
             order = (at, instant(event["received_at"]), event["source"], event["id"])
@@ -187,10 +199,50 @@ def _fold(
                 found = attempts.get((event["source"], event["id"], meter["key"]))
                 part = Fraction(1) if found is None else _billed_part(price, *found)
                 if part is not None:
+                    prices = rated_together(phase.plan["prices"], price)
+                    day = at.astimezone(ZoneInfo(contract.timezone)).date().isoformat()
+                    counted.setdefault(segment, Counted(prices)).events.append(
+                        naive_events.Event(
+                            event["data"], number(value) if adding else Fraction(0), day, part
+                        )
+                    )
                     fold = folds[segment].setdefault(values, Fold(price))
-                    adding = meter["aggregation"] in ("sum", "count")
                     fold.add(meter["aggregation"], number(value) * part if adding else value, order)
-    return folds
+    return folds, counted
+
+
+def rated_together(prices: Sequence[Json], price: Json) -> list[Json]:
+    """The price, and those of its pool, those that share in its usage or in whose it shares, and
+    so on, in the order written.
+    """
+    keys = {price["key"]}
+    while True:
+        pools = {one.get("pool") for one in prices if one["key"] in keys} - {None}
+        more = {
+            one["key"] for one in prices if one.get("pool") in pools or keys & _shared_by(one)
+        } | {key for one in prices if one["key"] in keys for key in _shared_by(one)}
+        if more <= keys:
+            return [one for one in prices if one["key"] in keys]
+        keys |= more
+
+
+def _shared_by(price: Json) -> set[str]:
+    included = price.get("included")
+    return {included["of"]} if isinstance(included, dict) else set()
+
+
+def by_event(price: Json) -> bool:
+    """Whether the price is computed from single events, or with others."""
+    if any(price.get(name) for name in ("multipliers", "pool", "maximum_per_day")):
+        return True
+    models = [price, *price.get("rates", [])]
+    models += [price["otherwise"]] if isinstance(price.get("otherwise"), dict) else []
+    special = ("percentage", "graduated_percentage", "cost_plus", "dynamic")
+    return bool(_shared_by(price)) or any(
+        model.get("model") in special
+        or any(isinstance(value, dict) for value in model.get("match", {}).values())
+        for model in models
+    )
 
 
 async def _attempts(story: Story, customer: str) -> dict[EventOfMeter, tuple[Json, bool]]:
@@ -269,9 +321,15 @@ def _segment(contract: Contract, phase: Phase, price: Json, at: datetime) -> Spa
     unit = _unit(phase, price)
     start, end = period_around(contract.anchor, contract.timezone, unit, at)
 
+    together = rated_together(phase.plan["prices"], price)
+
     def same(other: Phase) -> bool:
         found = other.price(price["key"])
-        return found == price and _unit(other, found) == unit
+        return (
+            found is not None
+            and rated_together(other.plan["prices"], found) == together
+            and _unit(other, found) == unit
+        )
 
     index = contract.phases.index(phase)
     first = last = index
@@ -283,18 +341,39 @@ def _segment(contract: Contract, phase: Phase, price: Json, at: datetime) -> Spa
 
 
 def _rated(
-    folds: dict[Segment, dict[tuple[tuple[str, str], ...], Fold]], *, wallet: bool
-) -> dict[Segment, list[Fraction]]:
+    folds: dict[Segment, dict[tuple[tuple[str, str], ...], Fold]],
+    counted: dict[Segment, Counted], *, wallet: bool,
+) -> dict[Segment, list[Fraction]]:  # fmt: skip
     """The exact amount of each line of each segment."""
     amounts = {}
     for segment, by_values in folds.items():
         document = next(iter(by_values.values())).document
-        if (document.get("settle") == "wallet") == wallet:
+        if (document.get("settle") == "wallet") == wallet and not by_event(document):
             usage = [
                 (dict(values), fold.quantity or Fraction(0)) for values, fold in by_values.items()
             ]
             amounts[segment] = usage_lines(document, usage)
+    for segment, own in counted.items():
+        for price in own.prices:
+            mine = replace(segment, price=price["key"])
+            pooled = price["key"] == segment.price or (
+                price.get("pool") and price in _of_pool(own.prices, segment.price)
+            )
+            drawn = pooled if wallet else True
+            if by_event(price) and (price.get("settle") == "wallet") == wallet and drawn:
+                events = {
+                    one["key"]: counted[at].events
+                    if (at := replace(segment, price=one["key"])) in counted
+                    else []
+                    for one in own.prices
+                }
+                amounts[mine] = naive_events.price_lines(own.prices, price["key"], events)
     return amounts
+
+
+def _of_pool(prices: Sequence[Json], key: str) -> list[Json]:
+    pool = next(one.get("pool") for one in prices if one["key"] == key)
+    return [one for one in prices if pool is not None and one.get("pool") == pool]
 
 
 def check_arithmetic(invoice: Json, digits: int) -> None:
@@ -338,17 +417,25 @@ def _check_usage(
         want = sum((number(printed(one, digits)) for one in exact), Fraction(0))
         assert billed[segment] == want, f"{segment}: billed {billed[segment]}, used {want}"
     for segment in billed.keys() - mine.keys():
-        document = _document_at(contract, segment)
-        want = sum((number(printed(x, digits)) for x in usage_lines(document, [])), Fraction(0))
+        prices = _prices_at(contract, segment)
+        document = next(one for one in prices if one["key"] == segment.price)
+        nothing = {one["key"]: [] for one in prices}
+        none = (
+            naive_events.price_lines(prices, segment.price, nothing)
+            if by_event(document)
+            else usage_lines(document, [])
+        )
+        want = sum((number(printed(x, digits)) for x in none), Fraction(0))
         assert billed[segment] == want, f"{segment}: billed {billed[segment]} without usage"
 
 
-def _document_at(contract: Contract, segment: Segment) -> Json:
+def _prices_at(contract: Contract, segment: Segment) -> list[Json]:
+    """The price that is billed, and those that are rated with it."""
     start = segment.span[0]
     phase = next(one for one in contract.phases if one.start <= start < one.end)
     price = phase.price(segment.price)
     assert price is not None, f"{segment} is billed by a price that did not apply"
-    return price
+    return rated_together(phase.plan["prices"], price)
 
 
 def _check_fees(contract: Contract, lines: Sequence[Json], until: datetime) -> None:
@@ -463,13 +550,16 @@ def _check_minimums(
 
 
 def _less_discounts(invoice: Json) -> Iterator[Json]:
-    """The lines of an invoice, each with what discounts left of it."""
+    """The lines of an invoice, settled ones too, each with what discounts left of it."""
     off: dict[str, Fraction] = defaultdict(Fraction)
     for discount in invoice["discounts"]:
         for share in discount["lines"]:
             off[share["line"]] += number(share["amount"])
     for line in invoice["lines"]:
         yield {**line, "left": number(line["amount"]) - off[line["id"]]}
+    for line in invoice["settled"]:
+        if line["asset"] == invoice["currency"]:
+            yield {**line, "left": number(line["exact"])}
 
 
 def _minimum(contract: Contract, span: Span) -> Fraction | None:

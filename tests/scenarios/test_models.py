@@ -31,7 +31,6 @@ def sample(kind: str, count: int = 1, **data: Any) -> Json:
 async def test_a_percentage_of_each_event(
     story: Story, fields: Json, amounts_carried: list[int], total: str
 ) -> None:
-    story.audited = False
     await story.meter("u")
     bounds = {"min_per_event": "1.75", "max_per_event": "12"}
     await story.plan("x", usage_price("u", "u", unit=None, model="percentage", **bounds, **fields))
@@ -61,7 +60,6 @@ async def test_a_percentage_of_each_event(
     ],
 )
 async def test_what_comes_first_by_its_time_is_free(story: Story, fields: Json, total: str) -> None:
-    story.audited = False
     await story.meter("u")
     price = usage_price("u", "u", unit=None, model="percentage", percent="1", fixed="0.10")
     await story.plan("x", {**price, **fields})
@@ -78,7 +76,6 @@ async def test_what_comes_first_by_its_time_is_free(story: Story, fields: Json, 
 
 
 async def test_a_free_amount_alone_counts_the_sum(story: Story) -> None:
-    story.audited = False
     await story.meter("u")
     fields = {"model": "percentage", "percent": "5", "free_amount": "1000"}
     await story.plan("x", usage_price("u", "u", unit=None, settle="wallet", **fields))
@@ -92,7 +89,6 @@ async def test_a_free_amount_alone_counts_the_sum(story: Story) -> None:
 
 
 async def test_cost_plus_a_markup(story: Story) -> None:
-    story.audited = False
     await story.meter("calls", "count")
     price = usage_price("calls", "calls", unit=None, model="cost_plus", markup_percent="20")
     await story.plan("x", {**price, "markup_fixed": "0.01"})
@@ -115,7 +111,6 @@ async def test_cost_plus_a_markup(story: Story) -> None:
 
 
 async def test_a_price_that_events_carry(story: Story) -> None:
-    story.audited = False
     await story.meter("jobs", "count")
     price = usage_price("jobs", "jobs", unit=None, model="dynamic", value="quote.total", factor="2")
     night = {"when": {"night": True}, "factor": "0.5"}
@@ -132,7 +127,6 @@ async def test_a_price_that_events_carry(story: Story) -> None:
 
 
 async def test_graduated_percentages(story: Story) -> None:
-    story.audited = False
     await story.meter("u")
     tiers = [
         {"up_to": "10", "percent": "1", "flat": "200"},
@@ -155,7 +149,6 @@ LONG = {"when": {"input_tokens": {"above": "200000"}}, "factor": "2"}
 
 async def test_multipliers_stack_in_their_order(story: Story) -> None:
     """Tokens at 3 per million; a batch at half; long requests at twice; both at 3 x 0.5 x 2."""
-    story.audited = False
     await story.meter("input_tokens", event_type="llm", value="input_tokens", dimensions=["model"])
     price = usage_price("in", "input_tokens", unit="3", per="1000000", multipliers=[BATCH, LONG])
     await story.plan("x", price)
@@ -186,7 +179,6 @@ async def test_multipliers_stack_in_their_order(story: Story) -> None:
 
 async def test_a_rate_may_ask_for_a_range(story: Story) -> None:
     """Sonnet at 3 a million, at 6 above 200,000 tokens; what has no rate is set aside."""
-    story.audited = False
     await story.meter("input_tokens", event_type="llm", value="input_tokens")
     rates = [
         {"match": {"model": "sonnet"}, "unit": "3", "per": "1000000"},
@@ -226,7 +218,6 @@ def in_pool(key: str, unit: str, **fields: Any) -> Json:
 
 async def test_prices_share_the_ladder_of_a_pool(story: Story) -> None:
     """Three meters at rates of their own until 500,000 messages in all."""
-    story.audited = False
     for key in MESSAGES:
         await story.meter(key)
     await story.plan("x", *(in_pool(key, unit) for key, unit in MESSAGES.items()))
@@ -251,7 +242,6 @@ async def test_prices_share_the_ladder_of_a_pool(story: Story) -> None:
 
 
 async def test_a_pool_that_settles_from_a_wallet(story: Story) -> None:
-    story.audited = False
     for key in MESSAGES:
         await story.meter(key)
     prices = [in_pool(key, unit, settle="wallet") for key, unit in MESSAGES.items()]
@@ -268,7 +258,6 @@ async def test_a_pool_that_settles_from_a_wallet(story: Story) -> None:
 
 async def test_an_allowance_that_is_a_share_of_another_price(story: Story) -> None:
     """Services are free up to 10% of the day's compute: 100 + 12 - 10 = 102 credits."""
-    story.audited = False
     await story.meter("compute")
     await story.meter("services")
     share = {"percent": "10", "of": "compute"}
@@ -294,7 +283,6 @@ async def test_an_allowance_that_is_a_share_of_another_price(story: Story) -> No
 
 async def test_a_maximum_a_day_within_one_of_the_month(story: Story) -> None:
     """At 1.00 a unit, at most 10.00 a day and 25.00 a month; days are New York's."""
-    story.audited = False
     await story.meter("u")
     price = usage_price("u", "u", unit="1", maximum_per_day="10", maximum="25")
     await story.plan("x", price)
@@ -315,7 +303,6 @@ async def test_a_maximum_a_day_within_one_of_the_month(story: Story) -> None:
 
 async def test_a_change_of_one_price_of_a_pool_cuts_them_all(story: Story) -> None:
     """Until the 15th: 3 + 3 units, the bound of 4 reached within b. From then on: again from 0."""
-    story.audited = False
     await story.meter("a")
     await story.meter("b")
 
@@ -340,7 +327,6 @@ async def test_a_change_of_one_price_of_a_pool_cuts_them_all(story: Story) -> No
 
 
 async def test_fees_are_explained_by_their_events(story: Story) -> None:
-    story.audited = False
     await story.meter("calls", "count")
     await story.plan("x", flat("fee", "1"), usage_price("c", "calls", unit=None, model="cost_plus"))
     await story.customer()

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taximeter.domain.catalog.document import parse_plan
-from taximeter.domain.catalog.plan import Percentage, UsagePrice
+from taximeter.domain.catalog.plan import Dimensional, Percentage, UsagePrice
+from taximeter.domain.metering.fold import text_of
 from taximeter.domain.metering.reserved import FEE, FREE
 from taximeter.domain.rating.event_price import event_price
 from taximeter.domain.rating.linear import is_linear
@@ -91,9 +92,14 @@ matches = st.fixed_dictionaries(
 ).filter(bool)
 
 
+def as_asked(match: Document) -> str:
+    """What a rate matches, whatever the order."""
+    return repr(sorted(match.items()))
+
+
 @st.composite
 def dimensional(draw: st.DrawFn, kinds: st.SearchStrategy[Document]) -> Document:
-    asked = draw(st.lists(matches, min_size=1, max_size=4, unique_by=repr))
+    asked = draw(st.lists(matches, min_size=1, max_size=4, unique_by=as_asked))
     return {
         "model": "dimensional",
         "dimensions": ["model", "tokens"],
@@ -137,14 +143,16 @@ def at(data: Data) -> datetime:
 
 def measured(price: UsagePrice, events: Sequence[Data]) -> Usage:
     """What the events of one price come to, as ingestion would fold them."""
-    measure = event_price(price, (), "UTC")
+    kept = price.model.dimensions if isinstance(price.model, Dimensional) else ()
+    measure = event_price(price, kept, "UTC")
     sums: dict[tuple[tuple[str, str], ...], Decimal] = {}
     for data in events:
         value = Decimal(data["q"])
-        readings: Sequence[tuple[tuple[str, ...], Decimal | int]] = (((), value),)
-        names: tuple[str, ...] = ()
+        texts = tuple(text_of(data.get(name)) or "" for name in kept)
+        readings: Sequence[tuple[tuple[str, ...], Decimal | int]] = ((texts, value),)
+        names = kept
         if measure is not None:
-            readings, names = measure.read(data, at(data), (), value), measure.names
+            readings, names = measure.read(data, at(data), texts, value), measure.names
         for values, quantity in readings:
             key = tuple(zip(names, values, strict=True))
             sums[key] = sums.get(key, Decimal(0)) + quantity

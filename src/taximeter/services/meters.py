@@ -1,14 +1,19 @@
 """Meters: put, get, list. A change makes a new version; what was counted keeps its own."""
 
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import TypeAlias
 
+from taximeter.domain.catalog.deal import Deal, agreed_plan
+from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.meter import ADDING, Meter
 from taximeter.domain.catalog.meter_document import parse_meter
+from taximeter.domain.catalog.plan import UsagePrice
+from taximeter.domain.rating.event_price import needs_adding
 from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.services.command import Transaction
-from taximeter.services.context import Context
+from taximeter.services.context import Connection, Context
 from taximeter.services.release import release_type
 from taximeter.storage import meters as storage
 from taximeter.storage import plans
@@ -26,7 +31,7 @@ async def put_meter(
 
     Raises `Invalid` for a document in error, and where the event type would change, or what a
     level is (`immutable`): such a meter would count something else under the same name; so it is
-    where a plan bills outcomes by it and it would no longer add up.
+    where it would no longer add up and a price of it needs that.
     """
     parse_meter(key, document, version=1)
     connection, at = transaction.connection, transaction.at
@@ -42,9 +47,8 @@ async def put_meter(
     meter = parse_meter(key, document, version=version)
     if before is not None:
         _check_change(meter_of(before), meter)
-    if meter.aggregation not in ADDING and await plans.bills_outcomes(connection, key):
-        detail = "A plan bills outcomes by this meter, which has to sum or count for that."
-        raise Invalid([FieldError("aggregation", "immutable", detail)])
+    if meter.aggregation not in ADDING:
+        await _check_prices(connection, meter)
     after = MeterVersion(key, version, document, at)
     await storage.insert(connection, after)
     await transaction.audit(
@@ -75,6 +79,24 @@ def _check_change(before: Meter, after: Meter) -> None:
     errors = [FieldError(name, "immutable", detail) for name, old, new in kept if old != new]
     if errors:
         raise Invalid(errors)
+
+
+async def _check_prices(connection: Connection, meter: Meter) -> None:
+    """Refuse that a meter no longer adds up where a price of it, published or agreed with one
+    customer, needs it to: for outcomes, single events, or a ladder that others share.
+    """
+    async with aclosing(plans.pricing(connection, meter.key)) as every:
+        async for version, document, overrides in every:
+            plan = agreed_plan(parse_plan(document, version=version), Deal(overrides))
+            for price in plan.prices:
+                if not isinstance(price, UsagePrice) or price.meter != meter.key:
+                    continue
+                if needs_adding(price):
+                    detail = (
+                        f"Price {price.key} of plan {plan.key} needs a meter that sums or counts: "
+                        "it bills outcomes or single events, or is rated together with others."
+                    )
+                    raise Invalid([FieldError("aggregation", "immutable", detail)])
 
 
 def meter_of(meter: MeterVersion) -> Meter:

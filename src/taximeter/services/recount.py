@@ -16,7 +16,7 @@ from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.outcome import outcome_id
 from taximeter.domain.rating.event_price import UNMATCHED_DIMENSION
 from taximeter.domain.rating.rate import price_amount
-from taximeter.domain.rating.usage import with_group
+from taximeter.domain.rating.usage import drawn_with, with_group
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.routing import Reading
 from taximeter.domain.subscription.subscription import segment_at
@@ -164,8 +164,8 @@ async def fold_usage(
     of the meters that counted it. Reads in steps of bounded size. `opening` opens the outcomes of
     what no price of the terms `before` measured.
 
-    Raises `Invalid`: `unmatched_usage` and `missing_outcome` where the terms could not bill what
-    was taken in, `too_many_events` of `at` past `events_max`.
+    Raises `Invalid`: `unmatched_usage`, `unreadable_usage` and `missing_outcome` where the terms
+    could not bill what was taken in, `too_many_events` of `at` past `events_max`.
     """
     read = 0
     versions = await term_storage.meter_versions(connection)
@@ -180,12 +180,11 @@ async def fold_usage(
         for stored in events:
             event = stored.event
             readings = read_as_counted(epochs, terms, stored)
-            if readings == UNMATCHED_DIMENSION:
-                raise Invalid([_unmatched(event)])
-            if not isinstance(readings, str):
-                counted.append((event, readings))
-                if any(route.pending for route, _, _ in readings):
-                    pending.append((stored, readings))
+            if isinstance(readings, str):
+                raise Invalid([_unreadable(event, readings)])
+            counted.append((event, readings))
+            if any(route.pending for route, _, _ in readings):
+                pending.append((stored, readings))
         totals = totals_of(fold_events(counted))
         if pending:
             totals += await _outcome_totals(connection, before, versions, pending, opening)
@@ -254,8 +253,14 @@ def _too_many(events_max: int) -> FieldError:
     return FieldError("at", "too_many_events", detail)
 
 
-def _unmatched(event: Event) -> FieldError:
-    """Usage that was counted is never set aside again: the terms have to have a rate for it."""
+def _unreadable(event: Event, reason: str) -> FieldError:
+    """Usage that was counted is never set aside again: the terms have to be able to price it."""
+    if reason != UNMATCHED_DIMENSION:
+        detail = (
+            f"Event {event.id} of {format_instant(event.time)} could not be priced by the plan "
+            f"({reason}). Choose a later time, or another plan."
+        )
+        return FieldError("plan", "unreadable_usage", detail)
     detail = (
         f"Event {event.id} of {format_instant(event.time)} has dimensions that no rate of the plan "
         "matches. Add a rate, or an otherwise."
@@ -299,14 +304,18 @@ def _add_costs(
     *,
     sign: int,
 ) -> None:
-    for key in rows:
-        price = prices[key]
-        if price.settle == "wallet":
-            usage = {
-                other.price: [(dimensions_of(text), value) for text, value in group]
-                for other, group in rows.items()
-                if other == key or (price.group and other._replace(price=key.price) == key)
-            }
-            amount = price_amount(price, with_group(price, usage))
-            name = (price.asset, price.meter, f"{key.subscription}/{key.price}")
-            costs[name] = costs.get(name, ZERO) + sign * amount
+    drawn = {
+        key._replace(price=one.key): one
+        for key in rows
+        if prices[key].settle == "wallet"
+        for one in drawn_with(prices[key])
+    }
+    for key, price in drawn.items():
+        usage = {
+            other.price: [(dimensions_of(text), value) for text, value in group]
+            for other, group in rows.items()
+            if other == key or (price.group and other._replace(price=key.price) == key)
+        }
+        amount = price_amount(price, with_group(price, usage))
+        name = (price.asset, price.meter, f"{key.subscription}/{key.price}")
+        costs[name] = costs.get(name, ZERO) + sign * amount

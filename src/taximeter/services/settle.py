@@ -15,7 +15,7 @@ from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.credit.burn import draw
 from taximeter.domain.credit.wallet import Grant
 from taximeter.domain.rating.rate import price_amount
-from taximeter.domain.rating.usage import Usage, with_group
+from taximeter.domain.rating.usage import Usage, drawn_with, with_group
 from taximeter.domain.subscription.routing import Target
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.context import Connection, Context
@@ -195,19 +195,21 @@ def _cost(
 ) -> Decimal:
     """amount(after) - amount(before) of one segment. `rows` are all its totals after the change,
     and those of its group; for a linear price the changed ones alone are enough. Before the first
-    usage nothing was charged, not even the flat fee of a tier that begins at zero.
+    usage that it draws by nothing was charged.
     """
     before, after = {}, {}
+    existed = exists = False
+    drawn = {one.key for one in drawn_with(price)}
     for one in _group_keys(key, price):
-        before[one.price], after[one.price] = _before_and_after(
-            changed.get(one, ()), rows.get(one, ())
-        )
-    own = changed.get(key, ())
-    existed = any(quantity for _, quantity in before[key.price])
-    existed = existed or any(not row.created for row in own)
-    existed = existed or len(after[key.price]) > len({row.dimensions for row in own})
+        own = changed.get(one, ())
+        before[one.price], after[one.price] = _before_and_after(own, rows.get(one, ()))
+        if one.price in drawn:
+            existed = existed or any(quantity for _, quantity in before[one.price])
+            existed = existed or any(not row.created for row in own)
+            existed = existed or len(after[one.price]) > len({row.dimensions for row in own})
+            exists = exists or bool(own)
     charged = price_amount(price, with_group(price, before)) if existed else ZERO
-    exists = existed or bool(own)
+    exists = exists or existed
     return (price_amount(price, with_group(price, after)) if exists else ZERO) - charged
 
 

@@ -22,7 +22,7 @@ from taximeter.domain.invoicing.discounts import (
 from taximeter.domain.invoicing.lines import Line, fee_lines, minimum_line, usage_lines
 from taximeter.domain.invoicing.spend import usage_segments
 from taximeter.domain.rating.rate import rate_price
-from taximeter.domain.rating.usage import Usage
+from taximeter.domain.rating.usage import Usage, is_drawn
 from taximeter.domain.subscription.charges import (
     Charge,
     Minimum,
@@ -197,7 +197,7 @@ def lines_of_usage(
     for segment in segments:
         price = segment.price
         assert isinstance(price, UsagePrice)
-        if price.settle == settle:
-            used = usage.get(usage_key(subscription, segment), ())
+        used = usage.get(usage_key(subscription, segment), ())
+        if price.settle == settle and (settle == "invoice" or is_drawn(price, used)):
             lines += usage_lines(segment, rate_price(price, used))
     return lines

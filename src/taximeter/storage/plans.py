@@ -4,7 +4,7 @@ A version is in force from `effective_at`, or from when it was made where that i
 that comes into force later. What was cancelled never is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -187,25 +187,28 @@ async def family(connection: Connection, name: str, *, at: datetime) -> list[Pla
     return [_version_of(row) for row in await cursor.fetchall()]
 
 
-async def bills_outcomes(connection: Connection, meter: str) -> bool:
-    """Whether any version of a plan, or what was agreed beside it, has a price by outcome on this
-    meter.
+async def pricing(
+    connection: Connection, meter: str
+) -> AsyncGenerator[tuple[int, Mapping[str, Any], Mapping[str, Any]], None]:
+    """Every version of a plan that prices this meter, with its document: as it is published, and
+    with each set of overrides that was agreed beside it.
     """
-    cursor = await connection.execute(
-        """
-        SELECT EXISTS (
-            SELECT FROM plan_version v, jsonb_array_elements(v.document -> 'prices') AS p
-            WHERE p ->> 'meter' = %(meter)s AND p -> 'outcome' <> 'null'
-        ) OR EXISTS (
-            SELECT FROM subscription_phase s
-            JOIN plan_version v ON v.plan = s.plan AND v.version = s.version,
-                jsonb_array_elements(v.document -> 'prices') AS p
-            WHERE p ->> 'meter' = %(meter)s
-              AND s.deal -> 'overrides' -> (p ->> 'key') -> 'outcome' <> 'null'
+    async with connection.cursor(name="pricing") as cursor:
+        await cursor.execute(
+            """
+            WITH priced AS (
+                SELECT v.plan, v.version, v.document FROM plan_version v WHERE EXISTS (
+                    SELECT FROM jsonb_array_elements(v.document -> 'prices') AS p
+                    WHERE p ->> 'meter' = %s
+                )
+            )
+            SELECT version, document, '{}'::jsonb FROM priced UNION ALL
+            SELECT v.version, v.document, o.overrides FROM priced v JOIN (
+                SELECT DISTINCT plan, version, deal -> 'overrides' AS overrides
+                FROM subscription_phase WHERE deal -> 'overrides' IS NOT NULL
+            ) o USING (plan, version)
+            """,
+            [meter],
         )
-        """,
-        {"meter": meter},
-    )
-    row = await cursor.fetchone()
-    assert row is not None
-    return bool(row[0])
+        async for row in cursor:
+            yield row[0], row[1], row[2]

@@ -118,7 +118,8 @@ def by_price(errors: Iterable[FieldError], plan: Plan) -> Sequence[FieldError]:
 
 def _on_trial(price: Price) -> Price:
     if isinstance(price, UsagePrice) and price.settle == "invoice":
-        return replace(price, discount=_FREE, minimum=None)
+        group = tuple(replace(one, discount=_FREE, minimum=None) for one in price.group)
+        return replace(price, discount=_FREE, minimum=None, group=group)
     return price
 
 

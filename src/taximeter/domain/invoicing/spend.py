@@ -21,9 +21,9 @@ from taximeter.domain.catalog.meter import Bucket
 from taximeter.domain.catalog.plan import Price, Settle, UsagePrice
 from taximeter.domain.invoicing.lines import Line, fee_lines, minimum_line, sum_of, usage_lines
 from taximeter.domain.metering.bucket import buckets_after
-from taximeter.domain.metering.reserved import BUCKET, FEE, FREE
+from taximeter.domain.metering.reserved import BUCKET, DAY, FEE, FREE
 from taximeter.domain.rating.rate import rate_price
-from taximeter.domain.rating.usage import Usage
+from taximeter.domain.rating.usage import Usage, is_drawn
 from taximeter.domain.subscription.charges import (
     boundaries,
     closed_period,
@@ -120,9 +120,11 @@ def spend_of(
         so_far += _lines(segment, used)
         assert isinstance(segment.price, UsagePrice)
         projected = levels.get(segment_key(segment))
-        bucket = buckets.get(segment.price.meter)
+        bucket, name = buckets.get(segment.price.meter), BUCKET
+        if segment.price.maximum_per_day is not None:
+            bucket, name = "day", DAY
         if projected is None and bucket is not None:
-            projected = _with_coming(used, bucket, timezone, segment.span, at)
+            projected = _with_coming(used, (bucket, name), timezone, segment.span, at)
         elif projected is None:
             projected = _projected(segment, used, at, growing)
         at_end += _lines(segment, projected)
@@ -162,14 +164,16 @@ def _projected(segment: Segment, used: Usage, at: datetime, growing: Set[str]) -
 
 
 def _with_coming(
-    used: Usage, bucket: Bucket, timezone: str, span: Period, at: datetime
-) -> Usage:  # fmt: skip
-    """The buckets so far, and as many to come as they have been of those gone by: again what they
-    were, from the first on.
+    used: Usage, apart_by: tuple[Bucket, str], timezone: str, span: Period, at: datetime
+) -> Usage:
+    """The buckets so far, or the days of a price that is capped a day, and as many to come as they
+    have been of those gone by: again what they were, from the first on.
     """
+    bucket, name = apart_by
     apart: dict[str, list[tuple[Mapping[str, str], Decimal]]] = {}
     for dimensions, quantity in used:
-        apart.setdefault(dimensions.get(BUCKET, ""), []).append((dimensions, quantity))
+        if name in dimensions:
+            apart.setdefault(dimensions[name], []).append((dimensions, quantity))
     if not apart or not span.start < at < span.end:
         return used
     gone = 1 + buckets_after(bucket, timezone, span.start, at)
@@ -179,7 +183,7 @@ def _with_coming(
     return [
         *used,
         *(
-            ({**dimensions, BUCKET: f"+{n}"}, quantity)
+            ({**dimensions, name: f"+{n}"}, quantity)
             for n in range(int(more))
             for dimensions, quantity in apart[known[n % len(known)]]
         ),
@@ -188,6 +192,8 @@ def _with_coming(
 
 def _lines(segment: Segment, used: Usage) -> tuple[Line, ...]:
     assert isinstance(segment.price, UsagePrice)
+    if segment.price.settle == "wallet" and not is_drawn(segment.price, used):
+        return ()
     return usage_lines(segment, rate_price(segment.price, used))
 
 

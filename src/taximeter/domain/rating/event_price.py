@@ -69,7 +69,8 @@ class EventPrice:
         price, model = self.price, self.price.model
         apart: dict[str, str] = {}
         if isinstance(model, Dimensional):
-            index, of_rate = _rate_of(model, data)
+            known = dict(zip(self.dimensions, values, strict=True))
+            index, of_rate = _rate_of(model, data if model.by_event else known)
             if model.by_event:
                 apart[RATE] = index
         else:
@@ -107,6 +108,14 @@ def event_price(price: UsagePrice, dimensions: tuple[str, ...], timezone: str) -
     if not extra:
         return None
     return EventPrice(price, dimensions, timezone, (*dimensions, *extra))
+
+
+def needs_adding(price: UsagePrice) -> bool:
+    """Whether the price's meter has to sum or count: it bills outcomes or single events, or is
+    rated together with others.
+    """
+    measured = event_price(price, (), "UTC") is not None
+    return measured or bool(price.group) or price.outcome is not None
 
 
 def _rate_of(model: Dimensional, data: Mapping[str, Any]) -> tuple[str, RateModel | None]:

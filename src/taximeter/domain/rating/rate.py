@@ -8,9 +8,9 @@ Sign rules. A quantity below 0 (a meter that allows it) uses no included or free
 to the first tier, and is a credit at that price; fees and packages are never negative.
 
 A dimensional price has one line for each rate with usage. Included units are used up by its
-rates in the order written, and a percent discount is taken on each line; what belongs to the
-price as a whole (discount amount, maxima, minimum) is one further line, so that the lines'
-amounts add up to the price's.
+rates in the order written, but for those that price single events, and a percent discount is
+taken on each line; what belongs to the price as a whole (discount amount, maxima, minimum) is one
+further line, so that the lines' amounts add up to the price's.
 """
 
 from collections.abc import Sequence
@@ -209,8 +209,9 @@ def _part_line(
     rate, description, model = _of_part(price, part)
     steps: tuple[Step, ...] = ()
     free = ZERO
+    with_fees = model is not None and has_fees(model)
     for units in part.units:
-        used = free_units(units.quantity, left - free)
+        used = ZERO if with_fees else free_units(units.quantity, left - free)
         free += used
         steps += _units_steps(price, model, units, units.quantity - used, place)
     if allowance != ZERO:
@@ -259,8 +260,8 @@ def _units_steps(
 
 
 def _daily_steps(price: UsagePrice, usage: Usage) -> tuple[Step, ...]:
-    """What the maximum a day takes off: of each day what its usage adds to the amount, day by day,
-    beyond the maximum.
+    """What the maximum a day takes off: of each day what its usage adds to the amount, less a
+    discount amount, day by day, beyond the maximum.
     """
     most = price.maximum_per_day
     if most is None:
@@ -270,6 +271,8 @@ def _daily_steps(price: UsagePrice, usage: Usage) -> tuple[Step, ...]:
     capped = 0
     for day in days:
         amount = sum((line.amount for line in _lines(price, _until(day, usage))), ZERO)
+        if price.discount is not None:
+            amount -= amount_off(price.discount, amount)
         if amount - before > most:
             over += amount - before - most
             capped += 1

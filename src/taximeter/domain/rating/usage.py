@@ -7,6 +7,7 @@ alone and not on the order of events.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -82,7 +83,7 @@ def _units(group: Mapping[tuple[str, str], Sequence[Decimal]]) -> tuple[Units, .
 
 
 def _is_any(part: Part) -> bool:
-    return part.quantity != ZERO or any(one.fees != ZERO for one in part.units)
+    return any(one.quantity != ZERO or one.fees != ZERO for one in part.units)
 
 
 def counted_by(price: UsagePrice, usage: Usage) -> dict[str, Decimal]:
@@ -93,6 +94,22 @@ def counted_by(price: UsagePrice, usage: Usage) -> dict[str, Decimal]:
             key = dimensions.get(PRICE, price.key)
             counted[key] = counted.get(key, ZERO) + quantity
     return counted
+
+
+def drawn_with(price: UsagePrice) -> list[UsagePrice]:
+    """The prices that draw on a wallet from the first usage of any of them on, and before that
+    nothing, not even the flat fee of a tier that begins at zero: the price itself, and those of its
+    pool, one of which owes such a fee for all.
+    """
+    if price.pool is None:
+        return [price]
+    return [replace(one, group=price.group) for one in price.group if one.pool == price.pool]
+
+
+def is_drawn(price: UsagePrice, usage: Usage) -> bool:
+    """Whether there is usage for which a price that settles from a wallet was drawn."""
+    keys = {one.key for one in drawn_with(price)}
+    return any(dimensions.get(PRICE, price.key) in keys for dimensions, _ in usage)
 
 
 def with_group(price: UsagePrice, usage: Mapping[str, Usage]) -> Usage:
