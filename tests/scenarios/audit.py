@@ -419,7 +419,7 @@ def _check_usage(
     for segment in billed.keys() - mine.keys():
         prices = _prices_at(contract, segment)
         document = next(one for one in prices if one["key"] == segment.price)
-        nothing = {one["key"]: [] for one in prices}
+        nothing: dict[str, list[naive_events.Event]] = {one["key"]: [] for one in prices}
         none = (
             naive_events.price_lines(prices, segment.price, nothing)
             if by_event(document)
@@ -544,8 +544,7 @@ def _check_minimums(
                 covered += line["left"] if start <= since < end else 0
             elif start < until <= end:
                 covered += line["left"]
-        minimum = number(printed(least, digits))
-        want = max(Fraction(0), minimum - covered)
+        want = number(printed(max(Fraction(0), least - covered), digits))
         assert trueup == want, f"{contract.id} {start}: true-up {float(trueup)}, not {float(want)}"
 
 

@@ -54,10 +54,11 @@ async def test_a_meter_goes_on_adding_up_for_prices_of_single_events(
     story: Story, meter: Json, agreed: bool
 ) -> None:
     await story.meter("u")
-    fields = {"multipliers": [DOUBLE]}
+    fields: Json = {"multipliers": [DOUBLE]}
+    overrides: Json = {"overrides": {"u": fields}}
     await story.plan("x", usage_price("u", "u", unit="1", **({} if agreed else fields)))
     await story.customer()
-    await story.subscribe("x", **({"overrides": {"u": fields}} if agreed else {}))
+    await story.subscribe("x", **(overrides if agreed else {}))
     assert await story.refused("PUT", "/v1/meters/u", json=meter) == (422, "immutable")
     await story.use(event("u", "a", q=1), event("u", "b", q=1, fast=True))
     assert amounts(await story.upcoming()) == [("u", "2", "3.00")]  # 1 + 2
