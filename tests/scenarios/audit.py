@@ -123,6 +123,7 @@ async def _audit_customer(story: Story, customer: Json, meters: Sequence[Json]) 
     events = await story.everything("/v1/events", customer=key, status="accepted")
     folds, counted = _fold(contracts, meters, events, await _attempts(story, key))
     expected = _rated(folds, counted, wallet=False)
+    drawn = _rated(folds, counted, wallet=True)
     digits = DIGITS[customer["currency"]]
     for contract in contracts:
         invoices = await story.everything("/v1/invoices", customer=key, subscription=contract.id)
@@ -134,10 +135,10 @@ async def _audit_customer(story: Story, customer: Json, meters: Sequence[Json]) 
         until = instant(upcoming["period"]["to"]) if upcoming else contract.end
         _check_usage(contract, expected, lines, until, digits)
         _check_fees(contract, lines, until)
-        _check_minimums(contract, every, expected, digits)
+        _check_minimums(contract, every, drawn, digits)
         if len({phase.plan["period"] for phase in contract.phases}) == 1:
             await check_discounts(story, contract.id, _book(contract, every), digits)
-    await _check_wallets(story, key, contracts, _rated(folds, counted, wallet=True))
+    await _check_wallets(story, key, contracts, drawn)
 
 
 def _book(contract: Contract, invoices: Sequence[Json]) -> Book:
@@ -418,10 +419,10 @@ def _check_usage(
         assert billed[segment] == want, f"{segment}: billed {billed[segment]}, used {want}"
     for segment in billed.keys() - mine.keys():
         prices = _prices_at(contract, segment)
-        document = next(one for one in prices if one["key"] == segment.price)
-        nothing: dict[str, list[naive_events.Event]] = {one["key"]: [] for one in prices}
+        document = prices[segment.price]
+        nothing: dict[str, list[naive_events.Event]] = {key: [] for key in prices}
         none = (
-            naive_events.price_lines(prices, segment.price, nothing)
+            naive_events.price_lines([*prices.values()], segment.price, nothing)
             if by_event(document)
             else usage_lines(document, [])
         )
@@ -429,13 +430,13 @@ def _check_usage(
         assert billed[segment] == want, f"{segment}: billed {billed[segment]} without usage"
 
 
-def _prices_at(contract: Contract, segment: Segment) -> list[Json]:
-    """The price that is billed, and those that are rated with it."""
+def _prices_at(contract: Contract, segment: Segment) -> dict[str, Json]:
+    """The price that is billed, and those that are rated with it, by key."""
     start = segment.span[0]
     phase = next(one for one in contract.phases if one.start <= start < one.end)
     price = phase.price(segment.price)
     assert price is not None, f"{segment} is billed by a price that did not apply"
-    return rated_together(phase.plan["prices"], price)
+    return {one["key"]: one for one in rated_together(phase.plan["prices"], price)}
 
 
 def _check_fees(contract: Contract, lines: Sequence[Json], until: datetime) -> None:
@@ -519,11 +520,11 @@ def _share(
 
 
 def _check_minimums(
-    contract: Contract, invoices: Sequence[Json], expected: dict[Segment, list[Fraction]],
+    contract: Contract, invoices: Sequence[Json], drawn: dict[Segment, list[Fraction]],
     digits: int,
 ) -> None:  # fmt: skip
-    """Fees and usage of a period, less discounts, and its true-up are no less than its minimum,
-    and no true-up is left that they do not need.
+    """Fees and usage of a period, less discounts, what wallets gave for it, and its true-up are no
+    less than its minimum, and no true-up is left that they do not need.
     """
     lines = [line for invoice in invoices for line in _less_discounts(invoice)]
     for invoice in invoices:
@@ -544,21 +545,23 @@ def _check_minimums(
                 covered += line["left"] if start <= since < end else 0
             elif start < until <= end:
                 covered += line["left"]
+        for segment, exact in drawn.items():
+            if segment.contract == contract.id and start < segment.span[1] <= end:
+                price = _prices_at(contract, segment)[segment.price]
+                in_money = price.get("asset") in (None, invoice["currency"])
+                covered += sum(exact, Fraction(0)) if in_money else 0
         want = number(printed(max(Fraction(0), least - covered), digits))
         assert trueup == want, f"{contract.id} {start}: true-up {float(trueup)}, not {float(want)}"
 
 
 def _less_discounts(invoice: Json) -> Iterator[Json]:
-    """The lines of an invoice, settled ones too, each with what discounts left of it."""
+    """The lines of an invoice, each with what discounts left of it."""
     off: dict[str, Fraction] = defaultdict(Fraction)
     for discount in invoice["discounts"]:
         for share in discount["lines"]:
             off[share["line"]] += number(share["amount"])
     for line in invoice["lines"]:
         yield {**line, "left": number(line["amount"]) - off[line["id"]]}
-    for line in invoice["settled"]:
-        if line["asset"] == invoice["currency"]:
-            yield {**line, "left": number(line["exact"])}
 
 
 def _minimum(contract: Contract, span: Span) -> Fraction | None:
@@ -585,4 +588,5 @@ async def _check_wallets(
     used: dict[str, Fraction] = defaultdict(Fraction)
     for segment, exact in expected.items():
         used[f"{segment.contract}/{segment.price}"] += sum(exact, Fraction(0))
-    assert {ref: x for ref, x in drawn.items() if x} == {ref: x for ref, x in used.items() if x}
+    for ref in sorted(drawn.keys() | used.keys()):
+        assert drawn[ref] == used[ref], f"{ref}: drawn {drawn[ref]}, used {used[ref]}"

@@ -121,6 +121,24 @@ async def test_what_no_wallet_gave_is_missing_to_the_minimum(story: Story) -> No
     assert (await story.invoices())[-1]["total"] == "3.00"  # 8 less 5 drawn
 
 
+async def test_what_a_wallet_gave_late_lowers_the_true_up(story: Story) -> None:
+    """Nothing was used by the time of the invoice: 10 to the minimum. 4 came late, from the wallet:
+    on time they would have left 6 to the minimum, so 4 of the 10 are given back.
+    """
+    await story.meter("u")
+    await story.plan("x", usage_price("u", "u", unit="1", settle="wallet"), minimum="10")
+    await story.customer()
+    contract = await story.subscribe("x")
+    await story.grant("100", scope={"meters": ["u"]})
+    await story.advance("2026-02-01T01:00:00Z")
+    assert [one["total"] for one in await story.invoices()] == ["10.00"]
+    await story.use(event("u", "a", "2026-01-31T00:00:00Z", q=4), event("u", "b", q=3))
+    await story.advance("2026-03-01T01:00:00Z")
+    invoice = (await story.invoices(subscription=contract))[-1]
+    found = amounts(invoice, "kind", "amount")
+    assert sorted(found) == [("minimum", "-4.00"), ("minimum", "7.00")]  # 7 = 10 - 3 of February
+
+
 async def test_a_maximum_a_day_caps_what_a_discount_leaves(story: Story) -> None:
     await story.meter("u")
     fields = {"maximum_per_day": "5", "discount": {"amount": "8"}}

@@ -78,7 +78,8 @@ async def state(
         given = await discount_storage.of_subscription(connection, subscription)
     terms = terms_of(subscription, given)
     books = Books(connection, subscription, terms, at, instead, overage)
-    lines += await true_ups(books, boundary, [segment.span.end for segment in earlier])
+    ends = [one.period_end for one in late if one.period_end <= closed.start]
+    lines += await true_ups(books, boundary, ends)
     every = numbered([*lines, *settled])
     inputs = [[values, quantity] for key in sorted(usage) for values, quantity in usage[key]]
     inputs += [[line.description, line.quantity] for line in overage]
