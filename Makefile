@@ -25,7 +25,7 @@ help:
 	@echo 'make demo     a running instance with realistic data, and a page to look at'
 	@echo 'make test     all checks and all tests'
 	@echo 'make check    format, lint, types, imports'
-	@echo 'make mutants  mutation tests of the rating: what changes an amount must fail a test (hours)'
+	@echo 'make mutants  mutation tests of the rating: what changes an amount must fail a test (half an hour)'
 	@echo 'make bench    every performance claim, as a ratio'
 	@echo 'make docs     write the generated pages of docs/reference'
 	@echo 'make format   format the code'

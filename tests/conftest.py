@@ -31,7 +31,6 @@ _RUN = pytest.StashKey[Path]()
 
 # A slow machine fails no test; CI draws the same examples each time.
 settings.register_profile("taximeter", deadline=None, derandomize=bool(os.environ.get("CI")))
-settings.register_profile("mutants", max_examples=40, deadline=None, derandomize=True)
 settings.load_profile("taximeter")
 
 
