@@ -392,7 +392,7 @@ def test_packages_and_steps_of_a_pool() -> None:
     """5 free, then packages of 10 at 3: p0 begins one with its 3, p1 ends it and begins another.
     A stairstep is owed once, by the first.
     """
-    fields = {"model": "package", "amount": "3", "size": "10", "free": "5", "pool": "x"}
+    fields: Document = {"model": "package", "amount": "3", "size": "10", "free": "5", "pool": "x"}
     members = prices(usage("p0", **fields), usage("p1", **fields))
     used: dict[str, Usage] = {"p0": [({}, Decimal(8))], "p1": [({}, Decimal(8))]}
     assert [price_amount(one, with_group(one, used)) for one in members] == [3, 3]
@@ -406,7 +406,7 @@ def test_packages_and_steps_of_a_pool() -> None:
 
 def test_a_block_that_another_price_of_the_pool_began_is_paid() -> None:
     """Blocks of 10 at 4: p0 begins two with 12, p1's 8 fill the second, its 9th begins a third."""
-    fields = {"model": "graduated", "tiers": [{"unit": "4", "size": "10"}], "pool": "x"}
+    fields: Document = {"model": "graduated", "tiers": [{"unit": "4", "size": "10"}], "pool": "x"}
     members = prices(usage("p0", **fields), usage("p1", **fields))
     for quantity, amount in (("8", 0), ("9", 4)):
         used: dict[str, Usage] = {"p0": [({}, Decimal(12))], "p1": [({}, Decimal(quantity))]}
