@@ -57,7 +57,8 @@ def multiplied(fields: Json, factor: Fraction) -> Json:
         return fields
     found = dict(fields)
     for name, value in fields.items():
-        if name in AMOUNTS:
+        of_events = name == "factor" and fields.get("model") == "dynamic"
+        if value is not None and (name in AMOUNTS or of_events):
             found[name] = str(Fraction(str(value)) * factor)
         elif name in ("tiers", "rates"):
             found[name] = [multiplied(one, factor) for one in value]

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from tests.scenarios.story import Story, amounts, event, flat, span, totals, usage_price
 
 
@@ -205,3 +207,29 @@ async def test_numbers_have_no_gaps(story: Story) -> None:
     await story.advance("2026-02-04T00:00:00Z")
     numbers = [one["number"] for one in await story.everything("/v1/invoices")]
     assert sorted(numbers) == [f"INV-{n:06d}" for n in range(1, 8)]
+
+
+@pytest.mark.parametrize("settle", ["invoice", "wallet"])
+async def test_a_price_that_goes_on_after_all_counts_what_came_before_once(
+    story: Story, settle: str
+) -> None:
+    """From the 10th on another price was planned, and counted 3. By a change at that very time the
+    first price goes on: 5 + 3 units at 1.00, of which the 5 had been counted already. Another price
+    goes on all the time, so that all usage is read again.
+    """
+    await story.meter("u")
+    for plan, unit in {"x": "1", "y": "2", "z": "1"}.items():
+        always = usage_price("always", "u", unit="0.01")
+        await story.plan(plan, always, usage_price("u", "u", unit=unit, settle=settle))
+    await story.customer()
+    await story.grant("100", scope={"meters": ["u"]})
+    contract = await story.subscribe("x")
+    await story.change(contract, plan="y", at="2026-01-10T00:00:00Z")
+    await story.advance("2026-01-20T00:00:00Z")
+    await story.use(event("u", "a", "2026-01-05T00:00:00Z", q=5))
+    await story.use(event("u", "b", "2026-01-15T00:00:00Z", q=3))
+    await story.change(contract, plan="z", at="2026-01-10T00:00:00Z")
+    upcoming = await story.upcoming()
+    lines = [*upcoming["lines"], *upcoming["settled"]]
+    assert [(one["price"], one["exact"]) for one in lines] == [("always", "0.08"), ("u", "8")]
+    assert await story.available() == ("100" if settle == "invoice" else "92")

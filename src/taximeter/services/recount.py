@@ -68,12 +68,23 @@ async def recount(
     """
     connection, customer = transaction.connection, before.customer.key
     terms = (await term_storage.customer_terms(connection, [customer]))[customer]
-    old = await storage.totals_after(connection, customer, since)
+    old = [
+        total
+        for total in await storage.totals_after(connection, customer, since - _INSTANT)
+        if total.period_end > since or _goes_on(terms, total)
+    ]
     if await storage.has_events(connection, customer, since):
         await _count_again(transaction, before, terms, old, since=since, field=field)
     await note_terms_changed(connection, terms, since)
     ending = await storage.totals_after(connection, customer, since - _INSTANT)
     await _cut(connection, terms, ending)
+
+
+def _goes_on(terms: CustomerTerms, total: StoredTotal) -> bool:
+    """Whether the segment of a total ends later by these terms than it did."""
+    subscription = next(one for one in terms.subscriptions if one.id == total.subscription)
+    segment = segment_at(subscription, total.price, total.period_start)
+    return segment is not None and segment.span.end > total.period_end
 
 
 async def _count_again(
