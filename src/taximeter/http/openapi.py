@@ -13,7 +13,9 @@ from taximeter.http.fields import CUSTOMER_PATTERN
 from taximeter.http.problem import CONTENT_TYPE, TITLES
 
 # POSTs that change nothing.
-_READS = ("/preview", "/preview_change", "/plans/check", "/diff")
+_READS = (
+    "/preview", "/preview_change", "/preview_cancel", "/preview_migration", "/plans/check", "/diff",
+)  # fmt: skip
 OPEN = ("/healthz", "/readyz", "/v1/schemas/plan.json")
 _ANY: dict[str, Any] = {"application/json": {"schema": {}}}
 _NAME: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 256}
