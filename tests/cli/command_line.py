@@ -1,5 +1,6 @@
 """What tests of the command line say often: a command run in this process, and its result."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from itertools import count
@@ -55,7 +56,14 @@ def run_on_database(*arguments: object) -> Result:
 
 
 def _run(runtime: OfflineRuntime | ProcessRuntime, arguments: Sequence[object]) -> Result:
-    result = CliRunner().invoke(make_cli(runtime), [str(argument) for argument in arguments])
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    try:
+        result = CliRunner().invoke(make_cli(runtime), [str(argument) for argument in arguments])
+    finally:  # a command may send the log to its standard error, which is closed now
+        root.handlers = handlers
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception  # what a user would see as a traceback
     return result

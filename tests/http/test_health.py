@@ -84,6 +84,12 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
     ]
 
 
+# They write nothing, so there is nothing to do twice.
+LOOKS = (
+    "/preview", "/preview_change", "/preview_cancel", "/preview_migration", "/plans/check", "/diff",
+)  # fmt: skip
+
+
 async def test_openapi_says_how_every_route_answers(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     schemes = document["components"]["securitySchemes"]
@@ -96,12 +102,12 @@ async def test_openapi_says_how_every_route_answers(client: httpx.AsyncClient) -
         for status, answer in answers.items():
             kind = "application/problem+json" if int(status) >= 400 else "application/json"
             assert kind in answer["content"] or path == "/metrics", (path, method, status)
-        if not path.startswith("/v1"):
-            continue
+        if not path.startswith("/v1") or path == "/v1/schemas/plan.json":
+            continue  # open
         assert {"401", "403", "503"} <= answers.keys(), (path, method)
         if "requestBody" in operation:
             assert {"400", "413", "422"} <= answers.keys(), (path, method)
-        if method == "post" and not path.endswith("/preview"):
+        if method == "post" and not path.endswith(LOOKS):
             parameters = [parameter["name"] for parameter in operation["parameters"]]
             assert "Idempotency-Key" in parameters, path
             assert "409" in answers, path

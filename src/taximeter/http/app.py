@@ -163,7 +163,9 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 
 
 def _field_error(item: Any) -> FieldError:
-    where = [part for part in item["loc"] if part not in ("body", "query", "path")]
+    where = list(item["loc"])
+    if where and where[0] in ("body", "query", "path", "header"):
+        where = where[1:]  # where it stands; a field may be called so, too
     path = ""
     for part in where:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)

@@ -37,7 +37,7 @@ class ReleaseBody(Body):
 
     customer: CustomerKey | None = None
     type: Name | None = None
-    limit: Annotated[int, Field(ge=1, le=RELEASED_MAX)] = RELEASED_MAX
+    limit: Annotated[int, Field(ge=1, le=RELEASED_MAX, strict=True)] = RELEASED_MAX
 
 
 def _exact(value: object) -> msgspec.Raw:

@@ -21,7 +21,7 @@ from taximeter.services.plans import VERSION_MAX
 
 router = APIRouter(prefix="/v1", tags=["Plans"])
 PlanPath = Annotated[Key, Path(description="The plan's key")]
-Version = Annotated[int, Field(ge=1, le=VERSION_MAX)]
+Version = Annotated[int, Field(ge=1, le=VERSION_MAX, strict=True)]
 MIGRATED_MAX = 200
 SUBSCRIPTIONS_MAX = 1_000
 VERSIONS_MAX = 1_000
@@ -37,7 +37,7 @@ class MigrationBody(Body):
     )
     at: Moment = "period_end"
     proration: Literal["by_day", "by_second", "none"] = "by_day"
-    limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] = LIMIT_MAX
+    limit: Annotated[int, Field(ge=1, le=LIMIT_MAX, strict=True)] = LIMIT_MAX
     cursor: Annotated[str, Field(max_length=4000)] | None = None
 
     def migration(
@@ -57,7 +57,7 @@ SubscriptionId = Annotated[str, Field(min_length=1, max_length=128)]
 class MigrateBody(MigrationBody):
     """As of the preview; `subscriptions` are ids to which the move is restricted."""
 
-    limit: Annotated[int, Field(ge=1, le=MIGRATED_MAX)] = MIGRATED_MAX
+    limit: Annotated[int, Field(ge=1, le=MIGRATED_MAX, strict=True)] = MIGRATED_MAX
     subscriptions: Annotated[list[SubscriptionId], Field(max_length=SUBSCRIPTIONS_MAX)] | None = (
         None
     )

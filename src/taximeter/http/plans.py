@@ -79,7 +79,7 @@ class PreviewBody(Body):
     quantities: dict[str, DecimalText] = {}
     usage: dict[str, Annotated[list[UsagePart], BeforeValidator(_parts)]] = {}
     events: Annotated[list[EventsPart], Field(max_length=EVENTS_MAX)] = []
-    version: Annotated[int, Field(ge=1, le=VERSION_MAX)] | None = None
+    version: Annotated[int, Field(ge=1, le=VERSION_MAX, strict=True)] | None = None
     document: dict[str, Any] | None = None
 
     def sample(self) -> Sample:
@@ -256,7 +256,7 @@ async def cancel_version(
 class RollbackBody(Body):
     """The version whose content becomes the next version."""
 
-    version: Annotated[int, Field(ge=1, le=VERSION_MAX)]
+    version: Annotated[int, Field(ge=1, le=VERSION_MAX, strict=True)]
     reason: Text | None = None
 
 

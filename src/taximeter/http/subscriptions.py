@@ -87,7 +87,7 @@ Overrides = Annotated[
         examples=[{"resolutions": {"tiers": [{"up_to": "9000", "unit": "0"}, {"unit": "0.25"}]}}],
     ),
 ]
-Version = Annotated[int, Field(ge=1, le=1_000_000)]
+Version = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 AdjustPercent = Annotated[
     DecimalText, Field(ge=ADJUST_PERCENT_MIN, le=ADJUST_PERCENT_MAX, examples=["5"])
 ]
@@ -139,8 +139,8 @@ class SubscriptionBody(Body):
     quantities: Quantities = {}
     overrides: Overrides = {}
     phases: Annotated[list[PhaseBody], Field(max_length=PHASES_MAX)] = []
-    trial_days: Annotated[int, Field(ge=0, le=TRIAL_DAYS_MAX)] | None = None
-    net_terms_days: Annotated[int, Field(ge=0, le=365)] = 30
+    trial_days: Annotated[int, Field(ge=0, le=TRIAL_DAYS_MAX, strict=True)] | None = None
+    net_terms_days: Annotated[int, Field(ge=0, le=365, strict=True)] = 30
     discount: DiscountField | None = None
     coupon: Key | None = None
 
