@@ -276,6 +276,18 @@ AMOUNTS: list[tuple[Document, list[tuple[Mapping[str, str], str]], str]] = [
         {"model": "graduated", "tiers": LADDER},
         [({BUCKET: "a"}, "9"), ({BUCKET: "b"}, "15")], "34",
     ),
+    # fees of one rate, units of the other, by the meter's own dimensions: 7 + 2 x 5
+    (
+        {"model": "dimensional", "dimensions": ["m"], "rates": [
+            {"match": {"m": "a"}, "model": "cost_plus"}, {"match": {"m": "b"}, "unit": "2"}]},
+        [({"m": "a", FEE: ""}, "3"), ({"m": "a", FEE: "1"}, "7"), ({"m": "b", FEE: ""}, "5")], "17",
+    ),
+    # past the bound of a last tier: 10 x 1 and 15 x 2
+    (
+        {"model": "graduated", "tiers": [
+            {"up_to": "10", "unit": "1"}, {"up_to": "20", "unit": "2"}]},
+        [({}, "25")], "40",
+    ),
     # a day adds at most 10: of 12, 4 and 10 they are 10 + 4 + 10
     (
         {"unit": "1", "maximum_per_day": "10"},
@@ -411,6 +423,53 @@ def test_a_block_that_another_price_of_the_pool_began_is_paid() -> None:
     for quantity, amount in (("8", 0), ("9", 4)):
         used: dict[str, Usage] = {"p0": [({}, Decimal(12))], "p1": [({}, Decimal(quantity))]}
         assert [price_amount(one, with_group(one, used)) for one in members] == [8, amount]
+
+
+def test_blocks_of_the_tiers_of_a_pool() -> None:
+    """Blocks of 10 at 4 above 5: p0 ends in the first tier; p1 begins two with 11 above the bound,
+    whatever stood below it. By volume all 16 are in the second tier: p0 begins one, p1 the next.
+    """
+    tiers = [{"up_to": "5", "unit": "1"}, {"unit": "4", "size": "10"}]
+    used: dict[str, Usage] = {"p0": [({}, Decimal(5))], "p1": [({}, Decimal(11))]}
+    for kind, amounts in (("graduated", [5, 8]), ("volume", [4, 4])):
+        fields: Document = {"model": kind, "tiers": tiers, "pool": "x"}
+        members = prices(usage("p0", **fields), usage("p1", **fields))
+        assert [price_amount(one, with_group(one, used)) for one in members] == amounts
+    used["p0"] = [({}, Decimal(8))]  # 3 above the bound, one block; p1's 11 end at 14: two begun
+    fields = {"model": "graduated", "tiers": tiers, "pool": "x"}
+    members = prices(usage("p0", **fields), usage("p1", **fields))
+    assert [price_amount(one, with_group(one, used)) for one in members] == [9, 4]
+
+
+def test_a_pool_among_prices_of_other_ladders() -> None:
+    """s shares in p0 and so is rated with the pool, written before and between its prices."""
+    share = {"percent": "10", "of": "p0"}
+    fields: Document = {"model": "graduated", "tiers": LADDER, "pool": "x"}
+    members = prices(
+        usage("s", unit="1", included=share), usage("p0", **fields),
+        usage("t", unit="1", included=share), usage("p1", **fields),
+    )  # fmt: skip
+    used: dict[str, Usage] = {key: [({}, Decimal(10))] for key in ("s", "p0", "t", "p1")}
+    # s, t: 10 less a tenth of 10; p0 fills the first tier; p1 the second: 20 and its fee of 5
+    found = [price_amount(one, with_group(one, used)) for one in members]
+    assert found == [9, 10, 9, 25]
+
+
+def test_a_rate_with_fees_is_found_by_the_dimensions_that_the_meter_read() -> None:
+    rates = [{"match": {"m": "a"}, "model": "cost_plus"}, {"match": {"m": "b"}, "unit": "2"}]
+    one = price(model="dimensional", dimensions=["m"], rates=rates, otherwise="zero")
+    measure = event_price(one, ("m",), "UTC")
+    assert measure is not None
+    data = {"m": "b", "cost": "7"}  # the meter has read a, whatever stands here
+    assert measure.read(data, NOON, ("a",), 3) == ((("a", ""), 3), (("a", "1"), Decimal(7)))
+    assert measure.read(data, NOON, ("b",), 3) == ((("b", ""), 3),)
+
+
+def test_usage_that_says_which_multipliers_hold_is_taken_at_its_word() -> None:
+    plan = parse_plan(plan_of(usage(unit="2", multipliers=[BATCH])))
+    rows: Usage = [({"batch": "true", WHEN: ""}, Decimal(3)), ({WHEN: "0"}, Decimal(4))]
+    ((_, line),) = rate_plan(plan, {}, {"u": rows})
+    assert line.amount == 10  # 3 x 2, 4 x 2 x 0.5
 
 
 def test_a_share_of_what_another_counts() -> None:
