@@ -127,6 +127,8 @@ def documents(draw: st.DrawFn) -> Document:
     for name, low, high in (("maximum_per_day", 5, 60), ("maximum", 50, 200), ("minimum", 0, 40)):
         if draw(st.integers(0, 3)) == 0:
             price[name] = draw(decimals(low, high))
+    if "free_events" in price or "free_amount" in price:
+        price.pop("maximum_per_day", None)  # what is free has no day
     return price
 
 

@@ -557,6 +557,12 @@ LADDER = TIERED | {"pool": "p", "tiers": [{"up_to": "5", "unit": "1"}, {"unit": 
             "no place in a pool",
         ),
         (
+            usage(model="percentage", unit=None, percent="1", free_events=3, maximum_per_day="5"),
+            "prices[0].maximum_per_day",
+            "conflicting_fields",
+            "known for the period",
+        ),
+        (
             usage(included={"percent": "10", "of": "compute"}),
             "prices[0].included.of",
             "unknown_price",

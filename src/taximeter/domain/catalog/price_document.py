@@ -192,6 +192,9 @@ def _read_usage(fields: Fields, common: _Common | None, settle: Settle | None) -
     if per_day is not None and pool:
         detail = "A day of one price has no place in a pool's ladder. Leave one of them out."
         fields.fail("maximum_per_day", "conflicting_fields", detail)
+    if per_day is not None and isinstance(model, Percentage) and model.in_order:
+        detail = "What is free first is known for the period, not for its days. Leave one out."
+        fields.fail("maximum_per_day", "conflicting_fields", detail)
     if maximum is not None and minimum is not None and maximum < minimum:
         fields.fail("maximum", "out_of_range", "This is below minimum. Say at least as much.")
     if fields.has("minimum") and settle == "wallet":
