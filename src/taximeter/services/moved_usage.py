@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.meter import ADDING, Meter
 from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.rating.usage import Usage
 from taximeter.domain.subscription.customer import CustomerTerms
@@ -34,7 +34,6 @@ from taximeter.storage import recount as storage
 from taximeter.storage.recount import StoredTotal
 
 EVENTS_MAX = 100_000
-ADDING = ("count", "sum")
 
 _INSTANT = timedelta(microseconds=1)
 
