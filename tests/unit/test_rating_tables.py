@@ -254,6 +254,7 @@ AMOUNTS: list[tuple[Document, list[tuple[Mapping[str, str], str]], str]] = [
     ({"unit": "2", "minimum": "35"}, [({}, "15")], "35"),
     ({"unit": "2", "maximum": "30", "minimum": "30"}, [({}, "15")], "30"),
     ({"unit": "2", "minimum": "35"}, [], "35"),
+    ({"unit": "2", "maximum": "25", "minimum": "20"}, [({}, "15")], "25"),
     # (10 + 20 x 0.5 + 30 x 2 + 40 x 0.5 x 2): what none takes is free first: 5 of the 10
     (
         {"unit": "1", "multipliers": [BATCH, LONG], "included": "5"},
@@ -282,6 +283,12 @@ AMOUNTS: list[tuple[Document, list[tuple[Mapping[str, str], str]], str]] = [
             {"match": {"m": "a"}, "model": "cost_plus"}, {"match": {"m": "b"}, "unit": "2"}]},
         [({"m": "a", FEE: ""}, "3"), ({"m": "a", FEE: "1"}, "7"), ({"m": "b", FEE: ""}, "5")], "17",
     ),
+    # what is included is not for events with fees: 7 + (5 - 3) x 2
+    (
+        {"model": "dimensional", "dimensions": ["m"], "included": "3", "rates": [
+            {"match": {"m": "a"}, "model": "cost_plus"}, {"match": {"m": "b"}, "unit": "2"}]},
+        [({"m": "a", FEE: ""}, "5"), ({"m": "a", FEE: "1"}, "7"), ({"m": "b", FEE: ""}, "5")], "11",
+    ),
     # past the bound of a last tier: 10 x 1 and 15 x 2
     (
         {"model": "graduated", "tiers": [
@@ -293,6 +300,11 @@ AMOUNTS: list[tuple[Document, list[tuple[Mapping[str, str], str]], str]] = [
         {"unit": "1", "maximum_per_day": "10"},
         [({DAY: "2026-01-02"}, "4"), ({DAY: "2026-01-01"}, "12"), ({DAY: "2026-01-03"}, "10")],
         "24",
+    ),
+    # 5 off before a day is capped: 12 - 5, then 12, of which 10
+    (
+        {"unit": "1", "maximum_per_day": "10", "discount": {"amount": "5"}},
+        [({DAY: "2026-01-01"}, "12"), ({DAY: "2026-01-02"}, "12")], "17",
     ),
     # the ladder goes on from day to day: 10; 2 x 5 + 5 = 15, of which 9; 3 x 3 + 5 x 2 = 19: 9
     (
@@ -378,6 +390,10 @@ def pool(kind: str, *units: str, **fields: Any) -> list[UsagePrice]:
         ("graduated", ["25", "2"], ["51", "6"]),
         # a credit is in the first tier, and moves nobody
         ("graduated", ["-2", "3"], ["-1", "12"]),
+        # nothing used at the bound of a tier does not enter the next
+        ("graduated", ["10", "0"], ["11", "0"]),
+        # a credit is in the first tier whatever the others use: 15 x 2 + 5; -2 x 4
+        ("volume", ["15", "-2"], ["35", "-8"]),
         # 15 in all: each at 2, the fee of 5 with the first
         ("volume", ["8", "7"], ["21", "14"]),
         ("volume", ["0", "7"], ["1", "28"]),
@@ -398,6 +414,37 @@ def test_a_pool_after_what_is_included() -> None:
     used: dict[str, Usage] = {"p0": [({}, Decimal(8))], "p1": [({}, Decimal(10))]}
     found = [price_amount(one, with_group(one, used)) for one in members]
     assert found == [Decimal(6), Decimal(29)]
+
+
+def test_a_pool_by_percent() -> None:
+    """p0 stands at 0 to 8: 1% and the fee of 2; p1 at 8 to 15: 1% of 2, 2% of 5, the fee of 3."""
+    tiers = [{"up_to": "10", "percent": "1", "flat": "2"}, {"percent": "2", "flat": "3"}]
+    fields: Document = {"model": "graduated_percentage", "tiers": tiers, "pool": "x"}
+    members = prices(usage("p0", **fields), usage("p1", **fields))
+    used: dict[str, Usage] = {"p0": [({}, Decimal(8))], "p1": [({}, Decimal(7))]}
+    found = [price_amount(one, with_group(one, used)) for one in members]
+    assert found == [Decimal("2.08"), Decimal("3.12")]
+
+
+def test_a_share_within_a_pool() -> None:
+    """A tenth of the 50 of s are free of p0, which stands at 0 to 5; p1 at 5 to 11: 5 x 1, 2, 5."""
+    share = {"percent": "10", "of": "s"}
+    members = prices(
+        usage("s", unit="1"),
+        usage("p0", model="graduated", tiers=LADDER, pool="x", included=share),
+        usage("p1", model="graduated", tiers=LADDER, pool="x"),
+    )
+    used: dict[str, Usage] = {
+        "s": [({}, Decimal(50))], "p0": [({}, Decimal(10))], "p1": [({}, Decimal(6))],
+    }  # fmt: skip
+    found = [price_amount(one, with_group(one, used)) for one in members]
+    assert found == [50, 5, 12]
+
+
+def test_what_others_used_may_come_first() -> None:
+    members = pool("graduated", "1", "4")
+    rows: Usage = [({PRICE: "p0"}, Decimal(8)), ({}, Decimal(7))]
+    assert price_amount(members[1], rows) == 23  # 2 x 4, 5 x 2 and the fee of 5
 
 
 def test_packages_and_steps_of_a_pool() -> None:
