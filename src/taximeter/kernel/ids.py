@@ -30,14 +30,16 @@ class IdSource:
 
     def __init__(self, random_bits: Callable[[int], int]) -> None:
         self._random_bits = random_bits
+        self._at: datetime | None = None
         self._milliseconds = -1
         self._bits = 0
 
     def __call__(self, prefix: str, at: datetime) -> str:
         """A new id whose sort order follows `at`, then the order of calls."""
-        milliseconds = _milliseconds(at)
+        milliseconds = self._milliseconds if at is self._at else _milliseconds(at)
         if milliseconds == self._milliseconds:
             self._bits += 1
         else:
             self._milliseconds, self._bits = milliseconds, self._random_bits(79)
+        self._at = at
         return encode_id(prefix, milliseconds, self._bits)

@@ -302,7 +302,7 @@ def level_rows(parts: Sequence[Part]) -> list[LevelRow]:
         )
         for part in parts
         if part.route.level is not None
-        for event, value in part.tally.levels
+        for event, value in part.tally.levels or ()
     ]  # fmt: skip
     rows.sort(key=lambda row: (row.customer, row.meter, row.subscription, row.dimensions, row.time))
     return rows
@@ -314,7 +314,7 @@ def change_rows(parts: Sequence[Part]) -> list[ChangeRow]:
     for part in parts:
         if part.route.level is None:
             continue
-        first = min(event.time for event, _ in part.tally.levels)
+        first = min(event.time for event, _ in part.tally.levels or ())
         for subscription in part.route.level.touches:
             key = (part.customer, subscription, part.route.meter.key)
             since[key] = min(first, since.get(key, first))

@@ -86,8 +86,12 @@ async def settle_changes(
     rows = {SegmentKey(*key): totals for key, totals in found.items()}
     charges = []
     for key in groups.keys() | wholes.keys():
-        price = wholes.get(key) or targets[key].price
-        amount = _cost(key, price, groups, rows)
+        price = wholes.get(key)
+        if price is None:
+            price = targets[key].price
+            amount = _linear_cost(price, groups[key])
+        else:
+            amount = _cost(key, price, groups, rows)
         if amount != ZERO:
             charges.append((key, price, amount))
     grants = await storage.found_grants(locked.grants, locked.keys)
@@ -97,13 +101,15 @@ async def settle_changes(
     for (customer, _), found_grants in grants.items():
         if any(grant.scope_path is not None for grant in found_grants):
             by_path[customer] = shares_of(customer)
-    parts = [
-        Charge(
-            key.customer, price.asset, amount, price.meter, f"{key.subscription}/{key.price}", path
-        )
-        for key, price, whole in charges
-        for path, amount in _parts(key, price, whole, groups, rows, by_path.get(key.customer, {}))
-    ]
+    parts = []
+    for key, price, whole in charges:
+        ref = f"{key.subscription}/{key.price}"
+        shares = by_path.get(key.customer)
+        apart = _parts(key, price, whole, groups, rows, shares) if shares else [(None, whole)]
+        parts += [
+            Charge(key.customer, price.asset, amount, price.meter, ref, path)
+            for path, amount in apart
+        ]
     parts.sort(key=lambda charge: (charge.customer, charge.asset, charge.ref, charge.path or ""))
     await _charge(context, connection, parts, locked.debts, grants)
 
@@ -187,6 +193,14 @@ def _rated_together(key: SegmentKey, target: Target) -> dict[SegmentKey, UsagePr
     return found
 
 
+def _linear_cost(price: UsagePrice, changed: Sequence[ChangedTotal]) -> Decimal:
+    """amount(after) - amount(before) of a price whose parts rate apart: what the change alone
+    costs, to the last digit.
+    """
+    change = [(dimensions_of(row.dimensions), row.quantity - row.previous) for row in changed]
+    return price_amount(price, change)
+
+
 def _cost(
     key: SegmentKey,
     price: UsagePrice,
@@ -194,8 +208,7 @@ def _cost(
     rows: Mapping[SegmentKey, Sequence[tuple[str, Decimal]]],
 ) -> Decimal:
     """amount(after) - amount(before) of one segment. `rows` are all its totals after the change,
-    and those of its group; for a linear price the changed ones alone are enough. Before the first
-    usage that it draws by nothing was charged.
+    and those of its group. Before the first usage that it draws by nothing was charged.
     """
     before, after = {}, {}
     existed = exists = False
@@ -346,7 +359,7 @@ class _Purse:
         debt = self._debts[key]
         owed = max(debt, ZERO) if charge.amount > ZERO else ZERO
         parts: dict[str, Decimal] = {}
-        after = self._take(key, owed, None, None, debt - owed, parts)
+        after = self._take(key, owed, None, None, debt - owed, parts) if owed else debt
         after = self._take(key, charge.amount, charge.meter, charge.path, after, parts)
         for grant_id, part in parts.items():
             self._note(charge, grant_id, -part)

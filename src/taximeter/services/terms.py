@@ -18,6 +18,7 @@ from taximeter.storage.ingestion import Connection
 
 CUSTOMERS_MAX = 50_000
 ROUTINGS_MAX = 64
+NAMES_MAX = 1024
 
 
 class CachedTerms:
@@ -36,6 +37,8 @@ class CachedTerms:
         assert self.terms is not None, "only a known customer has a routing"
         known = self.routings.get((kind, subscription))
         if known is None:
+            if len(self.routings) >= NAMES_MAX:  # events may name what does not exist
+                self.routings.clear()
             known = self.routings[kind, subscription] = []
         for routing in known:
             valid = routing.valid

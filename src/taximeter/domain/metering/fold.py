@@ -177,7 +177,7 @@ class Tally:
         self.events = 0
         self.latest: str | None = None
         self.members: set[str] | None = None
-        self.levels: list[tuple[Event, Decimal | int]] = []
+        self.levels: list[tuple[Event, Decimal | int]] | None = None
 
     def add(self, aggregation: Aggregation, value: Value, event: Event) -> None:
         """Fold one event's `metered_value` in."""
@@ -191,6 +191,8 @@ class Tally:
             self.quantity = len(self.members)
         elif aggregation == "weighted_sum":
             assert not isinstance(value, str)
+            if self.levels is None:
+                self.levels = []
             self.levels.append((event, value))
         else:
             assert not isinstance(value, str)

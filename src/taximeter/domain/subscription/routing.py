@@ -67,6 +67,8 @@ class MeterRoute:
     """One meter that reads the event, and the segments its value adds to: at once to `targets`, to
     `pending` once the event's outcome is confirmed. `adds`: values are summed (or counted), which
     the fold of a batch does on the spot. `needs_outcome`: an event that names none is quarantined.
+    `names` are the dimensions by which its readings are kept apart; `chooses`: not every event of
+    the type counts; `simple`: an event has one reading, of the meter's own dimensions.
 
     A price that has to know single events has a route of its own, which `measure` reads; these
     are the `measured` ones of the meter's plain route, which reads for charts and other prices.
@@ -84,18 +86,20 @@ class MeterRoute:
     matched: dict[tuple[str, ...], bool] = field(default_factory=dict, compare=False)
     adds: bool = field(init=False, compare=False)
     needs_outcome: bool = field(init=False, compare=False)
+    names: tuple[str, ...] = field(init=False, compare=False)
+    chooses: bool = field(init=False, compare=False)
+    simple: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "adds", self.meter.aggregation in ADDING)
+        meter, measure = self.meter, self.measure
         waits = bool(self.pending) or any(one.pending for one in self.measured)
+        simple = not (meter.bucket or waits or self.measured)
+        names = names_of(meter) if measure is None else measure.names
+        object.__setattr__(self, "adds", meter.aggregation in ADDING)
         object.__setattr__(self, "needs_outcome", waits)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The dimensions by which its readings are kept apart."""
-        if self.measure is not None:
-            return self.measure.names
-        return names_of(self.meter)
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "chooses", bool(meter.filter or meter.exclude))
+        object.__setattr__(self, "simple", simple)
 
     def priced(self, values: tuple[str, ...]) -> bool:
         """Whether every price has a rate (or an `otherwise`) for these dimension values."""
@@ -221,12 +225,15 @@ def read(routing: Routing, event: Event, *, counted: bool = False) -> tuple[Read
     try:
         for route in routing.meters:
             meter = route.meter
-            if (meter.filter or meter.exclude) and not counts(meter, data):
+            if route.chooses and not counts(meter, data):
                 continue
             values = dimension_values(meter, data) if meter.dimensions else ()
             value = metered_value(meter, data)
             if not route.priced(values):
                 return UNMATCHED_DIMENSION
+            if route.simple:
+                readings.append((route, values, value))
+                continue
             if meter.bucket is not None:
                 values = (*values, bucket_of(meter.bucket, route.timezone, event.time))
             if route.needs_outcome and not counted and outcome_id(data) is None:
