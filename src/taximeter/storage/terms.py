@@ -15,6 +15,7 @@ from taximeter.domain.catalog.meter_document import parse_meter
 from taximeter.domain.subscription.customer import Customer, CustomerTerms
 from taximeter.domain.subscription.subscription import Subscription
 from taximeter.kernel.times import Anchor, parse_duration
+from taximeter.storage.budgets import budgets_of, suspensions_of
 from taximeter.storage.phases import phase_of
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -100,10 +101,15 @@ async def customer_terms(
     found = [customer_of(row) for row in await cursor.fetchall()]
     cursor = await connection.execute(_SUBSCRIPTIONS, [list(customers)])
     subscriptions = subscriptions_of(await cursor.fetchall())
+    budgets = await budgets_of(connection, customers)
+    suspensions = await suspensions_of(connection, customers)
     return {
-        customer.key: CustomerTerms(customer, tuple(subscriptions.get(customer.key, ())))
+        customer.key: CustomerTerms(
+            customer, tuple(subscriptions.get(customer.key, ())), budgets.get(customer.key, ()),
+            suspensions.get(customer.key, ()),
+        )
         for customer in found
-    }
+    }  # fmt: skip
 
 
 def customer_of(row: Sequence[Any]) -> Customer:

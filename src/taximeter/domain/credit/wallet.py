@@ -14,6 +14,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+from taximeter.kernel.paths import lies_within
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Period
 
@@ -61,10 +62,8 @@ class Grant:
         """Whether usage of `meter` at `path` may be drawn from the grant (None: of no certain
         meter, of no path).
         """
-        scope = self.scope_path
-        if scope is not None:
-            if path is None or not (path == scope or path.startswith(f"{scope}/")):
-                return False
+        if self.scope_path is not None and not lies_within(path, self.scope_path):
+            return False
         return self.scope_meters is None or meter in self.scope_meters
 
 

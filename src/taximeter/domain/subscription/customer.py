@@ -1,11 +1,16 @@
-"""A customer as billing sees them. Owns the value, and what of its settings chooses a plan."""
+"""A customer as billing sees them. Owns the value, what of its settings chooses a plan, and the
+windows of its budgets.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from taximeter.domain.entitlement.budget import Budget, window_of
+from taximeter.domain.entitlement.suspension import Suspension
 from taximeter.domain.subscription.subscription import Subscription
+from taximeter.kernel.times import Period, period_at
 
 Enforcement = Literal["hard", "soft"]
 
@@ -25,10 +30,27 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class CustomerTerms:
-    """What prices a customer's usage: the customer and their subscriptions, oldest first."""
+    """What prices a customer's usage: the customer and their subscriptions, oldest first; and what
+    limits it: budgets by name, and suspensions.
+    """
 
     customer: Customer
     subscriptions: tuple[Subscription, ...]
+    budgets: tuple[Budget, ...] = ()
+    suspensions: tuple[Suspension, ...] = ()
+
+    def period_at(self, at: datetime) -> Period | None:
+        """The billing period at this instant: of the oldest subscription that runs then."""
+        for subscription in self.subscriptions:
+            phase = subscription.phase_at(at)
+            if phase is not None:
+                return period_at(subscription.anchor, phase.plan.period, at)
+        return None
+
+    def window_of(self, budget: Budget, at: datetime) -> Period:
+        """The window of a budget that contains the instant `at`."""
+        period = self.period_at(at) if budget.window == "period" else None
+        return window_of(budget.window, self.customer.timezone, at, period)
 
 
 def regions_of(customer: Customer) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Entitlement: what a customer may use, and how much: budgets, features, suspensions."""

@@ -1,0 +1,64 @@
+"""Budgets: how much of an asset a customer, or a part of it, may spend in a window of time.
+
+Owns the value, what it covers and when its window begins. What was spent is counted elsewhere.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Literal
+
+from taximeter.kernel.paths import lies_within
+from taximeter.kernel.quantity import ZERO
+from taximeter.kernel.times import Anchor, Period, PeriodUnit, period_at
+
+BudgetWindow = Literal["day", "week", "month", "period", "total"]
+BudgetEnforcement = Literal["hard", "soft"]
+
+ALWAYS = Period(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+_MONDAY = datetime(2000, 1, 3)
+_FIRST = datetime(2000, 1, 1)
+_CALENDAR: dict[str, tuple[datetime, PeriodUnit]] = {
+    "day": (_FIRST, "day"), "week": (_MONDAY, "week"), "month": (_FIRST, "month"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """At most `limit` of `asset` in each `window`, for what lies within `path` (None: for all that
+    the customer does). A `hard` one refuses what would pass it. `alerts` are the shares of the
+    limit at which it is told, each once in a window.
+    """
+
+    customer: str
+    name: str
+    path: str | None
+    asset: str
+    limit: Decimal
+    window: BudgetWindow
+    enforcement: BudgetEnforcement
+    alerts: tuple[Decimal, ...]
+
+    def __post_init__(self) -> None:
+        assert self.limit >= ZERO, "a budget is not negative"
+
+    def covers(self, asset: str, path: str | None) -> bool:
+        """Whether an amount of `asset` at `path` counts towards it."""
+        return asset == self.asset and lies_within(path, self.path)
+
+
+def window_of(
+    window: BudgetWindow, timezone: str, at: datetime, period: Period | None = None
+) -> Period:
+    """The window that contains the instant `at`: days, weeks (from Monday) and months of the
+    customer's `timezone`; `period` is the billing period at that instant, without which
+    the window `period` is the month.
+    """
+    if window == "total":
+        return ALWAYS
+    if window == "period":
+        if period is not None:
+            return period
+        window = "month"
+    start, unit = _CALENDAR[window]
+    return period_at(Anchor(start, timezone), unit, at)

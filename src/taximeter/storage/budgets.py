@@ -1,0 +1,99 @@
+"""Rows of `budget`, `budget_spend` and `suspension`."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection, AsyncCursor
+
+from taximeter.domain.entitlement.budget import Budget
+from taximeter.domain.entitlement.suspension import Suspension
+from taximeter.storage.ingestion import document
+
+Connection = AsyncConnection[tuple[Any, ...]]
+Cursor = AsyncCursor[tuple[Any, ...]]
+
+_BUDGETS = """
+SELECT customer, name, path, asset, limit_amount, "window", enforcement, alerts
+FROM budget WHERE customer = ANY(%s) ORDER BY customer, name
+"""
+_SUSPENSIONS = """
+SELECT customer, path, reason, at FROM suspension WHERE customer = ANY(%s) ORDER BY customer, path
+"""
+_SPENT = """
+SELECT s.customer, s.name, s.spent FROM budget_spend s
+JOIN json_to_recordset(%s) AS k (customer text, name text, window_start timestamptz)
+    ON s.customer = k.customer AND s.name = k.name AND s.window_start = k.window_start
+"""
+_ADD_SPEND = """
+INSERT INTO budget_spend AS s (customer, name, window_start, spent)
+SELECT customer, name, window_start, spent
+FROM json_to_recordset(%s) AS r (customer text, name text, window_start timestamptz, spent numeric)
+ON CONFLICT (customer, name, window_start) DO UPDATE SET spent = s.spent + EXCLUDED.spent
+RETURNING customer, name, window_start, spent
+"""
+
+
+class SpendRow(NamedTuple):
+    """An amount charged within the window of a budget that begins at `window_start`."""
+
+    customer: str
+    name: str
+    window_start: datetime
+    spent: Decimal
+
+
+def budget_of(row: Sequence[Any]) -> Budget:
+    """The budget of a row of its columns."""
+    return Budget(row[0], row[1], row[2], row[3], row[4], row[5], row[6], tuple(row[7]))
+
+
+async def budgets_of(
+    connection: Connection, customers: Collection[str]
+) -> dict[str, tuple[Budget, ...]]:
+    """The budgets of these customers, by name."""
+    cursor = await connection.execute(_BUDGETS, [list(customers)])
+    found: dict[str, tuple[Budget, ...]] = {}
+    for row in await cursor.fetchall():
+        found[row[0]] = (*found.get(row[0], ()), budget_of(row))
+    return found
+
+
+async def suspensions_of(
+    connection: Connection, customers: Collection[str]
+) -> dict[str, tuple[Suspension, ...]]:
+    """What of these customers is suspended."""
+    cursor = await connection.execute(_SUSPENSIONS, [list(customers)])
+    found: dict[str, tuple[Suspension, ...]] = {}
+    for customer, path, reason, at in await cursor.fetchall():
+        one = Suspension(customer, path or None, reason, at.astimezone(UTC))
+        found[customer] = (*found.get(customer, ()), one)
+    return found
+
+
+async def send_spent(connection: Connection, keys: Collection[tuple[str, str, datetime]]) -> Cursor:
+    """Ask what was spent in these windows, (customer, budget, start) each; `found_spent` reads the
+    answer.
+    """
+    rows = [{"customer": c, "name": n, "window_start": s} for c, n, s in keys]
+    return await connection.execute(_SPENT, [document(rows)])
+
+
+async def found_spent(cursor: Cursor) -> dict[tuple[str, str], Decimal]:
+    """What `send_spent` asked for, by customer and budget; nothing was spent where none is."""
+    return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
+
+
+async def add_spend(
+    connection: Connection, spends: Mapping[tuple[str, str, datetime], Decimal]
+) -> list[SpendRow]:
+    """Add to what was spent in these windows; returns each as it is then."""
+    rows = [
+        {"customer": c, "name": n, "window_start": s, "spent": spends[c, n, s]}
+        for c, n, s in sorted(spends)
+    ]
+    cursor = await connection.execute(_ADD_SPEND, [document(rows)])
+    return [
+        SpendRow(row[0], row[1], row[2].astimezone(UTC), row[3]) for row in await cursor.fetchall()
+    ]
