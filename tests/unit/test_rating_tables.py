@@ -212,6 +212,13 @@ def test_the_rate_that_asks_most_wins(dimensions: Mapping[str, str], match: obje
     assert match_rate(one.model, dimensions) == match  # type: ignore[arg-type]
 
 
+def test_of_rates_that_ask_as_much_the_first_wins() -> None:
+    rates = [{"match": {"n": {"above": "5"}}, "unit": "1"}, {"match": {"m": "a"}, "unit": "2"}]
+    for written, first in ((rates, "1"), (rates[::-1], "2")):
+        one = price(model="dimensional", dimensions=["m", "n"], rates=written, otherwise="zero")
+        assert total(one, ({"m": "a", "n": "9"}, "1")) == first
+
+
 # The price, the rows of usage, the amount.
 AMOUNTS: list[tuple[Document, list[tuple[Mapping[str, str], str]], str]] = [
     # 10 at 1, 10 at 2 and the fee of 5, 5 at 3: 10 + 20 + 5 + 15
