@@ -1,11 +1,11 @@
 """Counting events: into running totals, hourly buckets and sets of distinct values, and charging
-what the change costs where it settles from a wallet.
+what the change costs: wallets, where it settles from one, and budgets.
 
 Owns the fold of a batch into rows. Every event it is given counts: whoever calls has made sure
 that it is new.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -20,9 +20,12 @@ from taximeter.domain.metering.outcome import NOTHING
 from taximeter.domain.subscription.routing import MeterRoute, Reading, Target
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.context import Connection, Context
+from taximeter.services.cost import SegmentKey, Shares, SharesOf, no_shares
 from taximeter.services.dimensions import dimension_text
 from taximeter.services.opening import BilledOf, billed_as_opened, open_outcomes
-from taximeter.services.settle import Purses, SegmentKey, Shares, send_purses, settle_changes
+from taximeter.services.settle import Purses, send_purses, settle_changes
+from taximeter.services.spending import Limited, is_limited
+from taximeter.storage import budgets as budget_storage
 from taximeter.storage import ingestion as storage
 from taximeter.storage import levels as level_storage
 from taximeter.storage.ingestion import BucketRow, ChangedTotal, Cursor, MemberRow, TotalRow
@@ -61,47 +64,59 @@ class Total(NamedTuple):
 TotalKey = tuple[str, str, str, datetime, str, int, tuple[str, ...]]
 
 
-async def count_usage(context: Context, connection: Connection, counted: Sequence[Counted]) -> None:
-    """Add these events to totals and buckets, and settle what draws from wallets."""
-    counting = await send_usage(context, connection, counted)
+async def count_usage(
+    context: Context, connection: Connection, counted: Sequence[Counted], limited: Limited
+) -> None:
+    """Add these events to totals and buckets, draw what they cost from wallets where it settles
+    from one, and count it towards the budgets of those who are `limited` (see `limited_among`).
+    """
+    counting = await send_usage(context, connection, counted, limited)
     await settle_usage(context, connection, counting)
 
 
 class Counting(NamedTuple):
-    """Usage that was sent to be counted, the wallets that it may draw from, and its events."""
+    """Usage that was sent to be counted, the wallets that it may draw from (None: none), those of
+    its customers whose budgets it counts towards, and where it is asked for its paths.
+    """
 
     totals: Sequence[Total]
     rows: Sequence[TotalRow]
     cursor: Cursor | None
     purses: Purses | None
-    counted: Sequence[Counted] = ()
+    limited: Limited
+    shares_of: SharesOf = no_shares
 
 
 async def send_usage(
-    context: Context, connection: Connection, counted: Sequence[Counted]
+    context: Context, connection: Connection, counted: Sequence[Counted], limited: Limited
 ) -> Counting:
-    """Send the batch's part of totals and buckets, and lock the wallets that it draws from: in a
+    """Send the batch's part of totals and buckets, and lock what it will be charged to: in a
     pipeline that is one round trip, where there are no distinct values to look up first.
+    `limited` are the terms of those of the customers who have budgets.
     """
     parts = fold_events(counted)
     levels = [part for part in parts if part.route.level is not None]
     if levels:
         await level_storage.send_levels(connection, level_rows(levels), change_rows(levels))
     totals = totals_of(parts)
+    billed_of = None
     if any(part.route.pending for part in parts):
-        opened = await open_outcomes(connection, counted)
-        totals += outcome_totals(counted, billed_as_opened(opened))
-    counting = await send_totals(context, connection, totals, bucket_rows(parts))
-    return counting._replace(counted=counted)
+        billed_of = billed_as_opened(await open_outcomes(connection, counted))
+        totals += outcome_totals(counted, billed_of)
+    counting = await send_totals(context, connection, totals, limited, bucket_rows(parts))
+    return counting._replace(shares_of=partial(shares_by_path, counted, billed_of))
 
 
 async def send_totals(
     context: Context,
     connection: Connection,
     totals: Sequence[Total],
+    limited: Limited,
     buckets: Sequence[BucketRow] = (),
 ) -> Counting:
-    """Send these parts of totals and buckets, and lock the wallets that they draw from."""
+    """Send these parts of totals and buckets, and lock what they will be charged to: the wallets
+    that they draw from, and the budgets of whoever's price depends on more than what changes.
+    """
     rows = await _total_rows(connection, totals)
     wallets = sorted(
         {
@@ -115,33 +130,66 @@ async def send_totals(
         await storage.send_buckets(connection, buckets)
     now = context.clock.now()
     purses = await send_purses(connection, wallets, now) if wallets else None
-    return Counting(totals, rows, cursor, purses)
+    if limited:
+        limited = await _lock_limited(connection, totals, limited)
+    return Counting(totals, rows, cursor, purses, limited)
+
+
+async def _lock_limited(
+    connection: Connection, totals: Sequence[Total], limited: Limited
+) -> Limited:
+    """Those who are limited in the asset of a price that one of their totals is of. Where it
+    depends on more than what changes, and no wallet serializes who changes that, a budget does.
+    """
+    found = [
+        total for total in totals if is_limited(limited, total.customer, total.target.price.asset)
+    ]
+    serial = {
+        total.customer
+        for total in found
+        if total.target.price.settle == "invoice" and not total.target.linear
+    }
+    if serial:
+        await budget_storage.send_lock(connection, serial)
+    return {total.customer: limited[total.customer] for total in found}
 
 
 async def settle_usage(context: Context, connection: Connection, counting: Counting) -> None:
-    """Charge the wallets for what was counted, where a price settles from a wallet."""
-    if counting.purses is None:
+    """Charge for what was counted: wallets, where a price settles from one, and budgets."""
+    if counting.purses is None and not counting.limited:
         return
-    assert counting.cursor is not None, "a wallet is drawn from for a change of totals"
+    assert counting.cursor is not None, "what is charged is a change of totals"
     changed = await storage.changed_totals(counting.cursor, counting.rows)
-    targets = targets_of(counting.totals)
-    shares_of = partial(shares_by_path, counting.counted)
-    await settle_changes(context, connection, targets, changed, counting.purses, shares_of)
+    await settle_changes(
+        context, connection, targets_of(counting.totals), changed, counting.purses,
+        counting.limited, counting.shares_of,
+    )  # fmt: skip
 
 
-def shares_by_path(counted: Sequence[Counted], customer: str) -> Shares:
-    """What the events of each path of a customer add to each row of totals."""
+def shares_by_path(counted: Sequence[Counted], billed_of: BilledOf | None, customer: str) -> Shares:
+    """What the events of each path of a customer add to each row of totals; `billed_of` says how
+    much of those is billed whose price goes by outcome (None: there are none).
+    """
     by_path: dict[str, list[Counted]] = {}
     for one in counted:
         if one[0].customer == customer:
             by_path.setdefault(one[0].path or "", []).append(one)
-    shares: dict[str, dict[tuple[SegmentKey, str], Decimal]] = {}
+    shares = {}
     for path in sorted(by_path):
-        found = shares[path] = {}
-        for total in totals_of(fold_events(by_path[path])):
-            row = (_segment_of(total), total.dimensions)
-            found[row] = found.get(row, ZERO) + Decimal(total.tally.quantity)
+        totals = totals_of(fold_events(by_path[path]))
+        if billed_of is not None:
+            totals += outcome_totals(by_path[path], billed_of)
+        shares[path] = shares_of_totals(totals)
     return shares
+
+
+def shares_of_totals(totals: Iterable[Total]) -> dict[tuple[SegmentKey, str], Decimal]:
+    """What these totals add to each row."""
+    found: dict[tuple[SegmentKey, str], Decimal] = {}
+    for total in totals:
+        row = (_segment_of(total), total.dimensions)
+        found[row] = found.get(row, ZERO) + Decimal(total.tally.quantity)
+    return found
 
 
 def targets_of(totals: Sequence[Total]) -> dict[SegmentKey, Target]:

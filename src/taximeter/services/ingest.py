@@ -16,6 +16,7 @@ from taximeter.domain.subscription.routing import UNKNOWN_CUSTOMER, Reading, rea
 from taximeter.kernel.errors import FieldError
 from taximeter.services.context import Connection, Context
 from taximeter.services.count import send_usage, settle_usage
+from taximeter.services.spending import limited_among
 from taximeter.services.terms import Held
 from taximeter.storage import idempotency
 from taximeter.storage import ingestion as storage
@@ -150,11 +151,12 @@ async def commit_events(
     digests: dict[Identity, str] = {}
     rows = [storage.event_row(staged[key].event, staged[key].reason) for key in sorted(staged)]
     counted = [(s.event, s.readings) for s in staged.values() if s.reason is None]
+    limited = limited_among(cached.terms for cached in held.customers.values())
     if rows:
         # As a rule all are new: counted on that hope in the same round trip, undone if in vain.
         async with connection.pipeline():
             inserted = await storage.send_events(connection, rows)
-            counting = await send_usage(context, connection, counted)
+            counting = await send_usage(context, connection, counted, limited)
         if inserted.rowcount < len(rows):
             new = await storage.insert_again(connection, rows)
             digests = await storage.stored_digests(connection, staged.keys() - new)
@@ -163,7 +165,7 @@ async def commit_events(
                 for identity, s in staged.items()
                 if s.reason is None and identity in new
             ]
-            counting = await send_usage(context, connection, counted)
+            counting = await send_usage(context, connection, counted, limited)
         await settle_usage(context, connection, counting)
     if len(counted) == sum(len(request.events) for request in requests):
         return [IngestAnswer(len(request.events), ()) for request in requests]

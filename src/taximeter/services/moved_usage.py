@@ -17,6 +17,7 @@ from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.subscription import segment_at
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.context import Connection
+from taximeter.services.cost import SegmentKey
 from taximeter.services.count import Total
 from taximeter.services.dimensions import dimensions_of
 from taximeter.services.opening import foresee_outcomes
@@ -29,7 +30,7 @@ from taximeter.services.recount import (
     stored_total,
 )
 from taximeter.services.segment_usage import UsageKey
-from taximeter.services.settle import Charge, SegmentKey
+from taximeter.services.settle import Charge
 from taximeter.storage import recount as storage
 from taximeter.storage.recount import StoredTotal
 

@@ -17,16 +17,17 @@ from taximeter.kernel.quantity import format_decimal
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
 from taximeter.services.count import (
-    Counted,
     Total,
     TotalKey,
     merge_total,
     outcome_totals,
     send_totals,
     settle_usage,
+    shares_of_totals,
 )
 from taximeter.services.epochs import epochs_of, read_as_counted
 from taximeter.services.opening import EventKey, change_of
+from taximeter.services.spending import limited_among
 from taximeter.storage import events as event_storage
 from taximeter.storage import outcomes as storage
 from taximeter.storage import terms as term_storage
@@ -133,24 +134,27 @@ async def _apply(
         if (before.share, before.human_review) != (after.share, after.human_review)
     ]
     if moved:
-        totals = await _changed_totals(connection, terms, moved)
-        await settle_usage(
-            transaction.context,
-            connection,
-            await send_totals(transaction.context, connection, totals),
-        )
+        by_path = await _changed_totals(connection, terms, moved)
+        merged: dict[TotalKey, Total] = {}
+        for totals in by_path.values():
+            for total in totals.values():
+                merge_total(merged, total)
+        shares = {path: shares_of_totals(by_path[path].values()) for path in sorted(by_path)}
+        context, limited = transaction.context, limited_among([terms])
+        counting = await send_totals(context, connection, list(merged.values()), limited)
+        await settle_usage(context, connection, counting._replace(shares_of=lambda _: shares))
 
 
 async def _changed_totals(
     connection: Connection, terms: CustomerTerms, changes: Sequence[tuple[Outcome, Outcome]]
-) -> list[Total]:
-    """What totals gain or lose by these outcomes: their events are read and routed as they were
-    when they came, in steps of bounded size.
+) -> dict[str, dict[TotalKey, Total]]:
+    """What totals gain or lose by these outcomes, by the path of their events: these are read and
+    routed as they were when they came, in steps of bounded size.
     """
     before = {one.id: one for one, _ in changes}
     after = {one.id: one for _, one in changes}
     epochs = epochs_of(terms, await term_storage.meter_versions(connection))
-    merged: dict[TotalKey, Total] = {}
+    by_path: dict[str, dict[TotalKey, Total]] = {}
     last: Attempt | None = None
     while True:
         found = await storage.attempts_of(
@@ -159,15 +163,15 @@ async def _changed_totals(
         opened: dict[EventKey, Opened] = {
             one.attempt[:4]: Opened(before[one.attempt.outcome], one.first) for one in found
         }
-        counted: list[Counted] = []
+        change = change_of(opened, after)
         for stored in await event_storage.of_identities(connection, {key[:3] for key in opened}):
             readings = read_as_counted(epochs, terms, stored)
             if not isinstance(readings, str):
-                counted.append((stored.event, readings))
-        for total in outcome_totals(counted, change_of(opened, after)):
-            merge_total(merged, total)
+                merged = by_path.setdefault(stored.event.path or "", {})
+                for total in outcome_totals([(stored.event, readings)], change):
+                    merge_total(merged, total)
         if len(found) < EVENTS_PER_STEP:
-            return list(merged.values())
+            return by_path
         last = found[-1].attempt
 
 

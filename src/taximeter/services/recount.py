@@ -25,6 +25,7 @@ from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import format_instant
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection
+from taximeter.services.cost import SegmentKey, of_usage
 from taximeter.services.count import (
     Counted,
     Total,
@@ -40,7 +41,8 @@ from taximeter.services.dimensions import dimensions_of
 from taximeter.services.epochs import Epoch, epochs_of, read_as_counted
 from taximeter.services.level_usage import note_terms_changed
 from taximeter.services.opening import billed_as_opened, open_outcomes
-from taximeter.services.settle import Charge, SegmentKey, charge_wallets
+from taximeter.services.settle import Charge, settle_charges
+from taximeter.services.spending import limited_among
 from taximeter.storage import outcomes as outcome_storage
 from taximeter.storage import recount as storage
 from taximeter.storage import terms as term_storage
@@ -115,9 +117,9 @@ async def _count_again(
         key = SegmentKey(customer, *_place(total))
         after.setdefault(key, []).append((total.dimensions, Decimal(total.tally.quantity)))
     prices = {key: target.price for key, target in targets_of(folded).items()}
-    await charge_wallets(
-        transaction.context, connection, charges_between(before, old, prices, after)
-    )
+    limits = frozenset(budget.asset for budget in terms.budgets)
+    charges = charges_between(before, old, prices, after, limits)
+    await settle_charges(transaction.context, connection, charges, limited_among([terms]))
 
 
 def invoiced(since: datetime, field: str) -> Invalid:
@@ -284,8 +286,11 @@ def charges_between(
     old: Sequence[StoredTotal],
     new_prices: Mapping[SegmentKey, UsagePrice],
     after: Mapping[SegmentKey, Rows],
+    limits: Set[str] = frozenset(),
 ) -> list[Charge]:
-    """What the new totals cost wallets less what the old ones did, for each price."""
+    """What the new totals cost less what the old ones did, for each price that settles from a
+    wallet, and for each that an invoice bills in an asset of a budget (`limits`).
+    """
     customer = before.customer.key
     subscriptions = {one.id: one for one in before.subscriptions}
     rows: dict[SegmentKey, Rows] = {}
@@ -298,27 +303,27 @@ def charges_between(
         assert segment is not None, "a total belongs to a segment"
         assert isinstance(segment.price, UsagePrice)
         old_prices[key] = segment.price
-    costs: dict[tuple[str, str, str], Decimal] = {}
-    _add_costs(costs, old_prices, rows, sign=-1)
-    _add_costs(costs, new_prices, after, sign=1)
-    return [
-        Charge(customer, asset, amount, meter, ref)
-        for (asset, meter, ref), amount in costs.items()
-        if amount != ZERO
-    ]
+    costs: dict[Charge, Decimal] = {}
+    _add_costs(costs, old_prices, rows, limits, sign=-1)
+    _add_costs(costs, new_prices, after, limits, sign=1)
+    return [charge._replace(amount=amount) for charge, amount in costs.items() if amount != ZERO]
 
 
 def _add_costs(
-    costs: dict[tuple[str, str, str], Decimal],
+    costs: dict[Charge, Decimal],
     prices: Mapping[SegmentKey, UsagePrice],
     rows: Mapping[SegmentKey, Rows],
+    limits: Set[str],
     *,
     sign: int,
 ) -> None:
+    """Add what these totals cost to the amounts of their charges, which are known by themselves
+    with no amount.
+    """
     drawn = {
-        key._replace(price=one.key): one
+        key._replace(price=one.key): of_usage(one)
         for key in rows
-        if prices[key].settle == "wallet"
+        if prices[key].settle == "wallet" or prices[key].asset in limits
         for one in drawn_with(prices[key])
     }
     for key, price in drawn.items():
@@ -328,5 +333,8 @@ def _add_costs(
             if other == key or (price.group and other._replace(price=key.price) == key)
         }
         amount = price_amount(price, with_group(price, usage))
-        name = (price.asset, price.meter, f"{key.subscription}/{key.price}")
-        costs[name] = costs.get(name, ZERO) + sign * amount
+        charge = Charge(
+            key.customer, price.asset, ZERO, price.meter, f"{key.subscription}/{key.price}",
+            drawn=price.settle == "wallet",
+        )  # fmt: skip
+        costs[charge] = costs.get(charge, ZERO) + sign * amount

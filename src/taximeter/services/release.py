@@ -14,6 +14,7 @@ from taximeter.domain.subscription.routing import UNKNOWN_CUSTOMER, Reading, rea
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
 from taximeter.services.count import Counted, count_usage
+from taximeter.services.spending import limited_among
 from taximeter.services.terms import CachedTerms
 from taximeter.storage import events as storage
 from taximeter.storage.events import EventFilter, Position, StoredEvent
@@ -113,7 +114,8 @@ async def _release(
             break
         after = position_of(portion[-1].event)
     if counted:
-        await count_usage(transaction.context, connection, counted)
+        limited = limited_among(cached.terms for cached in terms.values())
+        await count_usage(transaction.context, connection, counted, limited)
     return len(counted)
 
 

@@ -1,43 +1,33 @@
-"""Charging wallets for usage at once: what a change of totals costs, drawn in burn order.
+"""Charging for usage at once: what a change of totals costs, drawn from wallets in burn order and
+counted towards budgets.
 
-Owns the settlement step of every transaction that changes totals. Amounts are the domain's:
-amount(after) - amount(before), exact, negative where a volume tier fell. Usage that happened is
-always charged; past the grants it becomes debt.
+Owns the settlement step of every transaction that changes totals. What a change costs is cost.py's.
+Usage that happened is always charged; past the grants it becomes debt. What settles by invoice is
+charged by the invoice; here it only counts towards the budgets of those who have any.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.credit.burn import draw
 from taximeter.domain.credit.wallet import Grant
-from taximeter.domain.rating.rate import price_amount
-from taximeter.domain.rating.usage import Usage, drawn_with, with_group
 from taximeter.domain.subscription.routing import Target
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.context import Connection, Context
-from taximeter.services.dimensions import dimensions_of
-from taximeter.storage import totals as total_storage
+from taximeter.services.cost import Costs, SegmentKey, Shares, SharesOf, no_shares, read_costs
+from taximeter.services.spending import Limited, Spend, count_spend, is_limited
 from taximeter.storage import wallets as storage
 from taximeter.storage.ingestion import ChangedTotal, Cursor
 from taximeter.storage.wallets import Entry, WalletKey
 
 
-class SegmentKey(NamedTuple):
-    """Names the segment of a price whose totals belong together."""
-
-    customer: str
-    subscription: str
-    price: str
-    start: datetime
-
-
 class Charge(NamedTuple):
-    """What usage costs a wallet: negative where money is given back. `path` is what the events of
-    the usage attribute it to, where that is known.
+    """What usage costs: negative where money is given back. `path` is what the events of the usage
+    attribute it to, where that is known. `drawn`: it is drawn from the wallet; else an invoice
+    bills it.
     """
 
     customer: str
@@ -46,17 +36,7 @@ class Charge(NamedTuple):
     meter: str
     ref: str
     path: str | None = None
-
-
-# Of each path of a customer's events, in the order of its text ("": none): what they add to each
-# row of totals, named by its segment and its dimensions.
-Shares = Mapping[str, Mapping[tuple[SegmentKey, str], Decimal]]
-SharesOf = Callable[[str], Shares]
-
-
-def no_shares(_customer: str) -> Shares:
-    """The shares of a change that is of no certain path."""
-    return {}
+    drawn: bool = True
 
 
 async def settle_changes(
@@ -64,181 +44,69 @@ async def settle_changes(
     connection: Connection,
     targets: Mapping[SegmentKey, Target],
     changed: Sequence[ChangedTotal],
-    purses: "Purses",
+    purses: "Purses | None",
+    limited: Limited,
     shares_of: SharesOf = no_shares,
 ) -> None:
-    """Charge the wallets for these changes of totals, where the price settles from a wallet.
-    `shares_of` is asked for the paths only of customers who have a grant for one.
+    """Charge for these changes of totals: the wallets, where the price settles from one, and the
+    budgets of those who are `limited`. `shares_of` is asked for the paths only of customers who
+    have a grant or a budget for one.
     """
     groups: dict[SegmentKey, list[ChangedTotal]] = defaultdict(list)
     for row in changed:
         key = SegmentKey(row.customer, row.subscription, row.price, row.period_start)
-        if targets[key].price.settle == "wallet":
+        price = targets[key].price
+        if price.settle == "wallet" or is_limited(limited, row.customer, price.asset):
             groups[key].append(row)
     if not groups:
         return
-    locked = await _lock_all(connection, purses)
-    wholes: dict[SegmentKey, UsagePrice] = {}
-    for key in groups:
-        if not targets[key].linear:
-            wholes |= _rated_together(key, targets[key])
-    found = await total_storage.segment_totals(connection, list(wholes)) if wholes else {}
-    rows = {SegmentKey(*key): totals for key, totals in found.items()}
-    charges = []
-    for key in groups.keys() | wholes.keys():
-        price = wholes.get(key)
-        if price is None:
-            price = targets[key].price
-            amount = _linear_cost(price, groups[key])
-        else:
-            amount = _cost(key, price, groups, rows)
-        if amount != ZERO:
-            charges.append((key, price, amount))
-    grants = await storage.found_grants(locked.grants, locked.keys)
-    if any(amount < ZERO for _, _, amount in charges):
+    locked = await _lock_all(connection, purses) if purses is not None else _NOTHING
+    costs = await read_costs(connection, targets, groups)
+    grants = await _found_grants(locked)
+    gives_back = any(cost.amount < ZERO for cost in costs.found)
+    if gives_back:
         grants = await storage.grants_of(connection, locked.keys, spent_too=True)
-    by_path: dict[str, Shares] = {}
-    for (customer, _), found_grants in grants.items():
-        if any(grant.scope_path is not None for grant in found_grants):
-            by_path[customer] = shares_of(customer)
-    parts = []
-    for key, price, whole in charges:
-        ref = f"{key.subscription}/{key.price}"
+    charges = _charges(costs, _by_path(grants, limited, shares_of))
+    drawn = [charge for charge in charges if charge.drawn]
+    if drawn:
+        if not gives_back and any(charge.amount < ZERO for charge in drawn):
+            grants = await storage.grants_of(connection, locked.keys, spent_too=True)
+        await _draw(context, connection, drawn, locked.debts, grants)
+    if limited:
+        await _count(context, connection, charges, limited)
+
+
+def _by_path(
+    grants: Mapping[WalletKey, Sequence[Grant]], limited: Limited, shares_of: SharesOf
+) -> dict[str, Shares]:
+    """The shares by path of the customers for whom they matter."""
+    customers = {
+        customer
+        for (customer, _), found in grants.items()
+        if any(grant.scope_path is not None for grant in found)
+    }
+    customers.update(
+        customer
+        for customer, terms in limited.items()
+        if any(budget.path is not None for budget in terms.budgets)
+    )
+    return {customer: shares_of(customer) for customer in customers}
+
+
+def _charges(costs: Costs, by_path: Mapping[str, Shares]) -> list[Charge]:
+    """The costs of a change as charges, in the order in which they are drawn."""
+    found = []
+    for cost in costs.found:
+        key, price = cost.key, cost.price
+        ref, drawn = f"{key.subscription}/{key.price}", price.settle == "wallet"
         shares = by_path.get(key.customer)
-        apart = _parts(key, price, whole, groups, rows, shares) if shares else [(None, whole)]
-        parts += [
-            Charge(key.customer, price.asset, amount, price.meter, ref, path)
+        apart = costs.by_path(cost, shares) if shares else [(None, cost.amount)]
+        found += [
+            Charge(key.customer, price.asset, amount, price.meter, ref, path, drawn)
             for path, amount in apart
         ]
-    parts.sort(key=lambda charge: (charge.customer, charge.asset, charge.ref, charge.path or ""))
-    await _charge(context, connection, parts, locked.debts, grants)
-
-
-def _parts(
-    key: SegmentKey,
-    price: UsagePrice,
-    whole: Decimal,
-    changed: Mapping[SegmentKey, Sequence[ChangedTotal]],
-    rows: Mapping[SegmentKey, Sequence[tuple[str, Decimal]]],
-    shares: Shares,
-) -> list[tuple[str | None, Decimal]]:
-    """The cost `whole` of a segment's change apart by path: in the order of the paths, what each
-    one's usage adds to the amount, so that the parts sum to the whole. As one part of no path
-    where the changes are not sums of what events add.
-    """
-    keys = _group_keys(key, price)
-    change: dict[tuple[SegmentKey, str], Decimal] = defaultdict(lambda: ZERO)
-    for one in keys:
-        for row in changed.get(one, ()):
-            change[one, row.dimensions] += row.quantity - row.previous
-    of_paths = [
-        (path, {place: share for place, share in found.items() if place in change})
-        for path, found in shares.items()
-    ]
-    of_paths = [(path, found) for path, found in of_paths if found]
-    if len(of_paths) == 1:
-        return [(of_paths[0][0] or None, whole)]
-    summed: dict[tuple[SegmentKey, str], Decimal] = defaultdict(lambda: ZERO)
-    for _, found in of_paths:
-        for place, share in found.items():
-            summed[place] += share
-    if not of_paths or summed != change:
-        return [(None, whole)]
-    parts: list[tuple[str | None, Decimal]] = []
-    left, rest = whole, dict(change)
-    for path, found in of_paths:
-        for place, share in found.items():
-            rest[place] -= share
-        missing = _missing(key, price, changed, rows, rest)
-        parts.append((path or None, left - missing))
-        left = missing
-    return [(path, amount) for path, amount in parts if amount != ZERO]
-
-
-def _missing(
-    key: SegmentKey,
-    price: UsagePrice,
-    changed: Mapping[SegmentKey, Sequence[ChangedTotal]],
-    rows: Mapping[SegmentKey, Sequence[tuple[str, Decimal]]],
-    rest: Mapping[tuple[SegmentKey, str], Decimal],
-) -> Decimal:
-    """amount(after) - amount(after less `rest`): what the rest of a change adds."""
-    if not any(rest.values()):
-        return ZERO
-    before, after = {}, {}
-    for one in _group_keys(key, price):
-        _, usage = _before_and_after(changed.get(one, ()), rows.get(one, ()))
-        after[one.price] = usage
-        texts = dict(rows.get(one, ())) or {row.dimensions: ZERO for row in changed.get(one, ())}
-        before[one.price] = [
-            (dimensions, quantity - rest.get((one, text), ZERO))
-            for (dimensions, quantity), text in zip(usage, texts, strict=True)
-        ]
-    whole = price_amount(price, with_group(price, after))
-    return whole - price_amount(price, with_group(price, before))
-
-
-def _group_keys(key: SegmentKey, price: UsagePrice) -> list[SegmentKey]:
-    """The segment, and those of the other prices of its price's group."""
-    return [key, *(key._replace(price=one.key) for one in price.group if one.key != key.price)]
-
-
-def _rated_together(key: SegmentKey, target: Target) -> dict[SegmentKey, UsagePrice]:
-    """The segment and those of its price's group: where one has changed, the others cost anew."""
-    found = {key: target.price}
-    for one in target.price.group:
-        price = target.segment.plan.price(one.key)
-        assert isinstance(price, UsagePrice), "a group is of the plan's usage prices"
-        found[key._replace(price=one.key)] = price
+    found.sort(key=lambda charge: (charge.customer, charge.asset, charge.ref, charge.path or ""))
     return found
-
-
-def _linear_cost(price: UsagePrice, changed: Sequence[ChangedTotal]) -> Decimal:
-    """amount(after) - amount(before) of a price whose parts rate apart: what the change alone
-    costs, to the last digit.
-    """
-    change = [(dimensions_of(row.dimensions), row.quantity - row.previous) for row in changed]
-    return price_amount(price, change)
-
-
-def _cost(
-    key: SegmentKey,
-    price: UsagePrice,
-    changed: Mapping[SegmentKey, Sequence[ChangedTotal]],
-    rows: Mapping[SegmentKey, Sequence[tuple[str, Decimal]]],
-) -> Decimal:
-    """amount(after) - amount(before) of one segment. `rows` are all its totals after the change,
-    and those of its group. Before the first usage that it draws by nothing was charged.
-    """
-    before, after = {}, {}
-    existed = exists = False
-    drawn = {one.key for one in drawn_with(price)}
-    for one in _group_keys(key, price):
-        own = changed.get(one, ())
-        before[one.price], after[one.price] = _before_and_after(own, rows.get(one, ()))
-        if one.price in drawn:
-            existed = existed or any(quantity for _, quantity in before[one.price])
-            existed = existed or any(not row.created for row in own)
-            existed = existed or len(after[one.price]) > len({row.dimensions for row in own})
-            exists = exists or bool(own)
-    charged = price_amount(price, with_group(price, before)) if existed else ZERO
-    exists = exists or existed
-    return (price_amount(price, with_group(price, after)) if exists else ZERO) - charged
-
-
-def _before_and_after(
-    changed: Sequence[ChangedTotal], rows: Sequence[tuple[str, Decimal]]
-) -> tuple[Usage, Usage]:
-    after: dict[str, Decimal] = dict(rows)
-    change: dict[str, Decimal] = defaultdict(lambda: ZERO)
-    for row in changed:
-        change[row.dimensions] += row.quantity - row.previous
-        if not rows:
-            after[row.dimensions] = after.get(row.dimensions, ZERO) + row.quantity
-    return (
-        [(dimensions_of(text), quantity - change[text]) for text, quantity in after.items()],
-        [(dimensions_of(text), quantity) for text, quantity in after.items()],
-    )
 
 
 class Purses(NamedTuple):
@@ -256,7 +124,10 @@ class _Locked(NamedTuple):
 
     keys: Sequence[WalletKey]
     debts: Mapping[WalletKey, Decimal]
-    grants: Cursor
+    grants: Cursor | None
+
+
+_NOTHING = _Locked((), {}, None)
 
 
 async def send_purses(
@@ -286,31 +157,54 @@ async def _lock_all(connection: Connection, purses: Purses, *, spent_too: bool =
 async def charge_wallets(
     context: Context, connection: Connection, charges: Sequence[Charge]
 ) -> None:
-    """Draw these amounts, in order, from the grants of their wallets."""
-    if charges:
-        keys = sorted({(charge.customer, charge.asset) for charge in charges})
-        gives_back = any(charge.amount < ZERO for charge in charges)
+    """Draw those of these amounts that wallets owe, in order, from their grants."""
+    drawn = [charge for charge in charges if charge.drawn]
+    if drawn:
+        keys = sorted({(charge.customer, charge.asset) for charge in drawn})
+        gives_back = any(charge.amount < ZERO for charge in drawn)
         purses = await send_purses(connection, keys, context.clock.now(), spent_too=gives_back)
         locked = await _lock_all(connection, purses, spent_too=gives_back)
-        grants = await storage.found_grants(locked.grants, locked.keys)
-        await _charge(context, connection, charges, locked.debts, grants)
+        await _draw(context, connection, drawn, locked.debts, await _found_grants(locked))
 
 
-async def _charge(
+async def settle_charges(
+    context: Context, connection: Connection, charges: Sequence[Charge], limited: Limited
+) -> None:
+    """Draw from wallets what they owe, and count all of these amounts towards budgets."""
+    await charge_wallets(context, connection, charges)
+    await _count(context, connection, charges, limited)
+
+
+async def _found_grants(locked: _Locked) -> dict[WalletKey, list[Grant]]:
+    return {} if locked.grants is None else await storage.found_grants(locked.grants, locked.keys)
+
+
+async def _draw(
     context: Context,
     connection: Connection,
     charges: Sequence[Charge],
     debts: Mapping[WalletKey, Decimal],
     grants: Mapping[WalletKey, list[Grant]],
 ) -> None:
-    if not charges:
-        return
     purse = _Purse(context, context.clock.now(), debts, grants)
     for charge in charges:
         purse.charge(charge)
     await storage.set_remaining(connection, purse.remaining())
     await storage.set_debts(connection, purse.debts())
     await storage.insert_entries(connection, purse.entries)
+
+
+async def _count(
+    context: Context, connection: Connection, charges: Sequence[Charge], limited: Limited
+) -> None:
+    """Count charges towards the budgets of those who are limited."""
+    spends = [
+        Spend(charge.customer, charge.asset, charge.amount, charge.path)
+        for charge in charges
+        if charge.customer in limited
+    ]
+    if spends:
+        await count_spend(connection, limited, spends, context.clock.now())
 
 
 class Holding(NamedTuple):

@@ -21,6 +21,14 @@ FROM budget WHERE customer = ANY(%s) ORDER BY customer, name
 _SUSPENSIONS = """
 SELECT customer, path, reason, at FROM suspension WHERE customer = ANY(%s) ORDER BY customer, path
 """
+_LOCK = """
+UPDATE budget AS b SET updated_at = b.updated_at
+FROM (
+    SELECT DISTINCT ON (customer) customer, name FROM budget
+    WHERE customer = ANY(%s) ORDER BY customer, name
+) k
+WHERE b.customer = k.customer AND b.name = k.name
+"""
 _SPENT = """
 SELECT s.customer, s.name, s.spent FROM budget_spend s
 JOIN json_to_recordset(%s) AS k (customer text, name text, window_start timestamptz)
@@ -70,6 +78,13 @@ async def suspensions_of(
         one = Suspension(customer, path or None, reason, at.astimezone(UTC))
         found[customer] = (*found.get(customer, ()), one)
     return found
+
+
+async def send_lock(connection: Connection, customers: Collection[str]) -> None:
+    """Lock the first budget of each of these customers: whoever prices a change of totals by more
+    than the change alone takes this turn before it reads the rest.
+    """
+    await connection.execute(_LOCK, [sorted(customers)])
 
 
 async def send_spent(connection: Connection, keys: Collection[tuple[str, str, datetime]]) -> Cursor:
