@@ -43,7 +43,8 @@ STATEMENT = re.compile(
 )
 LOCAL_TABLES = {
     "api_key", "audit", "cache_change", "coupon", "idempotency", "instance", "meter",
-    "number_counter", "plan_retirement", "plan_version",
+    "number_counter", "outbox", "plan_retirement", "plan_version", "webhook_delivery",
+    "webhook_endpoint",
 }  # fmt: skip
 UNLED_INDEX = """
 CREATE TABLE hold (customer text PRIMARY KEY, code text);

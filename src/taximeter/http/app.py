@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from taximeter import __version__
 from taximeter.http import (
+    alerts,
     clock,
     coupons,
     customers,
@@ -59,6 +60,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     coupons.router,
     invoices.router,
     grants.router,
+    alerts.router,
     outcomes.router,
     keys.router,
     clock.router,

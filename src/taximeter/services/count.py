@@ -25,6 +25,7 @@ from taximeter.services.dimensions import dimension_text
 from taximeter.services.opening import BilledOf, billed_as_opened, open_outcomes
 from taximeter.services.settle import Purses, send_purses, settle_changes
 from taximeter.services.spending import Limited, is_limited
+from taximeter.storage import alerts as alert_storage
 from taximeter.storage import budgets as budget_storage
 from taximeter.storage import ingestion as storage
 from taximeter.storage import levels as level_storage
@@ -92,7 +93,7 @@ async def send_usage(
 ) -> Counting:
     """Send the batch's part of totals and buckets, and lock what it will be charged to: in a
     pipeline that is one round trip, where there are no distinct values to look up first.
-    `limited` are the terms of those of the customers who have budgets.
+    `limited` are the terms of those of the customers who have budgets or alerts.
     """
     parts = fold_events(counted)
     levels = [part for part in parts if part.route.level is not None]
@@ -115,7 +116,7 @@ async def send_totals(
     buckets: Sequence[BucketRow] = (),
 ) -> Counting:
     """Send these parts of totals and buckets, and lock what they will be charged to: the wallets
-    that they draw from, and the budgets of whoever's price depends on more than what changes.
+    that they draw from, and a budget or an alert of whoever's price depends on more than what changes.
     """
     rows = await _total_rows(connection, totals)
     wallets = sorted(
@@ -139,7 +140,8 @@ async def _lock_limited(
     connection: Connection, totals: Sequence[Total], limited: Limited
 ) -> Limited:
     """Those who are limited in the asset of a price that one of their totals is of. Where it
-    depends on more than what changes, and no wallet serializes who changes that, a budget does.
+    depends on more than what changes, and no wallet serializes who changes that, a budget does, or
+    an alert where there is none.
     """
     found = [
         total for total in totals if is_limited(limited, total.customer, total.target.price.asset)
@@ -149,8 +151,11 @@ async def _lock_limited(
         for total in found
         if total.target.price.settle == "invoice" and not total.target.linear
     }
-    if serial:
-        await budget_storage.send_lock(connection, serial)
+    budgeted = {customer for customer in serial if limited[customer].budgets}
+    if budgeted:
+        await budget_storage.send_lock(connection, budgeted)
+    if serial - budgeted:
+        await alert_storage.send_lock(connection, serial - budgeted)
     return {total.customer: limited[total.customer] for total in found}
 
 

@@ -117,8 +117,7 @@ async def _count_again(
         key = SegmentKey(customer, *_place(total))
         after.setdefault(key, []).append((total.dimensions, Decimal(total.tally.quantity)))
     prices = {key: target.price for key, target in targets_of(folded).items()}
-    limits = frozenset(budget.asset for budget in terms.budgets)
-    charges = charges_between(before, old, prices, after, limits)
+    charges = charges_between(before, old, prices, after, terms.counted_assets)
     await settle_charges(transaction.context, connection, charges, limited_among([terms]))
 
 

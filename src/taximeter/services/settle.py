@@ -204,7 +204,7 @@ async def _count(
         if charge.customer in limited
     ]
     if spends:
-        await count_spend(connection, limited, spends, context.clock.now())
+        await count_spend(context, connection, limited, spends, context.clock.now())
 
 
 class Holding(NamedTuple):

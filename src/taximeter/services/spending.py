@@ -1,33 +1,39 @@
-"""Counting what is charged towards budgets.
+"""Counting what is charged towards budgets, and towards alerts on spend.
 
-Owns which budgets a charge counts towards: those of its asset whose path it lies within, in the
+Owns which of them a charge counts towards: those of its asset whose path it lies within, in the
 window in which it is charged. Called last in a transaction, after wallets are drawn.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
+from taximeter.domain.entitlement.alert import SpendAlert
+from taximeter.domain.entitlement.budget import Budget
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.kernel.quantity import ZERO
-from taximeter.services.context import Connection
+from taximeter.kernel.times import Period
+from taximeter.services.alerts import Counted, raise_spend
+from taximeter.services.context import Connection, Context
 from taximeter.storage import budgets as storage
 
-# The terms of those customers who have budgets.
+# The terms of those customers who have budgets or alerts.
 Limited = Mapping[str, CustomerTerms]
 
 
 def limited_among(terms: Iterable[CustomerTerms | None]) -> Limited:
-    """Those of these terms that hold budgets, by customer."""
-    return {one.customer.key: one for one in terms if one is not None and one.budgets}
+    """Those of these terms that hold budgets or alerts, by customer."""
+    return {
+        one.customer.key: one for one in terms if one is not None and (one.budgets or one.alerts)
+    }
 
 
 def is_limited(limited: Limited, customer: str, asset: str) -> bool:
-    """Whether the customer has a budget of this asset."""
+    """Whether the customer has a budget of this asset, or an alert on its spend."""
     terms = limited.get(customer)
-    return terms is not None and any(budget.asset == asset for budget in terms.budgets)
+    return terms is not None and asset in terms.counted_assets
 
 
 class Spend(NamedTuple):
@@ -40,23 +46,45 @@ class Spend(NamedTuple):
 
 
 async def count_spend(
+    context: Context,
     connection: Connection,
     terms: Mapping[str, CustomerTerms],
     spends: Sequence[Spend],
     at: datetime,
 ) -> None:
-    """Add these amounts, charged at the instant `at`, to the budgets that cover them; `terms` are
-    those of their customers.
+    """Add these amounts, charged at the instant `at`, to the budgets that cover them, and raise
+    the alerts that this reaches; `terms` are those of their customers.
     """
     found: dict[tuple[str, str, datetime], Decimal] = defaultdict(lambda: ZERO)
-    starts: dict[tuple[str, str], datetime] = {}
+    counters: dict[tuple[str, str, datetime], tuple[Budget, Period]] = {}
+    windows: dict[tuple[str, str], Period] = {}
+    alerts: dict[tuple[str, str], SpendAlert] = {}
     for spend in spends:
-        for budget in terms[spend.customer].budgets:
-            if budget.covers(spend.asset, spend.path):
-                window = (spend.customer, budget.window)
-                if window not in starts:
-                    starts[window] = terms[spend.customer].window_of(budget, at).start
-                found[spend.customer, budget.name, starts[window]] += spend.amount
+        for budget, alert in _counting(terms[spend.customer]):
+            if not budget.covers(spend.asset, spend.path):
+                continue
+            named = (spend.customer, budget.window)
+            if named not in windows:
+                windows[named] = terms[spend.customer].window_of(budget, at)
+            key = (spend.customer, budget.name, windows[named].start)
+            found[key] += spend.amount
+            counters[key] = budget, windows[named]
+            if alert is not None:
+                alerts[spend.customer, budget.name] = alert
     found = {key: amount for key, amount in found.items() if amount != ZERO}
-    if found:
-        await storage.add_spend(connection, found)
+    if not found:
+        return
+    counted = []
+    for row in sorted(await storage.add_spend(connection, found)):
+        key = (row.customer, row.name, row.window_start)
+        counted.append(Counted(*counters[key], row.spent - found[key], row.spent))
+    await raise_spend(context, connection, alerts, counted, at)
+
+
+def _counting(terms: CustomerTerms) -> Iterator[tuple[Budget, SpendAlert | None]]:
+    """What counts a customer's spend: budgets, and the counters of alerts on it."""
+    for budget in terms.budgets:
+        yield budget, None
+    for alert in terms.alerts:
+        if isinstance(alert, SpendAlert):
+            yield alert.counter, alert

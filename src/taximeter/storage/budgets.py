@@ -41,6 +41,7 @@ FROM json_to_recordset(%s) AS r (customer text, name text, window_start timestam
 ON CONFLICT (customer, name, window_start) DO UPDATE SET spent = s.spent + EXCLUDED.spent
 RETURNING customer, name, window_start, spent
 """
+_FORGET_SPEND = "DELETE FROM budget_spend WHERE customer = %s AND name = %s"
 
 
 class SpendRow(NamedTuple):
@@ -112,3 +113,8 @@ async def add_spend(
     return [
         SpendRow(row[0], row[1], row[2].astimezone(UTC), row[3]) for row in await cursor.fetchall()
     ]
+
+
+async def forget_spend(connection: Connection, customer: str, name: str) -> None:
+    """Let what was counted under this name begin anew."""
+    await connection.execute(_FORGET_SPEND, [customer, name])

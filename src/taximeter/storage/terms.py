@@ -15,6 +15,7 @@ from taximeter.domain.catalog.meter_document import parse_meter
 from taximeter.domain.subscription.customer import Customer, CustomerTerms
 from taximeter.domain.subscription.subscription import Subscription
 from taximeter.kernel.times import Anchor, parse_duration
+from taximeter.storage.alerts import alerts_of
 from taximeter.storage.budgets import budgets_of, suspensions_of
 from taximeter.storage.phases import phase_of
 
@@ -103,10 +104,11 @@ async def customer_terms(
     subscriptions = subscriptions_of(await cursor.fetchall())
     budgets = await budgets_of(connection, customers)
     suspensions = await suspensions_of(connection, customers)
+    alerts = await alerts_of(connection, customers)
     return {
         customer.key: CustomerTerms(
             customer, tuple(subscriptions.get(customer.key, ())), budgets.get(customer.key, ()),
-            suspensions.get(customer.key, ()),
+            suspensions.get(customer.key, ()), alerts.get(customer.key, ()),
         )
         for customer in found
     }  # fmt: skip

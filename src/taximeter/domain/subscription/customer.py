@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from taximeter.domain.entitlement.alert import Alert, SpendAlert
 from taximeter.domain.entitlement.budget import Budget, window_of
 from taximeter.domain.entitlement.suspension import Suspension
 from taximeter.domain.subscription.subscription import Subscription
@@ -31,13 +32,20 @@ class Customer:
 @dataclass(frozen=True, slots=True)
 class CustomerTerms:
     """What prices a customer's usage: the customer and their subscriptions, oldest first; and what
-    limits it: budgets by name, and suspensions.
+    limits it: budgets by name, and suspensions; and what is told of it.
     """
 
     customer: Customer
     subscriptions: tuple[Subscription, ...]
     budgets: tuple[Budget, ...] = ()
     suspensions: tuple[Suspension, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+
+    @property
+    def counted_assets(self) -> frozenset[str]:
+        """The assets whose spend is counted, for a budget or an alert."""
+        alerts = (alert.asset for alert in self.alerts if isinstance(alert, SpendAlert))
+        return frozenset([*(budget.asset for budget in self.budgets), *alerts])
 
     def period_at(self, at: datetime) -> Period | None:
         """The billing period at this instant: of the oldest subscription that runs then."""

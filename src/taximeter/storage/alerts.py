@@ -1,0 +1,186 @@
+"""Rows of `alert_definition` and `alert`: what is told, and what was."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from taximeter.domain.entitlement.alert import (
+    Alert,
+    AlertKind,
+    AllowanceAlert,
+    BalanceAlert,
+    SpendAlert,
+)
+from taximeter.storage.ingestion import document
+
+Connection = AsyncConnection[tuple[Any, ...]]
+
+_COLUMNS = 'customer, name, kind, asset, feature, "window", thresholds, created_at, updated_at'
+_DEFINITIONS = f"""
+SELECT {_COLUMNS} FROM alert_definition WHERE customer = ANY(%s) ORDER BY customer, name
+"""
+_FIND = f"SELECT {_COLUMNS} FROM alert_definition WHERE customer = %s AND name = %s"
+_PAGE_DEFINITIONS = f"""
+SELECT {_COLUMNS} FROM alert_definition
+WHERE customer = %(customer)s AND (%(after)s::text IS NULL OR name > %(after)s)
+ORDER BY name LIMIT %(limit)s
+"""
+_PUT = f"""
+INSERT INTO alert_definition ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (customer, name) DO UPDATE SET kind = EXCLUDED.kind, asset = EXCLUDED.asset,
+    feature = EXCLUDED.feature, "window" = EXCLUDED."window", thresholds = EXCLUDED.thresholds,
+    updated_at = EXCLUDED.updated_at
+"""
+_DELETE = "DELETE FROM alert_definition WHERE customer = %s AND name = %s"
+_LOCK = """
+UPDATE alert_definition AS a SET updated_at = a.updated_at
+FROM (
+    SELECT DISTINCT ON (customer) customer, name FROM alert_definition
+    WHERE customer = ANY(%s) ORDER BY customer, name
+) k
+WHERE a.customer = k.customer AND a.name = k.name
+"""
+_RAISE = """
+INSERT INTO alert (customer, kind, name, window_start, ordinal, threshold, id, at, data)
+SELECT customer, kind, name, window_start, ordinal, threshold, id, at, data
+FROM json_to_recordset(%s) AS r (customer text, kind text, name text, window_start timestamptz,
+    ordinal integer, threshold numeric, id text, at timestamptz, data jsonb)
+ON CONFLICT (customer, kind, name, window_start, ordinal, threshold) DO NOTHING
+RETURNING id
+"""
+_PAGE = """
+SELECT customer, kind, name, window_start, ordinal, threshold, id, at, data, rearmed_at FROM alert
+WHERE (%(customer)s::text IS NULL OR customer = %(customer)s)
+  AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+  AND (%(before)s::text IS NULL OR id < %(before)s)
+ORDER BY id DESC LIMIT %(limit)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAlert:
+    """A definition, and when it was made and changed."""
+
+    alert: Alert
+    created_at: datetime
+    updated_at: datetime
+
+
+class Raised(NamedTuple):
+    """A threshold that was crossed: once in the window that begins at `window_start`, and in its
+    `ordinal` there. `data` are the figures then.
+    """
+
+    customer: str
+    kind: AlertKind
+    name: str
+    window_start: datetime
+    ordinal: int
+    threshold: Decimal
+    id: str
+    at: datetime
+    data: Mapping[str, object]
+    rearmed_at: datetime | None = None
+
+
+def _alert_of(row: Sequence[Any]) -> Alert:
+    customer, name, kind, asset, feature, window, thresholds = row[:7]
+    if kind == "balance":
+        return BalanceAlert(customer, name, asset, tuple(thresholds))
+    if kind == "spend":
+        return SpendAlert(customer, name, asset, window, tuple(thresholds))
+    return AllowanceAlert(customer, name, feature, tuple(thresholds))
+
+
+def _stored_of(row: Sequence[Any]) -> StoredAlert:
+    return StoredAlert(_alert_of(row), row[7].astimezone(UTC), row[8].astimezone(UTC))
+
+
+async def alerts_of(
+    connection: Connection, customers: Collection[str]
+) -> dict[str, tuple[Alert, ...]]:
+    """What is told of these customers, by name."""
+    cursor = await connection.execute(_DEFINITIONS, [list(customers)])
+    found: dict[str, tuple[Alert, ...]] = {}
+    for row in await cursor.fetchall():
+        found[row[0]] = (*found.get(row[0], ()), _alert_of(row))
+    return found
+
+
+async def find(connection: Connection, customer: str, name: str) -> StoredAlert | None:
+    """The definition of this name, if there is one."""
+    cursor = await connection.execute(_FIND, [customer, name])
+    row = await cursor.fetchone()
+    return _stored_of(row) if row else None
+
+
+async def page_definitions(
+    connection: Connection, customer: str, *, after: str | None, limit: int
+) -> list[StoredAlert]:
+    """A customer's definitions by name, after `after`."""
+    cursor = await connection.execute(
+        _PAGE_DEFINITIONS, {"customer": customer, "after": after, "limit": limit}
+    )
+    return [_stored_of(row) for row in await cursor.fetchall()]
+
+
+async def put(connection: Connection, stored: StoredAlert) -> None:
+    """Write a definition, in place of the one of its name."""
+    alert = stored.alert
+    asset = feature = window = None
+    if isinstance(alert, BalanceAlert):
+        kind, asset, thresholds = "balance", alert.asset, alert.below
+    elif isinstance(alert, SpendAlert):
+        kind, asset, window, thresholds = "spend", alert.asset, alert.window, alert.at
+    else:
+        kind, feature, thresholds = "allowance", alert.feature, alert.at
+    await connection.execute(
+        _PUT,
+        [
+            alert.customer, alert.name, kind, asset, feature, window, list(thresholds),
+            stored.created_at, stored.updated_at,
+        ],
+    )  # fmt: skip
+
+
+async def delete(connection: Connection, customer: str, name: str) -> None:
+    """Take a definition away."""
+    await connection.execute(_DELETE, [customer, name])
+
+
+async def send_lock(connection: Connection, customers: Collection[str]) -> None:
+    """Lock one definition of each of these customers: who holds it counts their spend alone."""
+    await connection.execute(_LOCK, [list(customers)])
+
+
+async def insert_raised(connection: Connection, raised: Sequence[Raised]) -> set[str]:
+    """Remember what was crossed; the ids of those that were not raised before."""
+    rows = [{**one._asdict(), "data": one.data} for one in raised]
+    cursor = await connection.execute(_RAISE, [document(rows)])
+    return {row[0] for row in await cursor.fetchall()}
+
+
+async def page(
+    connection: Connection,
+    *,
+    customer: str | None,
+    kind: AlertKind | None,
+    before: str | None,
+    limit: int,
+) -> list[Raised]:
+    """What was raised, newest first, before `before`; of one customer, of one kind."""
+    cursor = await connection.execute(
+        _PAGE, {"customer": customer, "kind": kind, "before": before, "limit": limit}
+    )
+    return [_raised_of(row) for row in await cursor.fetchall()]
+
+
+def _raised_of(row: Sequence[Any]) -> Raised:
+    return Raised(
+        row[0], row[1], row[2], row[3].astimezone(UTC), row[4], row[5], row[6],
+        row[7].astimezone(UTC), row[8], row[9].astimezone(UTC) if row[9] else None,
+    )  # fmt: skip
