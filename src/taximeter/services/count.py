@@ -116,7 +116,8 @@ async def send_totals(
     buckets: Sequence[BucketRow] = (),
 ) -> Counting:
     """Send these parts of totals and buckets, and lock what they will be charged to: the wallets
-    that they draw from, and a budget or an alert of whoever's price depends on more than what changes.
+    that they draw from, and a budget or an alert of those whose price depends on more than what
+    changes.
     """
     rows = await _total_rows(connection, totals)
     wallets = sorted(

@@ -1,0 +1,113 @@
+"""Alerts over months: each threshold once in its window, in the transaction that crosses it."""
+
+import asyncio
+from typing import Any
+
+from tests.scenarios.story import Json, Story, event, usage_price
+
+
+async def set_alert(story: Story, name: str, **body: Any) -> None:
+    """Define an alert of acme's."""
+    await story.ask("PUT", f"/v1/customers/acme/alerts/{name}", json=body)
+
+
+async def told(story: Story, *names: str, **parameters: str) -> list[tuple[str, ...]]:
+    """What was told, the oldest first: of each alert what these members say."""
+    names = names or ("kind", "name", "threshold")
+    found = await story.everything("/v1/alerts", **parameters)
+    return [tuple(str(one[name]) for name in names) for one in reversed(found)]
+
+
+async def prepaid(story: Story, **price: Any) -> None:
+    """acme, whose usage costs 1 USD a unit, drawn from its wallet."""
+    await story.customer(enforcement="soft")
+    await story.meter("calls")
+    price = {"model": "per_unit", "unit": "1", "settle": "wallet", **price}
+    await story.plan("payg", usage_price("calls", "calls", **price))
+    await story.subscribe("payg")
+
+
+async def use(story: Story, event_id: str, quantity: str, **fields: Any) -> None:
+    """Usage of acme's now."""
+    await story.use(event("calls", event_id, await story.now(), q=quantity, **fields))
+
+
+async def test_spend_is_told_once_in_each_window(story: Story) -> None:
+    await prepaid(story)
+    await set_alert(story, "spent", on="spend", asset="USD", window="month", at=["100", "500"])
+    await use(story, "a", "99.99")
+    assert await told(story) == []
+    await use(story, "b", "0.01")  # 99.99 + 0.01 = 100
+    assert await told(story) == [("spend.threshold", "spent", "100")]
+    await use(story, "c", "150")  # 250: between
+    assert len(await told(story)) == 1
+    await story.advance("2026-02-01T00:00:00Z")
+    await use(story, "d", "600")  # another month: over both at once, the lower first
+    found = await story.everything("/v1/alerts")
+    assert [one["threshold"] for one in found] == ["500", "100", "100"]
+    assert found[0] == {
+        "id": found[0]["id"], "kind": "spend.threshold", "customer": "acme", "name": "spent",
+        "threshold": "500", "at": "2026-02-01T00:00:00Z", "asset": "USD", "spent": "600",
+        "window": {"from": "2026-02-01T00:00:00Z", "to": "2026-03-01T00:00:00Z"},
+    }  # fmt: skip
+
+
+async def test_windows_are_the_customers_own(story: Story) -> None:
+    """In Tokyo (UTC+9) a day ends at 15:00Z: 60 on each side of it reach 50 twice, 100 never."""
+    await prepaid(story)
+    await story.customer("kaito", timezone="Asia/Tokyo", enforcement="soft")
+    await story.subscribe("payg", "kaito")
+    body = {"on": "spend", "asset": "USD", "window": "day", "at": ["50", "100"]}
+    await story.ask("PUT", "/v1/customers/kaito/alerts/daily", json=body)
+    for at in ("2026-01-05T14:59:59Z", "2026-01-05T15:00:00Z"):
+        await story.advance(at)
+        await story.use(event("calls", at, at, customer="kaito", q=60))
+    found = await story.everything("/v1/alerts", customer="kaito")
+    assert [(one["threshold"], one["window"]) for one in reversed(found)] == [
+        ("50", {"from": "2026-01-04T15:00:00Z", "to": "2026-01-05T15:00:00Z"}),
+        ("50", {"from": "2026-01-05T15:00:00Z", "to": "2026-01-06T15:00:00Z"}),
+    ]
+
+
+async def test_usage_that_an_invoice_bills_is_told_too(story: Story) -> None:
+    """The first 100 cost 1 each, further ones 0.5: 100 + 0.5 * 300 = 250."""
+    tiers = [{"up_to": "100", "unit": "1"}, {"up_to": None, "unit": "0.5"}]
+    await prepaid(story, settle="invoice", model="graduated", unit=None, tiers=tiers)
+    await set_alert(story, "spent", on="spend", asset="USD", window="period", at=["100", "250"])
+    await use(story, "a", "399")  # 249.5
+    await use(story, "b", "1")  # 250
+    assert await told(story, "threshold", "spent") == [("100", "249.5"), ("250", "250")]
+
+
+async def test_a_threshold_is_told_once_however_many_cross_it(story: Story) -> None:
+    """40 requests at once, each 5 of 200: 50, 100 and 150 are reached once each."""
+    await prepaid(story)
+    await set_alert(
+        story, "spent", on="spend", asset="USD", window="total", at=["50", "100", "150"]
+    )
+    at = await story.now()
+
+    async def send(number: int) -> None:
+        await story.use(event("calls", f"e{number}", at, q=5))
+
+    await asyncio.gather(*(send(number) for number in range(40)))
+    assert await told(story, "threshold", "window") == [
+        ("50", "None"), ("100", "None"), ("150", "None"),
+    ]  # fmt: skip
+    # What the wallet was drawn: 40 * 5 = 200, with no grant all of it debt.
+    assert await story.available() == "-200"
+
+
+async def test_a_counter_begins_anew_with_its_definition(story: Story) -> None:
+    """Deleted and made again, it counts from then on: 60 before, 60 after do not reach 100."""
+    await prepaid(story)
+    body: Json = {"on": "spend", "asset": "USD", "window": "total", "at": ["100"]}
+    await set_alert(story, "spent", **body)
+    await use(story, "a", "60")
+    await story.ask("DELETE", "/v1/customers/acme/alerts/spent")
+    await set_alert(story, "spent", **body)
+    await use(story, "b", "60")
+    assert await told(story) == []
+    await set_alert(story, "spent", **{**body, "at": ["110"]})  # goes on counting: 60 + 50 = 110
+    await use(story, "c", "50")
+    assert await told(story, "threshold", "spent") == [("110", "110")]
