@@ -14,6 +14,7 @@ import yaml
 
 from docs.generator.markdown import code, page, table
 from taximeter.domain.catalog import credit as credit_shapes
+from taximeter.domain.catalog import entitlement as rights
 from taximeter.domain.catalog import plan as shapes
 from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.meter import Meter
@@ -49,12 +50,15 @@ MEANINGS = {
     "Credit amount": "What is granted for each step",
     "credits": "What the plan grants",
     "currency": "What invoices are in",
+    "concurrency": "So many holds that name the feature may be open at once",
     "description": "What counts and what does not, for people",
     "dimensions": "The properties of the event that tell usage apart",
     "cohort": "The `cohort` of the customer's metadata",
     "discount": "Off the price: `percent` or `amount`",
     "Plan discount": "Off whole invoices: `percent` or `amount`, for so many `months`",
     "event_type": "The type of the events that count",
+    "entitlements": "What customers may use, and how much of it",
+    "feature": "Its name in the API; several entries on one all apply",
     "family": "The plans it belongs to, of which a subscription may name the family alone",
     "filter": "Which events count: for each property the values that do, or `{not: [...]}`",
     "every": "How long a step is, counted from the subscription's anchor; `period`: as the plan's",
@@ -68,16 +72,19 @@ MEANINGS = {
     "key": "Its name in the API",
     "Credit key": "What names the credit across versions; the asset's name unless said",
     "kind": "`paid` pays an invoice, `promotional` is a discount on it",
+    "limit": "At most this in each window",
     "match": "The dimension values that it asks for",
     "max_per_period": "At most this is granted within one of the plan's periods",
     "maximum": "At most this for a period",
     "meter": "The meter whose quantity is priced",
+    "Entitlement: quota meter": "The meter whose quantity is limited: one that sums or counts",
     "minimum": "At least this for a period",
     "Plan minimum": "At least this for a period over all prices",
     "model": "How the quantity becomes an amount; see below",
     "months": "How long it lasts; for good if left out",
     "name": "What people read",
     "otherwise": "What becomes of usage that no rate matches: `quarantine`, `zero` or a model",
+    "overage": "Whether more than the limit is refused, or only told",
     "outcome": "Billed only once confirmed; see below",
     "Credit per": "`seat`, or the key of a seat price: the amount times its quantity",
     "per": "So many units are what `unit` prices",
@@ -129,8 +136,10 @@ MEANINGS = {
     "Percent tier percent": "Of the part of the amount that falls in the tier",
     "Share percent": "Of what the other price counts",
     "pool": "Prices of one pool fill one ladder of tiers",
+    "Entitlement: switch value": "`false`: off, `true`: on; a text: on, with this setting",
     "Model dynamic value": "The property that holds the event's price",
     "when": "What must hold of the event: a value, one of several, or a range",
+    "window": "In the customer's time zone; weeks begin on Monday, `period` is the billing period",
     "value": "The property of the event's data that is metered, or an expression over several",
 }
 
@@ -287,6 +296,11 @@ def _parse_commitment(commitment: Document) -> object:
     return parse_plan(_plan(prices=prices, commitment=commitment))
 
 
+def _parse_entitlement(entitlement: Document) -> object:
+    fee = {"key": "fee", "type": "flat", "amount": "1"}
+    return parse_plan(_plan(prices=[fee], entitlements=[entitlement]))
+
+
 def _note(shape: type) -> str:
     return " ".join((shape.__doc__ or "").split())
 
@@ -353,12 +367,26 @@ def _kinds() -> Iterator[_Kind]:
         "Commitment", _note(credit_shapes.Commitment), {"amount": "12000", "period": "year"},
         _parse_commitment,
     )  # fmt: skip
+    yield from _entitlements()
     yield _Kind("Discount", "Exactly one of the two.", {"percent": "10"}, _parse_discount)
     yield _Kind(
         "Invoice discount", "Exactly one of `percent` and `amount`.",
         {"percent": "20", "months": 3}, _parse_invoice_discount,
     )  # fmt: skip
     yield _Kind("Meter", _note(Meter), meter, lambda body: parse_meter("m", body, version=1))
+
+
+def _entitlements() -> Iterator[_Kind]:
+    for shape, entry in (
+        (rights.Switch, {"value": True}),
+        (rights.Quota, {"meter": "queries", "limit": "1000", "window": "day"}),
+        (rights.Slots, {"concurrency": "5"}),
+    ):
+        yield _Kind(
+            f"Entitlement: {shape.__name__.lower()}", _note(shape), {"feature": "queries", **entry},
+            _parse_entitlement,
+            ("feature", *entry, *(("overage",) if shape is rights.Quota else ())),
+        )  # fmt: skip
 
 
 def _models() -> Iterator[_Kind]:

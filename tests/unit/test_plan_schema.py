@@ -34,6 +34,11 @@ credits:
   - {asset: credits, amount: 10, expires: P1Y, priority: 5, scope: {meters: [m], path: a}}
 assets: [{asset: credits, unit_price: "0.01"}]
 commitment: {amount: 12000, period: year, rollover_max: 500}
+entitlements:
+  - {feature: sso, value: true}
+  - {feature: support, value: gold}
+  - {feature: calls, meter: m, limit: 1000, window: day, overage: allow}
+  - {feature: runs, concurrency: "5"}
 ---
 key: events
 currency: USD

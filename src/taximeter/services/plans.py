@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from taximeter.domain.catalog.difference import Change, differences
 from taximeter.domain.catalog.document import parse_plan
+from taximeter.domain.catalog.entitlement import Entitlement, Quota
 from taximeter.domain.catalog.meter import ADDING, Meter
 from taximeter.domain.catalog.plan import Dimensional, Plan, UsagePrice
 from taximeter.domain.invoicing.preview import Preview, SampleEvent, preview, usage_of
@@ -22,6 +23,7 @@ from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
 from taximeter.services.ingest import REASONS
 from taximeter.storage import plans as storage
+from taximeter.storage.entitlements import note_features
 from taximeter.storage.terms import current_meters
 
 PlanVersion: TypeAlias = storage.PlanVersion
@@ -101,6 +103,8 @@ async def _publish(
         return PlanPut(now, "unchanged", before)
     check_meters(plan, await current_meters(connection))
     await check_segment(connection, plan, from_then)
+    if plan.entitlements:
+        await note_features(connection, {one.feature for one in plan.entitlements}, transaction.at)
     last = await storage.last_version(connection, key)
     await storage.insert(
         connection,
@@ -194,7 +198,7 @@ def check_meters(plan: Plan, meters: list[Meter]) -> None:
     that their meter does not keep apart (`unknown_dimension`: no rate of such a price could ever
     match), and of meters that do not add up where the price needs single events, a ladder that
     others share (`unsupported_aggregation`) or outcomes (`outcome_on_meter`), and of levels that
-    would be drawn from a wallet (`unsupported_settle`).
+    would be drawn from a wallet (`unsupported_settle`). So for quotas (`check_quotas`).
     """
     known = {meter.key: meter for meter in meters}
     errors: list[FieldError] = []
@@ -213,8 +217,29 @@ def check_meters(plan: Plan, meters: list[Meter]) -> None:
                 detail = f"There is no meter {key}. Create it first, or correct its key."
                 path = f"credits[{index}].scope.meters[{at}]"
                 errors.append(FieldError(path, "unknown_meter", detail))
+    errors += check_quotas(plan.entitlements, known)
     if errors:
         raise Invalid(errors)
+
+
+def check_quotas(
+    entitlements: Sequence[Entitlement], meters: Mapping[str, Meter]
+) -> Iterator[FieldError]:
+    """An error for each quota of a meter that does not exist, or does not add up."""
+    for index, one in enumerate(entitlements):
+        if not isinstance(one, Quota):
+            continue
+        path = f"entitlements[{index}].meter"
+        meter = meters.get(one.meter)
+        if meter is None:
+            detail = f"There is no meter {one.meter}. Create it first, or correct its key."
+            yield FieldError(path, "unknown_meter", detail)
+        elif meter.aggregation not in ADDING:
+            detail = (
+                f"The meter {meter.key} takes the {meter.aggregation} of values, which a quota "
+                "cannot be used up by. Say a meter that sums or counts."
+            )
+            yield FieldError(path, "unsupported_aggregation", detail)
 
 
 def _fit_meter(price: UsagePrice, meter: Meter, path: str) -> Iterator[FieldError]:

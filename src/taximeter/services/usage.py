@@ -103,6 +103,22 @@ async def get_usage(
     )
 
 
+async def usage_in(connection: Connection, customer: str, key: str, window: Period) -> Decimal:
+    """What the meter `key`, which adds up, counted for the customer within `window`, all its
+    dimensions together. Needs a transaction.
+    """
+    stored = await meter_storage.find(connection, key)
+    assert stored is not None, "a meter is never deleted"
+    since = await meter_storage.first_made_at(connection, key)
+    query = UsageQuery(
+        key, customer, window.start, window.end, "total", group_by=(), timezone="UTC",
+        fill_zero=False,
+    )  # fmt: skip
+    wanted = Wanted(customer, meter_of(stored), since, ())
+    rows = await _Reader(connection, query, wanted, window).rows_of(customer, None, 1)
+    return rows[0].value if rows else ZERO
+
+
 def _check_dimensions(meter: Meter, group_by: Sequence[str]) -> None:
     for name in group_by:
         if name not in meter.dimensions:

@@ -561,6 +561,24 @@ CREATE TABLE webhook_delivery (
 ) WITH (fillfactor = 80);
 CREATE INDEX webhook_delivery_due ON webhook_delivery (endpoint, next_at) WHERE state = 'pending';
 
+-- The features that a plan version or an agreement has ever named.
+CREATE TABLE feature (
+    key text COLLATE "C" PRIMARY KEY,
+    created_at timestamptz NOT NULL
+);
+
+-- What was agreed with one customer for a feature, in place of what plans say of it. document is
+-- the list of entries, as written.
+CREATE TABLE customer_entitlement (
+    customer text COLLATE "C" NOT NULL,
+    feature text COLLATE "C" NOT NULL,
+    document jsonb NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    PRIMARY KEY (customer, feature),
+    FOREIGN KEY (customer) REFERENCES customer (customer)
+);
+
 -- Gap-free numbers: a row that is locked last, in a short transaction.
 CREATE TABLE number_counter (
     name text COLLATE "C" PRIMARY KEY,

@@ -17,6 +17,7 @@ from taximeter.domain.subscription.subscription import Subscription
 from taximeter.kernel.times import Anchor, parse_duration
 from taximeter.storage.alerts import alerts_of
 from taximeter.storage.budgets import budgets_of, suspensions_of
+from taximeter.storage.entitlements import entitlements_of
 from taximeter.storage.phases import phase_of
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -105,10 +106,12 @@ async def customer_terms(
     budgets = await budgets_of(connection, customers)
     suspensions = await suspensions_of(connection, customers)
     alerts = await alerts_of(connection, customers)
+    entitlements = await entitlements_of(connection, customers)
     return {
         customer.key: CustomerTerms(
             customer, tuple(subscriptions.get(customer.key, ())), budgets.get(customer.key, ()),
             suspensions.get(customer.key, ()), alerts.get(customer.key, ()),
+            entitlements.get(customer.key, {}),
         )
         for customer in found
     }  # fmt: skip

@@ -102,6 +102,32 @@ async def hour_parts(
     return [Part(row[0], tuple(row[1]), row[2], row[3]) for row in await cursor.fetchall()]
 
 
+async def hour_sums(
+    connection: Connection, spans: Sequence[tuple[str, str, Period]]
+) -> list[Decimal | None]:
+    """What the hours that begin in each span (a customer, a meter that adds up, and a period) sum
+    up to; None where there are none.
+    """
+    cursor = await connection.execute(
+        """
+        SELECT w.n, sum(b.quantity)
+        FROM unnest(%(customers)s::text[], %(meters)s::text[], %(starts)s::timestamptz[],
+            %(ends)s::timestamptz[]) WITH ORDINALITY AS w (customer, meter, starts, ends, n)
+        JOIN usage_bucket b ON b.customer = w.customer AND b.meter = w.meter
+            AND b.bucket_start >= w.starts AND b.bucket_start < w.ends
+        GROUP BY w.n
+        """,
+        {
+            "customers": [customer for customer, _, _ in spans],
+            "meters": [meter for _, meter, _ in spans],
+            "starts": [span.start for _, _, span in spans],
+            "ends": [span.end for _, _, span in spans],
+        },
+    )
+    found: dict[int, Decimal] = dict(await cursor.fetchall())
+    return [found.get(n) for n in range(1, len(spans) + 1)]
+
+
 async def bucket_parts(
     connection: Connection,
     wanted: Wanted,

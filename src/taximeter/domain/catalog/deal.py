@@ -98,7 +98,7 @@ def agreed_plan(published: Plan, deal: Deal) -> Plan:
             raise Invalid(by_price(error.errors, published)) from None
         plan = replace(parsed, document=published.document)
     if deal.paused:
-        return replace(plan, prices=(), minimum=None, credits=())
+        return replace(plan, prices=(), minimum=None, credits=(), entitlements=())
     if deal.trial:
         return replace(plan, prices=tuple(_on_trial(price) for price in plan.prices), minimum=None)
     return plan

@@ -11,6 +11,7 @@ from dataclasses import replace
 from taximeter.domain.catalog.credit_document import read_assets, read_commitment, read_credits
 from taximeter.domain.catalog.currency import is_currency
 from taximeter.domain.catalog.discount_document import read_invoice_discount
+from taximeter.domain.catalog.entitlement_document import read_entitlements
 from taximeter.domain.catalog.fields import Fields, Findings, shown
 from taximeter.domain.catalog.plan import Plan
 from taximeter.domain.catalog.price_document import Frame, read_prices
@@ -23,10 +24,7 @@ GRACE_S_MAX = 31 * 86400
 TRIAL_DAYS_MAX = 366
 _GRACE_NONE = ("PT0S", "P0D")
 
-_PLAN_NOT_BUILT = (
-    "entitlements",
-    "invoice_threshold",
-)
+_PLAN_NOT_BUILT = ("invoice_threshold",)
 
 
 def parse_plan(document: Mapping[str, object], *, version: int = 1) -> Plan:
@@ -58,6 +56,7 @@ def _read_plan(document: object, version: int, findings: Findings) -> Plan | Non
     credits = read_credits(fields, prices, currency, period)
     assets = read_assets(fields, currency)
     commitment = read_commitment(fields, period)
+    entitlements = read_entitlements(fields)
     fields.done(not_built=_PLAN_NOT_BUILT)
     if key is None or name is None or currency is None or period is None:
         return None
@@ -77,6 +76,7 @@ def _read_plan(document: object, version: int, findings: Findings) -> Plan | Non
         trial_days=trial_days,
         assets=assets,
         commitment=commitment,
+        entitlements=entitlements,
     )
 
 

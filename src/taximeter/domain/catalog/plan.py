@@ -11,6 +11,7 @@ from typing import Literal
 
 from taximeter.domain.catalog.credit import Commitment, CreditUnit, PlanCredit
 from taximeter.domain.catalog.discount import InvoiceDiscount
+from taximeter.domain.catalog.entitlement import Entitlement
 from taximeter.domain.catalog.segment import ANYBODY, Segment
 from taximeter.kernel.quantity import ZERO, format_decimal
 from taximeter.kernel.times import PeriodUnit
@@ -348,6 +349,7 @@ class Plan:
     its period's end. `minimum` is per period over all fees and usage that belong to it, less what
     discounts take off them; `discount` is the plan's own, off whole invoices. `family` names plans
     of which `segment` says whom each is for.
+    `entitlements` say what its customers may do: they never change an amount.
     `trial_days` is how long a new subscription is free of fees, in local days.
 
     `document` is what the seller published, from which deal.py prices what one customer agreed.
@@ -367,6 +369,7 @@ class Plan:
     credits: tuple[PlanCredit, ...] = ()
     assets: tuple[CreditUnit, ...] = ()
     commitment: Commitment | None = None
+    entitlements: tuple[Entitlement, ...] = ()
     trial_days: int = 0
     document: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 

@@ -16,6 +16,12 @@ from taximeter.domain.catalog.credit_document import (
 )
 from taximeter.domain.catalog.discount_document import MONTHS_MAX
 from taximeter.domain.catalog.document import TRIAL_DAYS_MAX
+from taximeter.domain.catalog.entitlement_document import (
+    CONCURRENCY_MAX,
+    ENTITLEMENTS_MAX,
+    OVERAGES,
+    WINDOWS,
+)
 from taximeter.domain.catalog.fields import INTEGER_MAX, KEY_PATTERN, TEXT_LENGTH_MAX
 from taximeter.domain.catalog.meter_schema import METERS_SCHEMA
 from taximeter.domain.catalog.model_document import (
@@ -206,6 +212,30 @@ _CREDIT: Schema = fields_of(
     },
     required=("asset", "amount"),
 )  # fmt: skip
+_ENTITLEMENT: Schema = fields_of(
+    {
+        "feature": described(KEY, "Its name in the API; several entries on one all apply"),
+        "value": {
+            "type": ["boolean", "string", "integer"],
+            "description": "Switches the feature on or off, or to a setting",
+        },
+        "concurrency": {
+            "type": ["integer", "string"], "minimum": 0, "maximum": CONCURRENCY_MAX,
+            "description": "So many holds that name the feature may be open at once",
+        },
+        "meter": described(KEY, "The meter whose quantity a quota limits"),
+        "limit": described(DECIMAL, "At most this in each window"),
+        "window": {
+            "enum": list(WINDOWS),
+            "description": "In the customer's time zone; weeks begin on Monday, `period` is the "
+            "billing period",
+        },
+        "overage": {
+            "enum": list(OVERAGES), "description": "Whether more is refused: `block` unless said",
+        },
+    },
+    required=("feature",),
+)  # fmt: skip
 PLAN: Schema = {
     **fields_of(
         {
@@ -238,6 +268,10 @@ PLAN: Schema = {
                 required=("amount", "period"),
                 description="A spend agreed for a term that may be longer than the period",
             ),
+            "entitlements": {
+                "type": "array", "maxItems": ENTITLEMENTS_MAX, "items": _ENTITLEMENT,
+                "description": "What customers may use, and how much of it",
+            },
             "minimum": described(DECIMAL, "At least this for a period over all prices"),
             "discount": INVOICE_DISCOUNT,
             "grace": described(DURATION, "How long a draft waits for late usage"),

@@ -3,10 +3,11 @@ windows of its budgets.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from taximeter.domain.catalog.entitlement import Entitlement
 from taximeter.domain.entitlement.alert import Alert, SpendAlert
 from taximeter.domain.entitlement.budget import Budget, window_of
 from taximeter.domain.entitlement.suspension import Suspension
@@ -32,7 +33,8 @@ class Customer:
 @dataclass(frozen=True, slots=True)
 class CustomerTerms:
     """What prices a customer's usage: the customer and their subscriptions, oldest first; and what
-    limits it: budgets by name, and suspensions; and what is told of it.
+    limits it: budgets by name, suspensions, and by feature the entitlements agreed with them alone;
+    and what is told of it.
     """
 
     customer: Customer
@@ -40,6 +42,7 @@ class CustomerTerms:
     budgets: tuple[Budget, ...] = ()
     suspensions: tuple[Suspension, ...] = ()
     alerts: tuple[Alert, ...] = ()
+    entitlements: Mapping[str, tuple[Entitlement, ...]] = field(default_factory=dict)
 
     @property
     def counted_assets(self) -> frozenset[str]:

@@ -1,0 +1,53 @@
+"""What a plan entitles its customers to, as values: features switched, bounded by use, or by how
+much of them runs at once.
+
+Owns their shape and invariants. Reading the seller's document is entitlement_document.py; what a
+customer may do at an instant is domain/entitlement/feature.py.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+from taximeter.kernel.quantity import ZERO
+
+QuotaWindow = Literal["minute", "hour", "day", "week", "month", "period", "total"]
+Overage = Literal["block", "allow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """The feature is off (`False`), on (`True`), or on with a setting: a text."""
+
+    feature: str
+    value: bool | str
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """At most `limit` of what `meter` counts in each `window` of the customer's time zone. With
+    the overage `allow` more than that is told, but not refused.
+    """
+
+    feature: str
+    meter: str
+    limit: Decimal
+    window: QuotaWindow
+    overage: Overage
+
+    def __post_init__(self) -> None:
+        assert self.limit >= ZERO, "a quota is not negative"
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """At most `concurrency` open holds that name the feature."""
+
+    feature: str
+    concurrency: int
+
+    def __post_init__(self) -> None:
+        assert self.concurrency >= 0, "slots are not negative"
+
+
+Entitlement = Switch | Quota | Slots
