@@ -31,7 +31,9 @@ def create(
     name: Annotated[str, typer.Option(help="What the key is for.", show_default=False)],
     scope: Annotated[
         list[str],
-        typer.Option(help="admin, ingest, authorize or read. Repeatable.", show_default=False),
+        typer.Option(
+            help="admin, ingest, authorize, limits or read. Repeatable.", show_default=False
+        ),
     ],
     customer: Annotated[
         str | None, typer.Option(help="Confine the key to this customer.", metavar="CUSTOMER")

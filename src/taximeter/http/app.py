@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from taximeter import __version__
 from taximeter.http import (
     alerts,
+    budgets,
     clock,
     coupons,
     customers,
@@ -33,6 +34,7 @@ from taximeter.http import (
     preview,
     spend,
     subscriptions,
+    suspensions,
     usage,
 )
 from taximeter.http.body import limited
@@ -55,6 +57,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     migrations.router,
     customers.router,
     spend.router,
+    budgets.router,
+    suspensions.router,
     subscriptions.router,
     preview.router,
     coupons.router,

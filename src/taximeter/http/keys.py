@@ -21,7 +21,8 @@ class KeyBody(Body):
 
     name: Name
     scopes: Annotated[
-        list[Literal["admin", "ingest", "authorize", "read"]], Field(min_length=1, max_length=4)
+        list[Literal["admin", "ingest", "authorize", "limits", "read"]],
+        Field(min_length=1, max_length=5),
     ]
     expires_at: Instant | None = None
     customer: CustomerKey | None = None

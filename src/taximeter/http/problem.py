@@ -19,6 +19,7 @@ STATUS: dict[type[TaximeterError], int] = {
     errors.ClockBackwards: 409,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
+    errors.SetBySeller: 403,
     errors.TooLarge: 413,
     errors.OverCapacity: 503,
     errors.Unavailable: 503,

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from fastapi import Depends, Request, Response
 
+from taximeter.domain.entitlement.setter import Setter
 from taximeter.http.metrics import Metrics
 from taximeter.kernel.errors import FieldError, Invalid, NotFound, Unauthorized
 from taximeter.kernel.paging import Page
@@ -72,6 +73,11 @@ class Call:
         """The context of services."""
         return self.server.context
 
+    @property
+    def setter(self) -> Setter:
+        """For whom the caller sets limits: a key that is confined to a customer is theirs."""
+        return "seller" if self.caller.customer is None else "customer"
+
     def see(self, customer: str) -> None:
         """Raise `NotFound` where the caller is confined to another customer."""
         if not self.caller.may_see(customer):
@@ -115,6 +121,7 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[Call]]:
 
 Admin = Annotated[Call, Depends(needs("admin"))]
 Reader = Annotated[Call, Depends(needs("read"))]
+Limiter = Annotated[Call, Depends(needs("limits"))]
 Ingester = Annotated[Call, Depends(needs("ingest"))]
 
 

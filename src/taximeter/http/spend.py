@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Response
 
 from taximeter.domain.invoicing.spend import FORECAST_METHOD, PriceSpend
+from taximeter.http.budgets import budget_json
 from taximeter.http.customers import CustomerPath
 from taximeter.http.fields import instant
 from taximeter.http.server import Reader, ok
@@ -43,7 +44,7 @@ def spend_json(found: CustomerSpend) -> dict[str, object]:
         "total": format_decimal(found.total),
         "prices": [_price_json(part, one) for part in found.parts for one in part.spend.prices],
         "forecast": {"total": format_decimal(found.forecast), "method": FORECAST_METHOD},
-        "caps": [],
+        "caps": [budget_json(state) for state in found.caps],
         "alerts": [],
     }
 
@@ -56,7 +57,7 @@ async def get_spend(key: CustomerPath, call: Reader) -> Response:
     forecast extends usage at the rate since the period began and adds the fees due by its end.
     `total` counts what is in the customer's currency, not credit units, before discounts on the
     whole invoice. With several subscriptions `period` spans their open periods; each price names
-    its own.
+    its own. `caps` are the customer's budgets by name, the first 100 of them.
     """
     call.see(key)
     return ok(spend_json(await spend.get_spend(call.context, key)))

@@ -12,6 +12,7 @@
     │   └── ClockBackwards      the test clock only moves forward
     ├── Unauthorized            no key, or a bad one
     ├── Forbidden               the key lacks the scope
+    │   └── SetBySeller         a customer's key may not change what the seller set
     ├── TooLarge                a body over the limits
     ├── OverCapacity            the queue is full; nothing was taken
     └── Unavailable             a part that is needed (the database, a binary) cannot be had
@@ -122,6 +123,12 @@ class Forbidden(TaximeterError):
     """This API key lacks the scope {scope!r}."""
 
     code = "forbidden"
+
+
+class SetBySeller(Forbidden):
+    """The seller set this {kind}: a key of the customer cannot {step} it. {cure}"""
+
+    code = "set_by_seller"
 
 
 class TooLarge(TaximeterError):

@@ -21,8 +21,8 @@ from taximeter.services.context import Context
 from taximeter.storage import keys as storage
 
 ApiKey: TypeAlias = storage.ApiKey
-Scope = Literal["admin", "ingest", "authorize", "read"]
-SCOPES: tuple[Scope, ...] = ("admin", "ingest", "authorize", "read")
+Scope = Literal["admin", "ingest", "authorize", "limits", "read"]
+SCOPES: tuple[Scope, ...] = ("admin", "ingest", "authorize", "limits", "read")
 SECRET_PREFIX = "tx_"
 CACHE_S = 3.0
 CACHED_MAX = 10_000

@@ -5,7 +5,7 @@ Spend is true at the instant of the answer: it is rated from the totals of that 
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -24,11 +24,13 @@ from taximeter.domain.subscription.subscription import Segment, Subscription
 from taximeter.kernel.errors import NotFound
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Period
+from taximeter.services.budgets import BudgetState, states_of
 from taximeter.services.context import Connection, Context
 from taximeter.services.level_usage import read_levels
 from taximeter.services.segment_usage import read_usage
 from taximeter.storage import terms as term_storage
 
+CAPS_MAX = 100
 GROWING = ("count", "sum")
 
 
@@ -55,11 +57,14 @@ class SubscriptionSpend:
 
 @dataclass(frozen=True, slots=True)
 class CustomerSpend:
-    """A customer's spend at `at`: one part for each subscription with an open period."""
+    """A customer's spend at `at`: one part for each subscription with an open period; `caps` are
+    the budgets, where they were asked for.
+    """
 
     customer: Customer
     at: datetime
     parts: tuple[SubscriptionSpend, ...]
+    caps: tuple[BudgetState, ...] = ()
 
     @property
     def period(self) -> Period | None:
@@ -81,13 +86,15 @@ class CustomerSpend:
 
 
 async def get_spend(context: Context, customer: str) -> CustomerSpend:
-    """The customer's spend now. Raises `NotFound`."""
+    """The customer's spend now, with their first 100 budgets. Raises `NotFound`."""
     async with context.pool.connection() as connection:
         terms = await term_storage.customer_terms(connection, [customer])
         if customer not in terms:
             raise NotFound(kind="customer", key=customer)
-        found = await read_spend(connection, [terms[customer]], context.clock.now())
-    return found[0]
+        own, at = terms[customer], context.clock.now()
+        (found,) = await read_spend(connection, [own], at)
+        caps = await states_of(connection, own, own.budgets[:CAPS_MAX], at)
+    return replace(found, caps=tuple(caps))
 
 
 async def read_spend(

@@ -14,12 +14,26 @@ from taximeter.storage.ingestion import document
 Connection = AsyncConnection[tuple[Any, ...]]
 Cursor = AsyncCursor[tuple[Any, ...]]
 
-_BUDGETS = """
-SELECT customer, name, path, asset, limit_amount, "window", enforcement, alerts
+_COLUMNS = 'customer, name, path, asset, limit_amount, "window", enforcement, alerts, set_by'
+_BUDGETS = f"""
+SELECT {_COLUMNS}
 FROM budget WHERE customer = ANY(%s) ORDER BY customer, name
 """
 _SUSPENSIONS = """
-SELECT customer, path, reason, at FROM suspension WHERE customer = ANY(%s) ORDER BY customer, path
+SELECT customer, path, reason, at, set_by FROM suspension
+WHERE customer = ANY(%s) ORDER BY customer, path
+"""
+_PUT = f"""
+INSERT INTO budget ({_COLUMNS}, created_at, updated_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (customer, name) DO UPDATE SET path = EXCLUDED.path, asset = EXCLUDED.asset,
+    limit_amount = EXCLUDED.limit_amount, "window" = EXCLUDED."window",
+    enforcement = EXCLUDED.enforcement, alerts = EXCLUDED.alerts, set_by = EXCLUDED.set_by,
+    updated_at = EXCLUDED.updated_at
+"""
+_SUSPEND = """
+INSERT INTO suspension (customer, path, reason, at, set_by) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (customer, path) DO UPDATE SET reason = EXCLUDED.reason, set_by = EXCLUDED.set_by
 """
 _LOCK = """
 UPDATE budget AS b SET updated_at = b.updated_at
@@ -55,7 +69,12 @@ class SpendRow(NamedTuple):
 
 def budget_of(row: Sequence[Any]) -> Budget:
     """The budget of a row of its columns."""
-    return Budget(row[0], row[1], row[2], row[3], row[4], row[5], row[6], tuple(row[7]))
+    return Budget(row[0], row[1], row[2], row[3], row[4], row[5], row[6], tuple(row[7]), row[8])
+
+
+def suspension_of(row: Sequence[Any]) -> Suspension:
+    """The suspension of a row of its columns."""
+    return Suspension(row[0], row[1] or None, row[2], row[3].astimezone(UTC), row[4])
 
 
 async def budgets_of(
@@ -75,10 +94,46 @@ async def suspensions_of(
     """What of these customers is suspended."""
     cursor = await connection.execute(_SUSPENSIONS, [list(customers)])
     found: dict[str, tuple[Suspension, ...]] = {}
-    for customer, path, reason, at in await cursor.fetchall():
-        one = Suspension(customer, path or None, reason, at.astimezone(UTC))
-        found[customer] = (*found.get(customer, ()), one)
+    for row in await cursor.fetchall():
+        found[row[0]] = (*found.get(row[0], ()), suspension_of(row))
     return found
+
+
+async def put(connection: Connection, budget: Budget, at: datetime) -> None:
+    """Insert or replace a budget."""
+    await connection.execute(
+        _PUT,
+        [
+            budget.customer, budget.name, budget.path, budget.asset, budget.limit, budget.window,
+            budget.enforcement, list(budget.alerts), budget.set_by, at, at,
+        ],
+    )  # fmt: skip
+
+
+async def delete(connection: Connection, customer: str, name: str) -> None:
+    """Delete a budget, and what was spent within it."""
+    await forget_spend(connection, customer, name)
+    await connection.execute(
+        "DELETE FROM budget WHERE customer = %s AND name = %s", [customer, name]
+    )
+
+
+async def suspend(connection: Connection, suspension: Suspension) -> None:
+    """Insert a suspension, or give the one that is there its reason and who set it."""
+    await connection.execute(
+        _SUSPEND,
+        [
+            suspension.customer, suspension.path or "", suspension.reason, suspension.at,
+            suspension.set_by,
+        ],
+    )  # fmt: skip
+
+
+async def resume(connection: Connection, customer: str, path: str | None) -> None:
+    """Delete the suspension of this very path, if there is one."""
+    await connection.execute(
+        "DELETE FROM suspension WHERE customer = %s AND path = %s", [customer, path or ""]
+    )
 
 
 async def send_lock(connection: Connection, customers: Collection[str]) -> None:

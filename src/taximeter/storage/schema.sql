@@ -460,6 +460,7 @@ CREATE TABLE budget (
     alerts numeric[] NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
+    set_by text COLLATE "C" NOT NULL DEFAULT 'seller' CHECK (set_by IN ('seller', 'customer')),
     PRIMARY KEY (customer, name),
     FOREIGN KEY (customer) REFERENCES customer (customer)
 );
@@ -479,6 +480,7 @@ CREATE TABLE suspension (
     path text COLLATE "C" NOT NULL,
     reason text NOT NULL,
     at timestamptz NOT NULL,
+    set_by text COLLATE "C" NOT NULL DEFAULT 'seller' CHECK (set_by IN ('seller', 'customer')),
     PRIMARY KEY (customer, path),
     FOREIGN KEY (customer) REFERENCES customer (customer)
 );

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Literal
 
+from taximeter.domain.entitlement.setter import Setter
 from taximeter.kernel.paths import lies_within
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Anchor, Period, PeriodUnit, period_at
@@ -27,7 +28,7 @@ _CALENDAR: dict[str, tuple[datetime, PeriodUnit]] = {
 class Budget:
     """At most `limit` of `asset` in each `window`, for what lies within `path` (None: for all that
     the customer does). A `hard` one refuses what would pass it. `alerts` are the shares of the
-    limit at which it is told, each once in a window.
+    limit at which it is told, each once in a window. `set_by` says who may change it.
     """
 
     customer: str
@@ -38,6 +39,7 @@ class Budget:
     window: BudgetWindow
     enforcement: BudgetEnforcement
     alerts: tuple[Decimal, ...]
+    set_by: Setter = "seller"
 
     def __post_init__(self) -> None:
         assert self.limit >= ZERO, "a budget is not negative"

@@ -1,0 +1,7 @@
+-- depends: 0010.holds
+
+-- Who set a budget or suspended something: the customer may not lift what the seller did.
+ALTER TABLE budget ADD COLUMN set_by text COLLATE "C" NOT NULL DEFAULT 'seller'
+    CHECK (set_by IN ('seller', 'customer'));
+ALTER TABLE suspension ADD COLUMN set_by text COLLATE "C" NOT NULL DEFAULT 'seller'
+    CHECK (set_by IN ('seller', 'customer'));
