@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from taximeter.http.server import Server
     from taximeter.services.committer import Committer
     from taximeter.services.context import Connection, Context
+    from taximeter.services.hold_commit import HoldResult
+    from taximeter.services.hold_requests import HoldRequest
     from taximeter.services.ingest import IngestAnswer, IngestRequest
     from taximeter.web.app import WebApplication
 
@@ -33,6 +35,8 @@ POOL_MAX = 16
 EVENTS_PER_COMMIT = 5_000
 EVENTS_WAITING_MAX = 100_000
 EVENTS_FOR_SECOND_LANE = 1_000
+HOLDS_PER_COMMIT = 1_000
+HOLDS_WAITING_MAX = 20_000
 DATABASE_CHECK_S = 1.0
 API_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 
@@ -141,6 +145,7 @@ class Instance:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.server.ingest.stop()
+        await self.server.holds.stop()
         await self.context.pool.close()
         if self.database is not None:
             await asyncio.to_thread(self.database.stop)
@@ -172,6 +177,7 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
     from taximeter.http.app import Application
     from taximeter.http.server import Server
     from taximeter.services.due import run_due
+    from taximeter.services.holds import Owners
     from taximeter.services.instance import first_start
     from taximeter.services.keys import Callers
     from taximeter.services.release import sweep
@@ -187,9 +193,10 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
         clock = StandingClock(started.clock_at)
         context = replace(context, clock=clock, test_clock=clock)
     ingest = _ingest_committer(context, url, settings.lanes)
+    holds = _hold_committer(context, url)
     server = Server(
-        context=context, callers=Callers(settings.root_key), ingest=ingest,
-        random_bytes=secrets.token_bytes, open_metrics=settings.open_metrics,
+        context=context, callers=Callers(settings.root_key), ingest=ingest, holds=holds,
+        owners=Owners(), random_bytes=secrets.token_bytes, open_metrics=settings.open_metrics,
     )  # fmt: skip
     instance = Instance(
         app=Front(Application(server), _pages(server)), context=context, server=server,
@@ -198,6 +205,7 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
     )  # fmt: skip
     _relax_garbage_collection()
     ingest.start()
+    holds.start()
     if settings.workers:
         jobs: dict[str, Callable[[], Awaitable[int]]] = {
             "due": lambda: run_due(context),
@@ -274,6 +282,28 @@ def _ingest_committer(
         weight_per_commit=EVENTS_PER_COMMIT, weight_waiting_max=EVENTS_WAITING_MAX, lanes=lanes,
         weight_of_second_lane=EVENTS_FOR_SECOND_LANE,
     )  # fmt: skip
+
+
+def _hold_committer(context: "Context", url: str) -> "Committer[HoldRequest, HoldResult]":
+    from taximeter.services.committer import Committer
+    from taximeter.services.hold_commit import commit_holds, weight_of
+    from taximeter.storage.connection import FlushedConnection
+
+    async def connect() -> "Connection":
+        return await FlushedConnection.connect(url)
+
+    async def commit(
+        connection: "Connection", requests: "Sequence[HoldRequest]"
+    ) -> "list[HoldResult]":
+        return await commit_holds(context, connection, requests)
+
+    return Committer(
+        connect=connect,
+        commit=commit,
+        weight=weight_of,
+        weight_per_commit=HOLDS_PER_COMMIT,
+        weight_waiting_max=HOLDS_WAITING_MAX,
+    )
 
 
 async def _keep_running(database: "EmbeddedPostgres") -> None:

@@ -137,8 +137,8 @@ async def test_scoped_credit_is_for_its_meters_alone(client: httpx.AsyncClient) 
     found = await balance(client)
     assert found["posted"] == "70"  # 100 of images, and a debt of 30
     assert found["grants"] == [
-        {"id": given["id"], "kind": "paid", "amount": "100", "remaining": "100", "priority": 50,
-         "effective_at": format_instant(NOW), "expires_at": None,
+        {"id": given["id"], "kind": "paid", "amount": "100", "remaining": "100", "held": "0",
+         "priority": 50, "effective_at": format_instant(NOW), "expires_at": None,
          "scope": {"meters": ["images"]}, "usable": True}
     ]  # fmt: skip
 

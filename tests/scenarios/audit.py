@@ -585,6 +585,10 @@ async def _check_wallets(
     for entry in entries:
         if entry["kind"] == "draw":
             drawn[entry["ref"]] -= number(entry["amount"])
+    for ref in [ref for ref in drawn if ref.startswith("hold_")]:
+        hold = await story.ask("GET", f"/v1/holds/{ref}")
+        captured = sum(number(one["amount"]) for one in hold["captured"])
+        assert drawn.pop(ref) == captured, f"{ref}: drawn is not what was captured"
     used: dict[str, Fraction] = defaultdict(Fraction)
     for segment, exact in expected.items():
         used[f"{segment.contract}/{segment.price}"] += sum(exact, Fraction(0))

@@ -24,6 +24,7 @@ from taximeter.http import (
     events,
     grants,
     health,
+    holds,
     invoices,
     keys,
     meters,
@@ -38,6 +39,7 @@ from taximeter.http import (
     usage,
 )
 from taximeter.http.body import limited
+from taximeter.http.hot import answer_hot
 from taximeter.http.openapi import DocumentedApi
 from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
 from taximeter.http.server import Server
@@ -65,6 +67,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     invoices.router,
     grants.router,
     alerts.router,
+    holds.router,
     outcomes.router,
     keys.router,
     clock.router,
@@ -100,6 +103,10 @@ class Application:
         if scope["method"] == "POST" and scope["path"] == "/v1/events":
             status = await events.post_events(self.server, scope, receive, send)
             self.server.metrics.count_request("POST", "/v1/events", status, perf_counter() - begin)
+        elif scope["method"] == "POST" and holds.is_hold_route(scope["path"]):
+            status = await answer_hot(self.server, scope, receive, send, holds.post_hold)
+            name = holds.route_name(scope["path"])
+            self.server.metrics.count_request("POST", name, status, perf_counter() - begin)
         else:
             await self._documented(scope, receive, send, begin)
 

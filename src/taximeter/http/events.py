@@ -4,63 +4,35 @@ Owns its parsing and its answer. A plain ASGI function: authentication, limits a
 ones that every route shares.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
-import structlog
 
 from taximeter.domain.metering.event import Event, InvalidEvent
-from taximeter.http.body import ClientGone, Receive, read_body
+from taximeter.http.body import Receive, read_body
 from taximeter.http.cloudevents import CONTENT_TYPES, read_events
-from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
+from taximeter.http.hot import Answered, Scope, Send, answer_hot
+from taximeter.http.problem import problem
 from taximeter.http.server import Server, authenticate, idempotency_key
-from taximeter.kernel.errors import (
-    FieldError,
-    IdempotencyConflict,
-    Invalid,
-    Malformed,
-    TaximeterError,
-)
+from taximeter.kernel.errors import FieldError, IdempotencyConflict, Invalid, Malformed
 from taximeter.services.ingest import IngestAnswer, IngestRequest, Outcome
 from taximeter.services.keys import Caller
 
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 BODY_BYTES_MAX = 16 * 1024 * 1024
 PARAMETERS = {"atomic": ("true", "false"), "results": ("all", "problems")}
 NOT_YOURS = FieldError("subject", "not_found", "This API key is confined to another customer.")
 
-log = structlog.get_logger("http")
 _encode = msgspec.json.Encoder().encode
 
 
-async def post_events(
-    server: Server, scope: MutableMapping[str, Any], receive: Receive, send: Send
-) -> int:
+async def post_events(server: Server, scope: Scope, receive: Receive, send: Send) -> int:
     """Answer one `POST /v1/events`; returns the status (499: the client left before)."""
-    try:
-        status, body, headers = await _answer(server, scope, receive)
-    except ClientGone:
-        return 499
-    except TaximeterError as error:
-        status, body, headers = problem_of(error, server.context.new_id("req"))
-    except Exception:
-        request_id = server.context.new_id("req")
-        log.exception("unexpected_error", request_id=request_id)
-        detail = "Something went wrong on the server; the request id finds it in the log."
-        status, body, headers = 500, problem(500, "internal", detail, request_id), {}
-    content_type = "application/json" if status < 400 else CONTENT_TYPE
-    head = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
-    head += [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": body})
-    return status
+    return await answer_hot(server, scope, receive, send, _answer)
 
 
-async def _answer(
-    server: Server, scope: MutableMapping[str, Any], receive: Receive
-) -> tuple[int, bytes, dict[str, str]]:
+async def _answer(server: Server, scope: Scope, receive: Receive) -> Answered:
     headers = dict(scope["headers"])
     authorization = headers.get(b"authorization")
     caller = await authenticate(server, authorization.decode("latin-1") if authorization else None)

@@ -167,6 +167,7 @@ def _grant_balance_json(one: GrantBalance) -> dict[str, object]:
         "kind": grant.kind,
         "amount": format_decimal(grant.amount),
         "remaining": format_decimal(one.remaining),
+        "held": format_decimal(one.held),
         "priority": grant.priority,
         "effective_at": instant(grant.effective_at),
         "expires_at": instant(grant.expires_at),

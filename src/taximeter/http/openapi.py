@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from taximeter.http.fields import CUSTOMER_PATTERN
+from taximeter.http.openapi_holds import hold_routes
 from taximeter.http.problem import CONTENT_TYPE, TITLES
 
 # POSTs that change nothing.
@@ -161,6 +162,8 @@ class DocumentedApi(FastAPI):
 def _completed(document: dict[str, Any]) -> dict[str, Any]:
     paths: dict[str, Any] = document["paths"]
     paths.setdefault("/v1/events", {})["post"] = _POST_EVENTS
+    for path, operation in hold_routes().items():
+        paths.setdefault(path, {})["post"] = operation
     for path, operations in paths.items():
         for method, operation in operations.items():
             _complete(path, method, operation)

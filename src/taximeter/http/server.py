@@ -20,6 +20,9 @@ from taximeter.kernel.paging import Page
 from taximeter.services.command import Answer, Key, Transaction, run_once
 from taximeter.services.committer import Committer
 from taximeter.services.context import Context
+from taximeter.services.hold_commit import HoldResult
+from taximeter.services.hold_requests import HoldRequest
+from taximeter.services.holds import Owners
 from taximeter.services.ingest import IngestAnswer, IngestRequest
 from taximeter.services.keys import Caller, Callers, Scope
 
@@ -35,6 +38,8 @@ class Server:
     context: Context
     callers: Callers
     ingest: Committer[IngestRequest, IngestAnswer]
+    holds: Committer[HoldRequest, HoldResult]
+    owners: Owners
     random_bytes: Callable[[int], bytes]
     open_metrics: bool
     metrics: Metrics = field(default_factory=Metrics)

@@ -1,14 +1,15 @@
 """What a customer's wallets hold, now or at an instant of the past, and why.
 
-Now is read from wallets and grants; the past is folded from the entries until then. Both give the
-same for the same instant, which the tests check. Nothing is kept open at either, so a balance is
-true at the instant of the answer.
+Now is read from wallets, grants and open holds, all of one instant; the past is folded from the
+entries until then. Both give the same for the same instant, which the tests check; what was held in
+the past is not told.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 
 from taximeter.domain.credit.burn import burn_key
 from taximeter.domain.credit.wallet import Grant
@@ -16,7 +17,9 @@ from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import format_instant
+from taximeter.services.command import look
 from taximeter.services.context import Connection, Context
+from taximeter.services.hold_account import reserved_of
 from taximeter.storage import customers
 from taximeter.storage import wallets as storage
 from taximeter.storage.wallets import Entry, Part
@@ -24,11 +27,14 @@ from taximeter.storage.wallets import Entry, Part
 
 @dataclass(frozen=True, slots=True)
 class GrantBalance:
-    """What is left of a grant at an instant, and whether it is in force by then."""
+    """What is left of a grant at an instant, whether it is in force by then, and what holds
+    reserve of it.
+    """
 
     grant: Grant
     remaining: Decimal
     usable: bool
+    held: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +54,33 @@ class WalletBalance:
         return self.posted - self.held
 
 
-def balances_of(parts: Iterable[Part], at: datetime) -> list[WalletBalance]:
-    """The balance at the instant `at` of each wallet of which these are the parts, by asset."""
+def balances_of(
+    parts: Iterable[Part], at: datetime, reserved: Mapping[str, Decimal] = MappingProxyType({})
+) -> list[WalletBalance]:
+    """The balance at the instant `at` of each wallet of which these are the parts, by asset;
+    `reserved` is what open holds reserve.
+    """
     wallets: dict[str, list[Part]] = {}
     for part in parts:
         wallets.setdefault(part.asset, []).append(part)
-    return [_balance(asset, wallets[asset], at) for asset in sorted(wallets)]
+    return [_balance(asset, wallets[asset], at, reserved) for asset in sorted(wallets)]
 
 
-def _balance(asset: str, parts: Iterable[Part], at: datetime) -> WalletBalance:
-    posted = ZERO
+def _balance(
+    asset: str, parts: Iterable[Part], at: datetime, reserved: Mapping[str, Decimal]
+) -> WalletBalance:
+    posted, held = ZERO, reserved.get(f"w:{asset}", ZERO)
     grants = []
     for _, grant, amount in parts:
         usable = grant is None or grant.usable_at(at)
+        of_grant = ZERO if grant is None else reserved.get(f"g:{grant.id}", ZERO)
         if usable:
             posted += amount
+            held += of_grant
         if grant is not None and amount > ZERO and (usable or at < grant.effective_at):
-            grants.append(GrantBalance(grant, amount, usable))
+            grants.append(GrantBalance(grant, amount, usable, of_grant))
     grants.sort(key=lambda one: burn_key(one.grant))
-    return WalletBalance(asset, posted, held=ZERO, grants=tuple(grants))
+    return WalletBalance(asset, posted, held=held, grants=tuple(grants))
 
 
 async def get_balance(
@@ -81,13 +95,15 @@ async def get_balance(
     if at is not None and at > now:
         detail = f"It is {format_instant(now)} now. Ask for now or the past."
         raise Invalid([FieldError("at", "in_the_future", detail)])
-    async with context.pool.connection() as connection:
+
+    async def read(connection: Connection) -> list[WalletBalance]:
         await _require(connection, customer)
-        if at is None:
-            parts = await storage.parts_of(connection, customer, now)
-        else:
-            parts = await storage.folded_parts(connection, customer, at)
-    return balances_of(parts, now if at is None else at)
+        if at is not None:
+            return balances_of(await storage.folded_parts(connection, customer, at), at)
+        reserved = await reserved_of(connection, customer, now)
+        return balances_of(await storage.parts_of(connection, customer, now), now, reserved)
+
+    return await look(context, read)
 
 
 async def list_entries(

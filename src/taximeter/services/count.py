@@ -23,7 +23,14 @@ from taximeter.services.context import Connection, Context
 from taximeter.services.cost import SegmentKey, Shares, SharesOf, no_shares
 from taximeter.services.dimensions import dimension_text
 from taximeter.services.opening import BilledOf, billed_as_opened, open_outcomes
-from taximeter.services.settle import Purses, send_purses, settle_changes
+from taximeter.services.settle import (
+    NO_CAPTURES,
+    Captures,
+    Charge,
+    Purses,
+    send_purses,
+    settle_changes,
+)
 from taximeter.services.spending import Limited, is_limited
 from taximeter.storage import alerts as alert_storage
 from taximeter.storage import budgets as budget_storage
@@ -86,6 +93,7 @@ class Counting(NamedTuple):
     purses: Purses | None
     limited: Limited
     shares_of: SharesOf = no_shares
+    captures: Captures = NO_CAPTURES
 
 
 async def send_usage(
@@ -160,15 +168,19 @@ async def _lock_limited(
     return {total.customer: limited[total.customer] for total in found}
 
 
-async def settle_usage(context: Context, connection: Connection, counting: Counting) -> None:
-    """Charge for what was counted: wallets, where a price settles from one, and budgets."""
-    if counting.purses is None and not counting.limited:
-        return
-    assert counting.cursor is not None, "what is charged is a change of totals"
+async def settle_usage(
+    context: Context, connection: Connection, counting: Counting
+) -> Sequence[Charge]:
+    """Charge for what was counted: wallets, where a price settles from one, and budgets. Returns
+    the charges: those, and all of customers whose holds are being captured.
+    """
+    charged = counting.purses is not None or counting.limited or counting.captures.customers
+    if counting.cursor is None or not charged:
+        return ()
     changed = await storage.changed_totals(counting.cursor, counting.rows)
-    await settle_changes(
+    return await settle_changes(
         context, connection, targets_of(counting.totals), changed, counting.purses,
-        counting.limited, counting.shares_of,
+        counting.limited, counting.shares_of, counting.captures,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ Owns the order of the ingest transaction and the status of each event. Doors (HT
 hand in events that `read_event` made; routing, folding and rating are the domain's.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ from taximeter.domain.subscription.routing import UNKNOWN_CUSTOMER, Reading, rea
 from taximeter.kernel.errors import FieldError
 from taximeter.services.context import Connection, Context
 from taximeter.services.count import send_usage, settle_usage
+from taximeter.services.settle import NO_CAPTURES, Captures, Charge
 from taximeter.services.spending import limited_among
 from taximeter.services.terms import Held
 from taximeter.storage import idempotency
@@ -135,6 +136,19 @@ async def commit_events(
     context: Context, connection: Connection, requests: Sequence[IngestRequest]
 ) -> list[IngestAnswer]:
     """Take the events of these requests in: one answer for each request, in order."""
+    return (await take_events(context, connection, requests, NO_CAPTURES))[0]
+
+
+async def take_events(
+    context: Context,
+    connection: Connection,
+    requests: Sequence[IngestRequest],
+    captures: Captures,
+) -> tuple[list[IngestAnswer], Sequence[Charge]]:
+    """Take the events of these requests in, for holds that they capture: one answer for each
+    request, in order, and what was charged.
+    """
+    charges: Sequence[Charge] = ()
     events = [e for r in requests for e in r.events if type(e) is Event]
     held = await context.terms.hold(connection, {event.customer for event in events})
     refused = await _refused_atomic(connection, requests)
@@ -166,9 +180,21 @@ async def commit_events(
                 if s.reason is None and identity in new
             ]
             counting = await send_usage(context, connection, counted, limited)
-        await settle_usage(context, connection, counting)
+        counting = counting._replace(captures=captures)
+        charges = await settle_usage(context, connection, counting)
     if len(counted) == sum(len(request.events) for request in requests):
-        return [IngestAnswer(len(request.events), ()) for request in requests]
+        return [IngestAnswer(len(request.events), ()) for request in requests], charges
+    found = _answers(requests, staged, new, digests, refused)
+    return found, charges
+
+
+def _answers(
+    requests: Sequence[IngestRequest],
+    staged: dict[Identity, _Staged],
+    new: Collection[Identity],
+    digests: dict[Identity, str],
+    refused: Mapping[int, dict[Identity, str]],
+) -> list[IngestAnswer]:
     seen: set[Identity] = set()
     answers = []
     for number, request in enumerate(requests):

@@ -7,12 +7,12 @@ charged by the invoice; here it only counts towards the budgets of those who hav
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from taximeter.domain.credit.burn import draw
+from taximeter.domain.credit.burn import burn_order, draw
 from taximeter.domain.credit.wallet import Grant
 from taximeter.domain.subscription.routing import Target
 from taximeter.kernel.quantity import ZERO
@@ -39,6 +39,18 @@ class Charge(NamedTuple):
     drawn: bool = True
 
 
+class Captures(NamedTuple):
+    """Of customers whose holds are being captured: what these reserve of grants, by wallet, which
+    is drawn first. All that these customers use is priced, so that it can be told.
+    """
+
+    customers: Set[str]
+    reserved: Mapping[WalletKey, Mapping[str, Decimal]]
+
+
+NO_CAPTURES = Captures(frozenset(), {})
+
+
 async def settle_changes(
     context: Context,
     connection: Connection,
@@ -47,19 +59,24 @@ async def settle_changes(
     purses: "Purses | None",
     limited: Limited,
     shares_of: SharesOf = no_shares,
-) -> None:
+    captures: Captures = NO_CAPTURES,
+) -> Sequence[Charge]:
     """Charge for these changes of totals: the wallets, where the price settles from one, and the
     budgets of those who are `limited`. `shares_of` is asked for the paths only of customers who
-    have a grant or a budget for one.
+    have a grant or a budget for one. Returns the charges.
     """
     groups: dict[SegmentKey, list[ChangedTotal]] = defaultdict(list)
     for row in changed:
         key = SegmentKey(row.customer, row.subscription, row.price, row.period_start)
         price = targets[key].price
-        if price.settle == "wallet" or is_limited(limited, row.customer, price.asset):
+        if (
+            price.settle == "wallet"
+            or is_limited(limited, row.customer, price.asset)
+            or row.customer in captures.customers
+        ):
             groups[key].append(row)
     if not groups:
-        return
+        return ()
     locked = await _lock_all(connection, purses) if purses is not None else _NOTHING
     costs = await read_costs(connection, targets, groups)
     grants = await _found_grants(locked)
@@ -71,9 +88,10 @@ async def settle_changes(
     if drawn:
         if not gives_back and any(charge.amount < ZERO for charge in drawn):
             grants = await storage.grants_of(connection, locked.keys, spent_too=True)
-        await _draw(context, connection, drawn, locked.debts, grants)
+        await _draw(context, connection, drawn, locked.debts, grants, captures)
     if limited:
         await _count(context, connection, charges, limited)
+    return charges
 
 
 def _by_path(
@@ -155,7 +173,10 @@ async def _lock_all(connection: Connection, purses: Purses, *, spent_too: bool =
 
 
 async def charge_wallets(
-    context: Context, connection: Connection, charges: Sequence[Charge]
+    context: Context,
+    connection: Connection,
+    charges: Sequence[Charge],
+    captures: Captures = NO_CAPTURES,
 ) -> None:
     """Draw those of these amounts that wallets owe, in order, from their grants."""
     drawn = [charge for charge in charges if charge.drawn]
@@ -164,14 +185,19 @@ async def charge_wallets(
         gives_back = any(charge.amount < ZERO for charge in drawn)
         purses = await send_purses(connection, keys, context.clock.now(), spent_too=gives_back)
         locked = await _lock_all(connection, purses, spent_too=gives_back)
-        await _draw(context, connection, drawn, locked.debts, await _found_grants(locked))
+        grants = await _found_grants(locked)
+        await _draw(context, connection, drawn, locked.debts, grants, captures)
 
 
 async def settle_charges(
-    context: Context, connection: Connection, charges: Sequence[Charge], limited: Limited
+    context: Context,
+    connection: Connection,
+    charges: Sequence[Charge],
+    limited: Limited,
+    captures: Captures = NO_CAPTURES,
 ) -> None:
     """Draw from wallets what they owe, and count all of these amounts towards budgets."""
-    await charge_wallets(context, connection, charges)
+    await charge_wallets(context, connection, charges, captures)
     await _count(context, connection, charges, limited)
 
 
@@ -185,13 +211,36 @@ async def _draw(
     charges: Sequence[Charge],
     debts: Mapping[WalletKey, Decimal],
     grants: Mapping[WalletKey, list[Grant]],
+    captures: Captures,
 ) -> None:
-    purse = _Purse(context, context.clock.now(), debts, grants)
+    if captures.reserved:
+        grants = await _with_reserved(connection, grants, captures)
+    purse = _Purse(context, context.clock.now(), debts, grants, captures.reserved)
     for charge in charges:
         purse.charge(charge)
     await storage.set_remaining(connection, purse.remaining())
     await storage.set_debts(connection, purse.debts())
     await storage.insert_entries(connection, purse.entries)
+
+
+async def _with_reserved(
+    connection: Connection, grants: Mapping[WalletKey, list[Grant]], captures: Captures
+) -> dict[WalletKey, list[Grant]]:
+    """These grants, and those that captured holds reserve of: one may have expired since."""
+    known = {grant.id for found in grants.values() for grant in found}
+    missing = [
+        (key[0], grant_id)
+        for key, reserved in captures.reserved.items()
+        if key in grants
+        for grant_id in reserved
+        if grant_id not in known
+    ]
+    found = {key: [*own] for key, own in grants.items()}
+    if missing:
+        for grant in (await storage.grants_by_id(connection, missing)).values():
+            if (grant.customer, grant.asset) in found:
+                found[grant.customer, grant.asset].append(grant)
+    return found
 
 
 async def _count(
@@ -218,7 +267,7 @@ def holding_after(
     context: Context, key: WalletKey, holding: Holding, charges: Sequence[Charge]
 ) -> Holding:
     """What the wallet `key` would hold once these charges were drawn from it, in order."""
-    purse = _Purse(context, context.clock.now(), {key: holding.debt}, {key: [*holding.grants]})
+    purse = _Purse(context, context.clock.now(), {key: holding.debt}, {key: [*holding.grants]}, {})
     for charge in charges:
         purse.charge(charge)
     left = {grant_id: remaining for _, grant_id, remaining in purse.remaining()}
@@ -236,12 +285,14 @@ class _Purse:
         at: datetime,
         debts: Mapping[WalletKey, Decimal],
         grants: Mapping[WalletKey, list[Grant]],
+        reserved: Mapping[WalletKey, Mapping[str, Decimal]],
     ) -> None:
         self._context = context
         self._at = at
         self._debts = dict(debts)
         self._first_debts = dict(debts)
         self._grants = {key: {grant.id: grant for grant in found} for key, found in grants.items()}
+        self._reserved = {key: dict(found) for key, found in reserved.items()}
         self._touched: dict[tuple[str, str], Decimal] = {}
         self.entries: list[Entry] = []
 
@@ -253,13 +304,36 @@ class _Purse:
         debt = self._debts[key]
         owed = max(debt, ZERO) if charge.amount > ZERO else ZERO
         parts: dict[str, Decimal] = {}
+        amount = charge.amount
+        if key in self._reserved:
+            amount -= self._take_reserved(key, amount, parts)
         after = self._take(key, owed, None, None, debt - owed, parts) if owed else debt
-        after = self._take(key, charge.amount, charge.meter, charge.path, after, parts)
+        after = self._take(key, amount, charge.meter, charge.path, after, parts)
         for grant_id, part in parts.items():
             self._note(charge, grant_id, -part)
         if after != debt:
             self._debts[key] = after
             self._note(charge, None, debt - after)
+
+    def _take_reserved(self, key: WalletKey, amount: Decimal, parts: dict[str, Decimal]) -> Decimal:
+        """Draw from what captured holds reserve, in burn order; returns what that gave."""
+        reserved, grants = self._reserved[key], self._grants[key]
+        given = ZERO
+        for grant in burn_order(grants[one] for one in reserved if one in grants):
+            part = min(reserved[grant.id], grant.remaining, amount - given)
+            if part > ZERO:
+                reserved[grant.id] -= part
+                self._draw_from(key, grant, part, parts)
+                given += part
+        return given
+
+    def _draw_from(
+        self, key: WalletKey, grant: Grant, part: Decimal, parts: dict[str, Decimal]
+    ) -> None:
+        left = grant.remaining - part
+        self._grants[key][grant.id] = _with_remaining(grant, left)
+        self._touched[key[0], grant.id] = left
+        parts[grant.id] = parts.get(grant.id, ZERO) + part
 
     def _take(
         self,
@@ -274,10 +348,7 @@ class _Purse:
         grants = self._grants[key]
         drawn = draw(grants.values(), amount, self._at, meter, path=path, debt=debt)
         for grant_id, part in drawn.parts:
-            left = grants[grant_id].remaining - part
-            grants[grant_id] = _with_remaining(grants[grant_id], left)
-            self._touched[key[0], grant_id] = left
-            parts[grant_id] = parts.get(grant_id, ZERO) + part
+            self._draw_from(key, grants[grant_id], part, parts)
         return debt + drawn.uncovered
 
     def _note(self, charge: Charge, grant_id: str | None, amount: Decimal) -> None:

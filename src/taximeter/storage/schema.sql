@@ -286,12 +286,15 @@ CREATE TABLE credit_grant (
     credit text COLLATE "C",
     step_start timestamptz,
     step_units numeric,
+    has_left boolean NOT NULL GENERATED ALWAYS AS (remaining > 0 AND voided_at IS NULL) STORED,
     PRIMARY KEY (customer, id),
     UNIQUE (customer, subscription, credit, step_start, step_units),
     FOREIGN KEY (customer, asset) REFERENCES wallet (customer, asset)
 ) WITH (fillfactor = 70);
 CREATE INDEX credit_grant_wallet ON credit_grant (customer, asset, id);
 CREATE INDEX credit_grant_id ON credit_grant (id);
+CREATE INDEX credit_grant_left ON credit_grant
+    (customer, asset, (COALESCE(expires_at, 'infinity'::timestamptz))) WHERE has_left;
 
 -- Each movement of credit, append-only. amount is signed; grant_id null moves the debt.
 CREATE TABLE wallet_entry (

@@ -36,13 +36,24 @@ GRANT_COLUMNS = """
 g.id, g.customer, g.asset, g.amount, g.remaining, g.kind, g.priority, g.effective_at,
 g.expires_at, g.scope_meters, g.created_at, g.scope_path, g.subscription, g.credit
 """
-_GRANTS_LEFT = f"""
-SELECT {GRANT_COLUMNS} FROM credit_grant g
-JOIN json_to_recordset(%s) AS k (customer text, asset text)
-    ON g.customer = k.customer AND g.asset = k.asset
-WHERE g.voided_at IS NULL AND (g.remaining > 0 OR %s)
-    AND (%s::timestamptz IS NULL OR g.expires_at IS NULL OR g.expires_at > %s)
+_GRANTS_OF_WALLETS = f"""
+SELECT {GRANT_COLUMNS} FROM json_to_recordset(%s) AS k (customer text, asset text)
+JOIN credit_grant g ON g.customer = k.customer AND g.asset = k.asset
 """
+_GRANTS_LEFT = f"""
+{_GRANTS_OF_WALLETS}
+WHERE g.has_left AND COALESCE(g.expires_at, 'infinity') > COALESCE(%s, '-infinity'::timestamptz)
+"""
+_GRANTS_EVER = f"""
+{_GRANTS_OF_WALLETS}
+WHERE g.voided_at IS NULL
+    AND COALESCE(g.expires_at, 'infinity') > COALESCE(%s, '-infinity'::timestamptz)
+"""
+_GRANTS_BY_ID = f"""
+SELECT {GRANT_COLUMNS} FROM json_to_recordset(%s) AS k (customer text, id text)
+JOIN credit_grant g ON g.customer = k.customer AND g.id = k.id
+"""
+_DEBTS = "SELECT customer, asset, debt FROM wallet WHERE customer = ANY(%s)"
 _SET_REMAINING = """
 UPDATE credit_grant AS g SET remaining = k.remaining
 FROM json_to_recordset(%s) AS k (customer text, id text, remaining numeric)
@@ -140,7 +151,7 @@ async def send_lock(connection: Connection, keys: Sequence[WalletKey]) -> Cursor
 
 
 async def locked_debts(cursor: Cursor) -> dict[WalletKey, Decimal]:
-    """The debt of each wallet that `send_lock` locked."""
+    """The debt of each wallet that `send_lock` locked, or `send_debts` asked for."""
     return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
 
 
@@ -173,7 +184,8 @@ async def send_grants(
     """Ask for the grants of these wallets that have something left (`spent_too`: for all that are
     not void), and where `at` is given have not expired by then; `found_grants` reads the answer.
     """
-    return await connection.execute(_GRANTS_LEFT, [_keys(keys), spent_too, at, at])
+    query = _GRANTS_EVER if spent_too else _GRANTS_LEFT
+    return await connection.execute(query, [_keys(keys), at])
 
 
 async def found_grants(cursor: Cursor, keys: Sequence[WalletKey]) -> dict[WalletKey, list[Grant]]:
@@ -190,6 +202,22 @@ async def grants_of(
 ) -> dict[WalletKey, list[Grant]]:
     """The grants of these wallets that have something left (`spent_too`: all that are not void)."""
     return await found_grants(await send_grants(connection, keys, spent_too=spent_too), keys)
+
+
+async def grants_by_id(
+    connection: Connection, grants: Iterable[tuple[str, str]]
+) -> dict[str, Grant]:
+    """These grants, (customer, id) each, whatever is left of them."""
+    rows = [{"customer": customer, "id": grant_id} for customer, grant_id in sorted(grants)]
+    cursor = await connection.execute(_GRANTS_BY_ID, [_document(rows)])
+    return {row[0]: grant_of(row) for row in await cursor.fetchall()}
+
+
+async def send_debts(connection: Connection, customers: Sequence[str]) -> Cursor:
+    """Ask for the debts of all wallets of these customers, unlocked; `locked_debts` reads the
+    answer.
+    """
+    return await connection.execute(_DEBTS, [list(customers)])
 
 
 async def set_remaining(

@@ -1,0 +1,347 @@
+"""Holds: what is reserved for work before it runs.
+
+Owns the one decision whether a hold can be placed, what it reserves where, and the order of
+reasons for a refusal: suspended, entitlement, concurrency, budget, credits. Must not know prices,
+nor where balances come from.
+
+What open holds of a customer reserve is a map of counters:
+
+    g:<grant>    of a grant, in burn order       b:<budget>   of a budget
+    w:<asset>    beyond the grants               f:<feature>  slots of a feature, q:<feature> units
+
+A hold reserves grants by name, so that a grant which expires meanwhile stays usable for it, and a
+grant for one path backs no hold of another.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from taximeter.domain.credit.wallet import Grant
+from taximeter.domain.entitlement.budget import Budget
+from taximeter.domain.entitlement.suspension import Suspension
+from taximeter.kernel.quantity import ONE, ZERO
+
+HoldState = Literal["open", "captured", "released"]
+Reason = Literal[
+    "suspended", "entitlement", "concurrency", "budget_exceeded", "insufficient_credits"
+]
+Doubt = Literal["budget_exceeded", "insufficient_credits"]
+Counters = Mapping[str, Decimal]
+LimitValue = str | int | Decimal | datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """`amounts` by asset reserved for work at `path`. An `open` one counts until, exclusive,
+    `expires_at`. `counters` is what it reserves where. `captured` is what was charged, `late` says
+    whether after it had expired; `resolution` is the digest of what resolved it, `answer` what was
+    answered.
+    """
+
+    customer: str
+    id: str
+    state: HoldState
+    amounts: Mapping[str, Decimal]
+    path: str | None
+    feature: str | None
+    quantity: Decimal
+    placed_at: datetime
+    expires_at: datetime
+    counters: Counters
+    resolved_at: datetime | None = None
+    late: bool | None = None
+    captured: Mapping[str, Decimal] | None = None
+    resolution: bytes | None = None
+    answer: bytes | None = None
+
+    def __post_init__(self) -> None:
+        assert (self.state == "open") == (self.resolved_at is None), "what is resolved says when"
+        assert self.placed_at <= self.expires_at, "a hold expires after it was placed"
+
+    def state_at(self, at: datetime) -> str:
+        """Its state at the instant `at`: an open one that nobody extended is then `expired`."""
+        return "expired" if self.state == "open" and self.expires_at <= at else self.state
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """An amount of an asset that work may cost. `meter`: of which one, where that is known;
+    `invoiced`: it will be billed by invoice and draws from no wallet.
+    """
+
+    asset: str
+    amount: Decimal
+    meter: str | None = None
+    invoiced: bool = False
+
+    def __post_init__(self) -> None:
+        assert self.amount >= ZERO, "work costs nothing or something"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is to be reserved: money for work at `path`, and `quantity` units and one slot of the
+    `feature`.
+    """
+
+    needs: tuple[Need, ...]
+    path: str | None = None
+    feature: str | None = None
+    quantity: Decimal = ONE
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """A wallet as it stands: its grants that are usable now (those reserved of that have nothing
+    left, too), in burn order, and its debt.
+    """
+
+    grants: tuple[Grant, ...]
+    debt: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRoom:
+    """A budget, and what was spent of it in its window, which ends at `resets_at` (None: never)."""
+
+    budget: Budget
+    spent: Decimal
+    resets_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaRoom:
+    """A quota of a feature, and what was used of it in its window."""
+
+    limit: Decimal
+    used: Decimal
+    blocks: bool
+    window: str
+    resets_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRoom:
+    """What a customer may do with a feature: nothing (not `enabled`), or as much as `slots` (None:
+    any number) and quotas say.
+    """
+
+    enabled: bool
+    slots: int | None
+    quotas: tuple[QuotaRoom, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceRoom:
+    """The limit of what a customer may owe by invoice, and what it owes: unbilled and unpaid."""
+
+    asset: str
+    limit: Decimal
+    owed: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What decides about a customer's holds at one instant, but for what they reserve. `purses`
+    are its wallets by asset, all of them; `features` those that are asked for (one that the
+    customer does not have is missing).
+    """
+
+    hard: bool
+    purses: Mapping[str, Purse]
+    budgets: Sequence[BudgetRoom]
+    suspensions: Sequence[Suspension]
+    features: Mapping[str, FeatureRoom]
+    invoice: InvoiceRoom | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The hold can be placed: it adds `added` to the counters. `available` is what each asked
+    asset has available then (None: nothing limits it).
+    """
+
+    added: Counters
+    available: Mapping[str, Decimal | None]
+    warnings: tuple[Doubt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The hold cannot be placed; `limit` describes what forbids it, `shortfall` is what is missing
+    where an amount is.
+    """
+
+    reason: Reason
+    limit: Mapping[str, LimitValue]
+    shortfall: Decimal | None = None
+
+
+Decision = Placed | Refused
+
+
+def decide(standing: Standing, counters: Counters, ask: Ask) -> Decision:
+    """Whether `ask` fits beside what `counters` reserves already."""
+    refused = _suspended(standing, ask) or _feature(standing, counters, ask)
+    if refused is not None:
+        return refused
+    reserving = _Reserving(counters)
+    if ask.feature is not None:
+        reserving.add(f"f:{ask.feature}", ONE)
+        reserving.add(f"q:{ask.feature}", ask.quantity)
+    refused = _budgets(standing, reserving, ask)
+    if refused is not None:
+        return refused
+    for need in ask.needs:
+        refused = _credit(standing, reserving, need, ask.path)
+        if refused is not None:
+            return refused
+    available = {need.asset: _available(standing, reserving, need, ask.path) for need in ask.needs}
+    return Placed(reserving.added, available, tuple(reserving.warnings))
+
+
+@dataclass(slots=True)
+class _Reserving:
+    """Counters while one hold is decided about: those before, and what it adds."""
+
+    before: Counters
+    added: dict[str, Decimal] = field(default_factory=dict)
+    warnings: list[Doubt] = field(default_factory=list)
+
+    def get(self, name: str) -> Decimal:
+        found = self.before.get(name, ZERO)
+        return found + self.added[name] if name in self.added else found
+
+    def add(self, name: str, amount: Decimal) -> None:
+        if amount != ZERO:
+            self.added[name] = self.added.get(name, ZERO) + amount
+
+    def warn(self, warning: Doubt) -> None:
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+
+def _suspended(standing: Standing, ask: Ask) -> Refused | None:
+    for one in standing.suspensions:
+        if one.covers(ask.path):
+            limit = {"kind": "suspension", "path": one.path, "reason": one.reason, "since": one.at}
+            return Refused("suspended", limit)
+    return None
+
+
+def _feature(standing: Standing, counters: Counters, ask: Ask) -> Refused | None:
+    if ask.feature is None:
+        return None
+    room = standing.features.get(ask.feature)
+    if room is None or not room.enabled:
+        return Refused("entitlement", {"kind": "feature", "feature": ask.feature})
+    reserved = counters.get(f"q:{ask.feature}", ZERO)
+    for quota in room.quotas:
+        used = quota.used + reserved
+        if quota.blocks and used + ask.quantity > quota.limit:
+            limit: dict[str, LimitValue] = {
+                "kind": "quota", "feature": ask.feature, "window": quota.window,
+                "limit": quota.limit, "used": used, "remaining": max(quota.limit - used, ZERO),
+                "resets_at": quota.resets_at,
+            }  # fmt: skip
+            return Refused("entitlement", limit, used + ask.quantity - quota.limit)
+    slots = counters.get(f"f:{ask.feature}", ZERO)
+    if room.slots is not None and slots + ONE > room.slots:
+        limit = {
+            "kind": "concurrency", "feature": ask.feature, "limit": room.slots, "used": int(slots)
+        }  # fmt: skip
+        return Refused("concurrency", limit)
+    return None
+
+
+def _budgets(standing: Standing, reserving: _Reserving, ask: Ask) -> Refused | None:
+    for room in standing.budgets:
+        budget = room.budget
+        needed = sum(
+            (need.amount for need in ask.needs if budget.covers(need.asset, ask.path)), ZERO
+        )
+        if needed == ZERO:
+            continue
+        held = reserving.get(f"b:{budget.name}")
+        missing = room.spent + held + needed - budget.limit
+        if missing > ZERO:
+            if standing.hard and budget.enforcement == "hard":
+                limit: dict[str, LimitValue] = {
+                    "kind": "budget", "name": budget.name, "path": budget.path,
+                    "asset": budget.asset, "window": budget.window, "limit": budget.limit,
+                    "spent": room.spent, "held": held,
+                    "remaining": max(budget.limit - room.spent - held, ZERO),
+                    "resets_at": room.resets_at,
+                }  # fmt: skip
+                return Refused("budget_exceeded", limit, missing)
+            reserving.warn("budget_exceeded")
+        reserving.add(f"b:{budget.name}", needed)
+    return None
+
+
+def _credit(
+    standing: Standing, reserving: _Reserving, need: Need, path: str | None
+) -> Refused | None:
+    """Reserve what the need draws from: grants in burn order, then beyond them."""
+    available = _available(standing, reserving, need, path)
+    if available is not None and need.amount > available:
+        if standing.hard:
+            return Refused(
+                "insufficient_credits", _credit_limit(standing, need, available),
+                need.amount - available,
+            )  # fmt: skip
+        reserving.warn("insufficient_credits")
+    if need.invoiced:
+        reserving.add(f"i:{need.asset}", need.amount)
+        return None
+    left = need.amount
+    purse = standing.purses.get(need.asset)
+    for grant in purse.grants if purse is not None else ():
+        if left == ZERO:
+            break
+        if grant.covers(need.meter, path):
+            part = min(grant.remaining - reserving.get(f"g:{grant.id}"), left)
+            if part > ZERO:
+                reserving.add(f"g:{grant.id}", part)
+                left -= part
+    reserving.add(f"w:{need.asset}", left)
+    return None
+
+
+def _credit_limit(standing: Standing, need: Need, available: Decimal) -> dict[str, LimitValue]:
+    if need.invoiced and standing.invoice is not None:
+        invoice = standing.invoice
+        return {"kind": "credit_limit", "asset": need.asset, "limit": invoice.limit,
+                "owed": invoice.owed, "available": available}  # fmt: skip
+    return {"kind": "wallet", "asset": need.asset, "available": available}
+
+
+def _available(
+    standing: Standing, reserving: _Reserving, need: Need, path: str | None
+) -> Decimal | None:
+    """What the need may still take; None: nothing limits it. A customer with any wallet is limited
+    by its wallets: one that is missing has nothing.
+    """
+    purse = standing.purses.get(need.asset)
+    if need.invoiced or (purse is None and not standing.purses):
+        invoice = standing.invoice
+        if invoice is None or invoice.asset != need.asset:
+            return None
+        reserved = reserving.get(f"i:{need.asset}") + reserving.get(f"w:{need.asset}")
+        return invoice.limit - invoice.owed - reserved
+    if purse is None:
+        return -reserving.get(f"w:{need.asset}")
+    available = -purse.debt - reserving.get(f"w:{need.asset}")
+    for grant in purse.grants:
+        if grant.covers(need.meter, path):
+            available += grant.remaining - reserving.get(f"g:{grant.id}")
+    return available
+
+
+def less(counters: Counters, taken: Counters) -> dict[str, Decimal]:
+    """The counters without what `taken` takes out; what comes to nothing is left out."""
+    left = {name: amount - taken.get(name, ZERO) for name, amount in counters.items()}
+    return {name: amount for name, amount in left.items() if amount != ZERO}

@@ -1,0 +1,219 @@
+"""`/v1/holds`: the hot routes of authorization, and the reading of holds.
+
+The POSTs are plain ASGI functions; authentication, limits and errors are the ones that every route
+shares. Owns their answers; what a body may be is hold_bodies.py's.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import Annotated, Literal
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Response
+
+from taximeter.domain.credit.hold import Hold, LimitValue, Refused
+from taximeter.http.body import Receive, read_body
+from taximeter.http.fields import LIMIT, Cursor, CustomerKey, Limit
+from taximeter.http.hold_bodies import (
+    read_batch,
+    read_capture,
+    read_extend,
+    read_hold,
+    read_release,
+)
+from taximeter.http.hot import Answered, Scope
+from taximeter.http.server import Reader, Server, authenticate, idempotency_key, ok, page_json
+from taximeter.kernel.errors import FieldError, Invalid, NotFound, TaximeterError
+from taximeter.kernel.quantity import format_decimal
+from taximeter.kernel.times import format_instant
+from taximeter.services import holds
+from taximeter.services.command import Answer, Key
+from taximeter.services.hold_requests import Allowed, HoldAnswer, HoldRequest, Place, Resolved
+from taximeter.services.holds import Owners
+from taximeter.services.keys import Caller
+
+router = APIRouter(prefix="/v1", tags=["Holds"])
+BODY_BYTES_MAX = 16 * 1024 * 1024
+PREFIX = "/v1/holds"
+_PLACE, _BATCH = PREFIX, f"{PREFIX}/batch"
+_STEP = re.compile(r"/v1/holds/([A-Za-z0-9_]{1,64})/(capture|release|extend)").fullmatch
+_encode = msgspec.json.Encoder().encode
+
+
+def is_hold_route(path: str) -> bool:
+    """Whether a POST to this path is answered here."""
+    return path in (_PLACE, _BATCH) or _STEP(path) is not None
+
+
+def route_name(path: str) -> str:
+    """The route as it is counted."""
+    step = _STEP(path)
+    return path if step is None else f"{PREFIX}/{{id}}/{step[2]}"
+
+
+async def post_hold(server: Server, scope: Scope, receive: Receive) -> Answered:
+    """Answer one POST to a route of holds; raises for what is refused as an error."""
+    headers = dict(scope["headers"])
+    authorization = headers.get(b"authorization")
+    caller = await authenticate(server, authorization.decode("latin-1") if authorization else None)
+    caller.require("authorize")
+    path = scope["path"]
+    if scope.get("query_string"):
+        raise Invalid([FieldError("", "unknown_field", "There are no parameters here.")])
+    body = await read_body(receive, headers, bytes_max=BODY_BYTES_MAX)
+    named = headers.get(b"idempotency-key")
+    key = None
+    if named is not None:
+        key = idempotency_key(caller, named.decode("latin-1"), path, body)
+    request = await _request(server, caller, path, body, key)
+    result = await server.holds.submit(request)
+    if isinstance(result, TaximeterError):
+        raise result
+    return result.status, result.body, {"idempotent-replay": "true"} if result.replay else {}
+
+
+async def _request(
+    server: Server, caller: Caller, path: str, body: bytes, key: Key | None
+) -> HoldRequest:
+    now = server.context.clock.now()
+    if path == _PLACE:
+        one = read_hold(body, caller, now)
+        return Place((one,), False, partial(_render_one, server.owners), key)  # noqa: FBT003
+    if path == _BATCH:
+        many, together = read_batch(body, caller, now)
+        return Place(many, together, partial(_render_many, server.owners), key)
+    step = _STEP(path)
+    assert step is not None, "is_hold_route has said so"
+    hold_id, verb = step[1], step[2]
+    customer = await server.owners.find(server.context, hold_id)
+    if customer is None or not caller.may_see(customer):
+        raise NotFound(kind="hold", key=hold_id)
+    if verb == "capture":
+        return read_capture(body, customer, hold_id, _render_step, key, now)
+    if verb == "release":
+        return read_release(body, customer, hold_id, _render_step, key)
+    return read_extend(body, customer, hold_id, _render_step, key)
+
+
+def _render_one(owners: Owners, answers: Sequence[HoldAnswer]) -> Answer:
+    _note(owners, answers)
+    return Answer(200, _encode(answer_json(answers[0])))
+
+
+def _render_many(owners: Owners, answers: Sequence[HoldAnswer]) -> Answer:
+    _note(owners, answers)
+    return Answer(200, _encode({"data": [answer_json(answer) for answer in answers]}))
+
+
+def _note(owners: Owners, answers: Sequence[HoldAnswer]) -> None:
+    """Note whose the holds are: the next request names them by id alone."""
+    for answer in answers:
+        if isinstance(answer, Allowed):
+            owners.note(answer.hold.id, answer.hold.customer)
+
+
+def _render_step(resolved: Resolved) -> Answer:
+    return Answer(200, _encode(resolved_json(resolved)))
+
+
+def answer_json(answer: HoldAnswer) -> dict[str, object]:
+    """What became of a hold that was asked for."""
+    if isinstance(answer, Refused):
+        shown: dict[str, object] = {
+            "allowed": False, "reason": answer.reason,
+            "limit": {name: _limit_value(value) for name, value in answer.limit.items()},
+        }  # fmt: skip
+        if answer.shortfall is not None:
+            shown["shortfall"] = format_decimal(answer.shortfall)
+        return shown
+    return _allowed_json(answer)
+
+
+def _limit_value(value: LimitValue) -> object:
+    if isinstance(value, Decimal):
+        return format_decimal(value)
+    return format_instant(value) if isinstance(value, datetime) else value
+
+
+def _allowed_json(answer: Allowed) -> dict[str, object]:
+    hold = answer.hold
+    shown: dict[str, object] = {"allowed": True, "id": hold.id}
+    if len(hold.amounts) > 1:
+        shown["amounts"] = [
+            {"amount": format_decimal(amount), "asset": asset,
+             "available": _text(answer.available[asset])}
+            for asset, amount in hold.amounts.items()
+        ]  # fmt: skip
+    else:
+        for asset, amount in hold.amounts.items():
+            shown |= {"amount": format_decimal(amount), "asset": asset,
+                      "available": _text(answer.available[asset])}  # fmt: skip
+    shown["expires_at"] = format_instant(hold.expires_at)
+    if answer.warnings:
+        shown["warnings"] = list(answer.warnings)
+    return shown
+
+
+def _text(number: Decimal | None) -> str | None:
+    return None if number is None else format_decimal(number)
+
+
+def hold_json(hold: Hold, at: datetime) -> dict[str, object]:
+    """A hold as answered."""
+    return {
+        "id": hold.id,
+        "customer": hold.customer,
+        "state": hold.state_at(at),
+        "amounts": amounts_json(hold.amounts),
+        "path": hold.path,
+        "feature": hold.feature,
+        "quantity": format_decimal(hold.quantity),
+        "placed_at": format_instant(hold.placed_at),
+        "expires_at": format_instant(hold.expires_at),
+        "resolved_at": format_instant(hold.resolved_at) if hold.resolved_at else None,
+        "captured": amounts_json(hold.captured) if hold.captured is not None else None,
+        "late": hold.late,
+    }
+
+
+def amounts_json(amounts: Mapping[str, Decimal]) -> list[dict[str, str]]:
+    """Amounts of several assets, each with its own."""
+    return [{"amount": format_decimal(amounts[asset]), "asset": asset} for asset in sorted(amounts)]
+
+
+def resolved_json(resolved: Resolved) -> dict[str, object]:
+    """A hold after a step, and what was charged with it."""
+    hold = resolved.hold
+    shown = hold_json(hold, hold.resolved_at or hold.placed_at)
+    if resolved.charged is not None:
+        shown["charged"] = amounts_json(resolved.charged)
+    if resolved.ingested is not None:
+        shown["events"] = {"accepted": resolved.ingested.accepted}
+    return shown
+
+
+@router.get("/holds/{id}")
+async def get_hold(
+    id: Annotated[str, Path(max_length=64, description="The hold's id")], call: Reader
+) -> Response:
+    """One hold: what it reserves, until when, and what became of it."""
+    hold = await holds.get_hold(call.context, id, call.caller.customer)
+    return ok(hold_json(hold, call.context.clock.now()))
+
+
+@router.get("/holds")
+async def list_holds(
+    call: Reader,
+    customer: Annotated[CustomerKey, Query()],
+    state: Literal["open", "expired", "captured", "released"] | None = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """A customer's holds, newest first."""
+    call.see(customer)
+    page = await holds.list_holds(call.context, customer, state=state, limit=limit, cursor=cursor)
+    at = call.context.clock.now()
+    return ok(page_json(page, lambda hold: hold_json(hold, at)))

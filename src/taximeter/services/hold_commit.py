@@ -1,0 +1,184 @@
+"""Holds: placed, captured, extended and released, a group of requests in one transaction.
+
+Owns the order of that transaction: terms, then the customers' accounts, then what happened to
+earlier holds (captures charge before anything new is judged), then the new ones in order of
+arrival, each judged with what those before it reserve. The decision is domain/credit/hold.py's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+from psycopg.errors import SerializationFailure
+
+from taximeter.domain.credit.hold import Ask, Hold, Refused, Standing, decide
+from taximeter.kernel.errors import IdempotencyConflict, NotFound, TaximeterError
+from taximeter.kernel.quantity import ZERO
+from taximeter.services.command import Answer
+from taximeter.services.context import Connection, Context
+from taximeter.services.hold_account import Accounts, send_locks
+from taximeter.services.hold_requests import (
+    Allowed,
+    HoldAnswer,
+    HoldRequest,
+    NewHold,
+    Place,
+    Resolve,
+)
+from taximeter.services.hold_resolve import resolve
+from taximeter.services.hold_standing import send_reading, standings
+from taximeter.storage import holds as storage
+from taximeter.storage import idempotency
+from taximeter.storage.idempotency import StoredAnswer
+
+HoldResult = Answer | TaximeterError
+
+
+def weight_of(request: HoldRequest) -> int:
+    """What a request weighs in the committer's queue: its holds."""
+    return max(1, len(request.holds)) if isinstance(request, Place) else 1
+
+
+async def commit_holds(
+    context: Context, connection: Connection, requests: Sequence[HoldRequest]
+) -> list[HoldResult]:
+    """The body of one transaction: one answer (or error) for each request, in order. A request
+    whose idempotency key was used before (in this group, too) gets the first answer.
+    """
+    keys = [request.idempotency for request in requests if request.idempotency is not None]
+    if not keys:
+        return await _commit(context, connection, requests)
+    stored = await idempotency.find_answers(connection, keys)
+    firsts: dict[tuple[str, str], int] = {}
+    fresh = []
+    for number, request in enumerate(requests):
+        key = request.idempotency
+        if key is None:
+            fresh.append(number)
+        elif key[:2] not in stored and key[:2] not in firsts:
+            firsts[key[:2]] = number
+            fresh.append(number)
+    found = await _commit(context, connection, [requests[number] for number in fresh])
+    results = dict(zip(fresh, found, strict=True))
+    at = context.clock.now()
+    for name, number in firsts.items():
+        key, result = requests[number].idempotency, results[number]
+        if isinstance(result, Answer) and key is not None:
+            if not await idempotency.store_answer(connection, key, *result[:2], at):
+                raise SerializationFailure("the idempotency key was used meanwhile")
+            stored[name] = StoredAnswer(key.request_digest, *result[:2])
+    for number, request in enumerate(requests):
+        if number not in results:
+            key = request.idempotency
+            assert key is not None, "without a key it was fresh"
+            results[number] = _again(key, stored.get(key[:2]), results.get(firsts.get(key[:2], -1)))
+    return [results[number] for number in range(len(requests))]
+
+
+def _again(
+    key: idempotency.Key, first: StoredAnswer | None, error: HoldResult | None
+) -> HoldResult:
+    if first is None:
+        assert error is not None, "the first request of this key was refused in this group"
+        return error
+    if first.request_digest != key.request_digest:
+        return IdempotencyConflict(key=key.key)
+    return Answer(first.status, first.body, replay=True)
+
+
+async def _commit(
+    context: Context, connection: Connection, requests: Sequence[HoldRequest]
+) -> list[HoldResult]:
+    at = context.clock.now()
+    customers = {customer for request in requests for customer in request.customers}
+    held = await context.terms.hold(connection, customers)
+    terms = {
+        customer: cached.terms
+        for customer, cached in held.customers.items()
+        if cached.terms is not None
+    }
+    results: dict[int, HoldResult] = {}
+    places: list[tuple[int, Place]] = []
+    steps: list[tuple[int, Resolve]] = []
+    for number, request in enumerate(requests):
+        unknown = [customer for customer in request.customers if customer not in terms]
+        if unknown:
+            results[number] = NotFound(kind="customer", key=unknown[0])
+        elif isinstance(request, Place):
+            places.append((number, request))
+        else:
+            steps.append((number, request))
+    if not places and not steps:
+        return [results[number] for number in range(len(requests))]
+    locking = await send_locks(connection, terms.keys(), at)
+    asks = _asks(places)
+    reading = await send_reading(connection, terms, asks, at) if places and not steps else None
+    accounts, complete = await locking.done(connection)
+    if steps:
+        results |= await resolve(context, connection, terms, accounts, steps)
+    if places:
+        if reading is None or not complete:
+            reading = await send_reading(connection, terms, asks, at)
+        found = await standings(connection, terms, asks, accounts, reading)
+        results |= await _place(context, connection, accounts, found, places)
+    await accounts.write(connection)
+    return [results[number] for number in range(len(requests))]
+
+
+def _asks(places: Sequence[tuple[int, Place]]) -> dict[str, list[Ask]]:
+    asks: dict[str, list[Ask]] = {}
+    for _, place in places:
+        for new in place.holds:
+            asks.setdefault(new.customer, []).append(new.ask)
+    return asks
+
+
+async def _place(
+    context: Context,
+    connection: Connection,
+    accounts: Accounts,
+    found: Mapping[str, Standing],
+    places: Sequence[tuple[int, Place]],
+) -> dict[int, HoldResult]:
+    placed: list[Hold] = []
+    results: dict[int, HoldResult] = {}
+    for number, place in places:
+        answers = [_judge(context, accounts, found[new.customer], new) for new in place.holds]
+        allowed = [answer.hold for answer in answers if isinstance(answer, Allowed)]
+        if place.together and len(allowed) < len(answers):
+            for hold in allowed:
+                accounts.free(hold.customer, hold.counters)
+            answers = _none(answers)
+        else:
+            placed += allowed
+        results[number] = place.render(answers)
+    if placed:
+        await storage.insert(connection, placed)
+    return results
+
+
+def _none(answers: Sequence[HoldAnswer]) -> list[HoldAnswer]:
+    """The answers where one was refused and so none is placed: those that would have fitted name
+    what the first refused one met.
+    """
+    index, first = next((i, one) for i, one in enumerate(answers) if isinstance(one, Refused))
+    why = replace(first, limit={**first.limit, "refused_hold": index})
+    return [one if isinstance(one, Refused) else why for one in answers]
+
+
+def _judge(context: Context, accounts: Accounts, standing: Standing, new: NewHold) -> HoldAnswer:
+    decision = decide(standing, accounts.counters[new.customer], new.ask)
+    if isinstance(decision, Refused):
+        return decision
+    accounts.reserve(new.customer, decision.added)
+    amounts: dict[str, Decimal] = {}
+    for need in new.ask.needs:
+        amounts[need.asset] = amounts.get(need.asset, ZERO) + need.amount
+    at = accounts.at
+    hold = Hold(
+        customer=new.customer, id=context.ids("hold", at), state="open", amounts=amounts,
+        path=new.ask.path, feature=new.ask.feature, quantity=new.ask.quantity, placed_at=at,
+        expires_at=at + timedelta(seconds=new.ttl_s), counters=decision.added,
+    )  # fmt: skip
+    return Allowed(hold, decision.available, decision.warnings)

@@ -1,0 +1,125 @@
+"""What can be asked of holds, and what is answered: the items that the committer groups.
+
+Owns the values. A request carries how its answer is rendered, so that the first answer to an
+idempotency key is stored in the transaction that makes it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TypeAlias
+
+from taximeter.domain.credit.hold import Ask, Doubt, Hold, Refused
+from taximeter.domain.metering.event import Event
+from taximeter.services.command import Answer
+from taximeter.services.ingest import IngestAnswer, IngestRequest
+from taximeter.storage.idempotency import Key
+
+HOLDS_PER_REQUEST_MAX = 1_000
+TTL_S_DEFAULT = 300
+TTL_S_MAX = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class NewHold:
+    """A hold that is asked for. With an `estimate` its needs are what that event would cost."""
+
+    customer: str
+    ask: Ask
+    ttl_s: int
+    estimate: Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A hold that was placed; `available` by asset after it (None: nothing limits it)."""
+
+    hold: Hold
+    available: Mapping[str, Decimal | None]
+    warnings: tuple[Doubt, ...]
+
+
+HoldAnswer: TypeAlias = Allowed | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Place these holds: `together` all or none of them."""
+
+    holds: Sequence[NewHold]
+    together: bool
+    render: Callable[[Sequence[HoldAnswer]], Answer]
+    idempotency: Key | None = None
+
+    @property
+    def customers(self) -> Sequence[str]:
+        """Whose holds they are."""
+        return [hold.customer for hold in self.holds]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A hold after a step, and what was charged for it with that step (None: nothing can be)."""
+
+    hold: Hold
+    charged: Mapping[str, Decimal] | None = None
+    ingested: IngestAnswer | None = None
+
+
+RenderStep: TypeAlias = Callable[[Resolved], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """A step of one hold: `digest` is of what is asked, by which the same again is known."""
+
+    customer: str
+    hold: str
+    digest: bytes
+    render: RenderStep
+    idempotency: Key | None = None
+
+    @property
+    def customers(self) -> Sequence[str]:
+        """Whose hold it is."""
+        return [self.customer]
+
+
+@dataclass(frozen=True, slots=True)
+class Capture(Resolve):
+    """Charge for the work that a hold was placed for: an amount of each asset, or what `events`
+    cost, which are recorded. `keep_open`: more is to come, and the rest stays held.
+    """
+
+    amount: Decimal | None = None
+    amounts: Mapping[str, Decimal] | None = None
+    events: IngestRequest | None = None
+    keep_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Release(Resolve):
+    """Free a hold: nothing is charged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extend(Resolve):
+    """Let a hold expire `ttl_s` seconds from now."""
+
+    ttl_s: int = TTL_S_DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class Enforce:
+    """Take these events in if they can be paid, else refuse them all."""
+
+    events: IngestRequest
+    idempotency: Key | None = None
+
+    @property
+    def customers(self) -> Sequence[str]:
+        """Whose events they are."""
+        return [event.customer for event in self.events.events if type(event) is Event]
+
+
+HoldRequest: TypeAlias = Place | Capture | Release | Extend

@@ -1,0 +1,227 @@
+"""Rows of `hold_account` and `hold`.
+
+A customer's `hold_account` is the lock of its holds: whoever places, resolves or extends one has
+updated the account first. Counters are exact numbers as texts in one JSON object, so that a
+decision reads and writes one row whatever it reserves.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from psycopg import AsyncConnection, AsyncCursor
+
+from taximeter.domain.credit.hold import Hold
+from taximeter.storage.ingestion import document
+
+Connection = AsyncConnection[tuple[Any, ...]]
+Cursor = AsyncCursor[tuple[Any, ...]]
+Counters = Mapping[str, Decimal]
+
+_LOCK = """
+UPDATE hold_account AS a SET swept_until = a.swept_until
+FROM json_to_recordset(%s) AS k (customer text) WHERE a.customer = k.customer
+RETURNING a.customer, a.swept_until, a.counters::text
+"""
+_CREATE = """
+INSERT INTO hold_account (customer, swept_until, counters)
+SELECT customer, %s, '{}' FROM json_to_recordset(%s) AS k (customer text) ON CONFLICT DO NOTHING
+"""
+_EXPIRED = """
+SELECT h.customer, c.key, sum(c.value::numeric)
+FROM json_to_recordset(%s) AS k (customer text)
+JOIN hold_account a ON a.customer = k.customer
+JOIN hold h ON h.customer = a.customer AND h.state = 'open'
+    AND h.expires_at > a.swept_until AND h.expires_at <= %s
+CROSS JOIN LATERAL jsonb_each_text(h.counters) c
+GROUP BY 1, 2
+"""
+_RESERVED = """
+SELECT name, sum(amount) FROM (
+    SELECT c.key AS name, c.value::numeric AS amount
+    FROM hold_account a CROSS JOIN LATERAL jsonb_each_text(a.counters) c
+    WHERE a.customer = %(customer)s
+    UNION ALL
+    SELECT c.key, -c.value::numeric
+    FROM hold_account a
+    JOIN hold h ON h.customer = a.customer AND h.state = 'open'
+        AND h.expires_at > a.swept_until AND h.expires_at <= %(at)s
+    CROSS JOIN LATERAL jsonb_each_text(h.counters) c
+    WHERE a.customer = %(customer)s
+) counters GROUP BY name HAVING sum(amount) <> 0
+"""
+_WRITE = """
+UPDATE hold_account AS a SET swept_until = greatest(a.swept_until, k.swept_until),
+    counters = k.counters
+FROM json_to_recordset(%s) AS k (customer text, swept_until timestamptz, counters jsonb)
+WHERE a.customer = k.customer
+"""
+_INSERT = """
+INSERT INTO hold (customer, id, state, amounts, path, feature, quantity, placed_at, expires_at,
+    counters)
+SELECT customer, id, 'open', amounts, path, feature, quantity, placed_at, expires_at, counters
+FROM json_to_recordset(%s) AS r (customer text, id text, amounts jsonb, path text, feature text,
+    quantity numeric, placed_at timestamptz, expires_at timestamptz, counters jsonb)
+"""
+_COLUMNS = """
+h.customer, h.id, h.state, h.amounts::text, h.path, h.feature, h.quantity, h.placed_at,
+h.expires_at, h.counters::text, h.resolved_at, h.late, h.captured::text, h.resolution, h.answer
+"""
+_FIND = f"""
+SELECT {_COLUMNS} FROM json_to_recordset(%s) AS k (customer text, id text)
+JOIN hold h ON h.customer = k.customer AND h.id = k.id
+"""
+_CHANGE = """
+UPDATE hold AS h SET state = k.state, expires_at = k.expires_at, counters = k.counters,
+    resolved_at = k.resolved_at, late = k.late, captured = k.captured,
+    resolution = decode(k.resolution, 'hex'), answer = decode(k.answer, 'hex')
+FROM json_to_recordset(%s) AS k (customer text, id text, state text, expires_at timestamptz,
+    counters jsonb, resolved_at timestamptz, late boolean, captured jsonb, resolution text,
+    answer text)
+WHERE h.customer = k.customer AND h.id = k.id
+"""
+_PAGE = f"""
+SELECT {_COLUMNS} FROM hold h
+WHERE h.customer = %(customer)s AND (%(before)s::text IS NULL OR h.id < %(before)s)
+  AND (%(state)s::text IS NULL
+    OR (%(state)s = 'expired' AND h.state = 'open' AND h.expires_at <= %(at)s)
+    OR (%(state)s = 'open' AND h.state = 'open' AND h.expires_at > %(at)s)
+    OR (%(state)s IN ('captured', 'released') AND h.state = %(state)s))
+ORDER BY h.id DESC LIMIT %(limit)s
+"""
+# `document` writes numbers as such; counters are texts within JSON, to the last digit.
+_texts = msgspec.json.Encoder(decimal_format="string").encode
+_numbers = msgspec.json.Decoder(dict[str, Decimal]).decode
+
+
+def _json(numbers: Mapping[str, Decimal] | None) -> msgspec.Raw:
+    return msgspec.Raw(b"null" if numbers is None else _texts(numbers))
+
+
+def _keys(customers: Iterable[str]) -> str:
+    return document([{"customer": customer} for customer in sorted(customers)])
+
+
+async def send_lock(connection: Connection, customers: Collection[str]) -> Cursor:
+    """Lock those of these accounts that exist; `locked` reads the answer."""
+    return await connection.execute(_LOCK, [_keys(customers)])
+
+
+async def locked(cursor: Cursor) -> dict[str, tuple[datetime, dict[str, Decimal]]]:
+    """Of each account that `send_lock` locked: until when it was swept, and its counters."""
+    return {row[0]: (row[1].astimezone(UTC), _numbers(row[2])) for row in await cursor.fetchall()}
+
+
+async def create(connection: Connection, customers: Collection[str], at: datetime) -> None:
+    """Make the accounts that are missing, with nothing reserved."""
+    await connection.execute(_CREATE, [at, _keys(customers)])
+
+
+async def send_expired(connection: Connection, customers: Collection[str], at: datetime) -> Cursor:
+    """Ask what the holds reserve that expired since the accounts were swept, by `at`;
+    `expired` reads the answer. The accounts are locked.
+    """
+    return await connection.execute(_EXPIRED, [_keys(customers), at])
+
+
+async def expired(cursor: Cursor) -> dict[str, dict[str, Decimal]]:
+    """What `send_expired` asked for, by customer."""
+    found: dict[str, dict[str, Decimal]] = {}
+    for customer, name, amount in await cursor.fetchall():
+        found.setdefault(customer, {})[name] = amount
+    return found
+
+
+async def reserved(connection: Connection, customer: str, at: datetime) -> dict[str, Decimal]:
+    """What the customer's holds that are open at the instant `at` reserve, in one statement."""
+    cursor = await connection.execute(_RESERVED, {"customer": customer, "at": at})
+    return {row[0]: row[1] for row in await cursor.fetchall()}
+
+
+async def write_accounts(
+    connection: Connection, counters: Mapping[str, Counters], swept_until: datetime
+) -> None:
+    """Write the counters of locked accounts, which are swept until then."""
+    rows = [
+        {"customer": customer, "swept_until": swept_until, "counters": _json(counters[customer])}
+        for customer in sorted(counters)
+    ]
+    await connection.execute(_WRITE, [document(rows)])
+
+
+async def insert(connection: Connection, holds: Sequence[Hold]) -> None:
+    """Add placed holds."""
+    rows = [
+        {
+            "customer": h.customer, "id": h.id, "amounts": _json(h.amounts), "path": h.path,
+            "feature": h.feature, "quantity": h.quantity, "placed_at": h.placed_at,
+            "expires_at": h.expires_at, "counters": _json(h.counters),
+        }
+        for h in holds
+    ]  # fmt: skip
+    await connection.execute(_INSERT, [document(rows)])
+
+
+async def change(connection: Connection, holds: Sequence[Hold]) -> None:
+    """Write what became of holds, whose accounts are locked."""
+    rows = [
+        {
+            "customer": h.customer, "id": h.id, "state": h.state, "expires_at": h.expires_at,
+            "counters": _json(h.counters), "resolved_at": h.resolved_at, "late": h.late,
+            "captured": _json(h.captured),
+            "resolution": h.resolution.hex() if h.resolution is not None else None,
+            "answer": h.answer.hex() if h.answer is not None else None,
+        }
+        for h in sorted(holds, key=lambda hold: (hold.customer, hold.id))
+    ]  # fmt: skip
+    await connection.execute(_CHANGE, [document(rows)])
+
+
+def _hold_of(row: Sequence[Any]) -> Hold:
+    return Hold(
+        customer=row[0], id=row[1], state=row[2], amounts=_numbers(row[3]), path=row[4],
+        feature=row[5], quantity=row[6], placed_at=row[7].astimezone(UTC),
+        expires_at=row[8].astimezone(UTC), counters=_numbers(row[9]),
+        resolved_at=row[10].astimezone(UTC) if row[10] else None, late=row[11],
+        captured=_numbers(row[12]) if row[12] is not None else None, resolution=row[13],
+        answer=row[14],
+    )  # fmt: skip
+
+
+async def send_find(connection: Connection, keys: Collection[tuple[str, str]]) -> Cursor:
+    """Ask for these holds, (customer, id) each; `found` reads the answer."""
+    rows = [{"customer": customer, "id": hold_id} for customer, hold_id in sorted(keys)]
+    return await connection.execute(_FIND, [document(rows)])
+
+
+async def found(cursor: Cursor) -> dict[str, Hold]:
+    """The holds that `send_find` asked for and that exist, by id."""
+    return {row[1]: _hold_of(row) for row in await cursor.fetchall()}
+
+
+async def customer_of(connection: Connection, hold_id: str) -> str | None:
+    """Whose hold this is."""
+    cursor = await connection.execute("SELECT customer FROM hold WHERE id = %s", [hold_id])
+    row = await cursor.fetchone()
+    return row[0] if row else None
+
+
+async def page(
+    connection: Connection,
+    customer: str,
+    *,
+    state: str | None,
+    at: datetime,
+    before: str | None,
+    limit: int,
+) -> list[Hold]:
+    """A customer's holds, newest first, before `before`; `state` (`open`, `captured`, `released`,
+    `expired` by `at`) restricts to some.
+    """
+    cursor = await connection.execute(
+        _PAGE,
+        {"customer": customer, "state": state, "at": at, "before": before, "limit": limit},
+    )
+    return [_hold_of(row) for row in await cursor.fetchall()]
