@@ -43,6 +43,7 @@ FIELD_CODES = {
     "duplicate": "This stands in the list twice.",
     "duplicate_key": "A JSON object has this key twice.",
     "duplicate_segment": "Another plan of the family has this currency and segment.",
+    "forbidden_address": "Nothing may be sent to this address: it is no public one.",
     "free_in_rate": "What is free first cannot be told within one rate of a price.",
     "free_on_wallet": "What is free is known at the end, and a wallet is drawn at once.",
     "hidden_family": "A family has the name of one of its plans. (Warning.)",

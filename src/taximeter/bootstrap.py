@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from taximeter.http.server import Server
     from taximeter.services.committer import Committer
     from taximeter.services.context import Connection, Context
+    from taximeter.services.deliver import Deliverer
     from taximeter.services.hold_commit import HoldResult
     from taximeter.services.hold_requests import HoldRequest
     from taximeter.services.ingest import IngestAnswer, IngestRequest
@@ -53,6 +54,7 @@ class Settings:
     open_metrics: bool = False
     lanes: int = 2
     workers: bool = True
+    allow_private_webhooks: bool = False
 
 
 def settings_from(environment: Mapping[str, str], **options: object) -> Settings:
@@ -123,6 +125,7 @@ class Instance:
     app: Front
     context: "Context"
     server: "Server"
+    deliverer: "Deliverer"
     database: "EmbeddedPostgres | None"
     database_url: str
     first_secret: str | None
@@ -144,6 +147,7 @@ class Instance:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.deliverer.close()
         await self.server.ingest.stop()
         await self.server.holds.stop()
         await self.context.pool.close()
@@ -174,8 +178,10 @@ async def open_instance(settings: Settings) -> Instance:
 
 
 async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None") -> Instance:
+    from taximeter.gateways.webhooks import HttpWebhooks
     from taximeter.http.app import Application
     from taximeter.http.server import Server
+    from taximeter.services.deliver import Deliverer
     from taximeter.services.due import run_due
     from taximeter.services.holds import Owners
     from taximeter.services.instance import first_start
@@ -194,13 +200,15 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
         context = replace(context, clock=clock, test_clock=clock)
     ingest = _ingest_committer(context, url, settings.lanes)
     holds = _hold_committer(context, url)
+    webhooks = HttpWebhooks(allow_private=settings.allow_private_webhooks)
     server = Server(
         context=context, callers=Callers(settings.root_key), ingest=ingest, holds=holds,
         owners=Owners(), random_bytes=secrets.token_bytes, open_metrics=settings.open_metrics,
+        webhooks=webhooks,
     )  # fmt: skip
     instance = Instance(
         app=Front(Application(server), _pages(server)), context=context, server=server,
-        database=database,
+        deliverer=Deliverer(context, webhooks, RealClock()), database=database,
         database_url=url, first_secret=started.secret, notices=started.notices,
     )  # fmt: skip
     _relax_garbage_collection()
@@ -212,6 +220,9 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
             "release": lambda: sweep(context),
         }
         instance.tasks.append(asyncio.create_task(run_for_ever(jobs)))
+        # By itself: no job waits for a receiver.
+        sending = run_for_ever({"webhooks": instance.deliverer.run_round})
+        instance.tasks.append(asyncio.create_task(sending))
     if database is not None:
         instance.tasks.append(asyncio.create_task(_keep_running(database)))
     return instance
@@ -335,6 +346,7 @@ class ProcessRuntime:
         settings = settings_from(
             environment(), data=options.data, sandbox=options.sandbox, now=options.now,
             open_metrics=options.open_metrics,
+            allow_private_webhooks=options.allow_private_webhooks,
         )  # fmt: skip
         if options.own_database:
             settings = replace(settings, database_url=None)

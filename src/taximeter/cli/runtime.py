@@ -23,7 +23,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
     """How an instance is opened. `own_database`: the embedded one in `data`, whatever the
-    environment says; `root_key`: an admin key for this run instead of the environment's.
+    environment says; `root_key`: an admin key for this run instead of the environment's;
+    `allow_private_webhooks`: webhooks may go to private addresses.
     """
 
     data: Path
@@ -32,6 +33,7 @@ class ServeOptions:
     open_metrics: bool
     own_database: bool = False
     root_key: str | None = None
+    allow_private_webhooks: bool = False
 
 
 class RunningInstance(Protocol):

@@ -31,6 +31,12 @@ def serve(
     open_metrics: Annotated[
         bool, typer.Option("--open-metrics", help="Answer GET /metrics without an API key.")
     ] = False,
+    allow_private_webhooks: Annotated[
+        bool,
+        typer.Option(
+            "--allow-private-webhooks", help="Let webhooks go to private and loopback addresses."
+        ),
+    ] = False,
 ) -> None:
     """Run the server.
 
@@ -57,7 +63,9 @@ def serve(
     from taximeter.cli.logs import configure_logging
 
     configure_logging()
-    options = ServeOptions(data, sandbox, at, open_metrics)
+    options = ServeOptions(
+        data, sandbox, at, open_metrics, allow_private_webhooks=allow_private_webhooks
+    )
     with reserved(host, port) as held:
         run_on_uvloop(lambda: _serve(runtime, options, host, held))
 

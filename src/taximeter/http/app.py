@@ -37,6 +37,7 @@ from taximeter.http import (
     subscriptions,
     suspensions,
     usage,
+    webhooks,
 )
 from taximeter.http.body import limited
 from taximeter.http.hot import answer_hot
@@ -69,6 +70,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     alerts.router,
     holds.router,
     outcomes.router,
+    webhooks.router,
     keys.router,
     clock.router,
     health.router,

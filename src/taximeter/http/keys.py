@@ -2,14 +2,12 @@
 
 from typing import Annotated, Literal
 
-import msgspec
 from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
 from taximeter.http.fields import LIMIT, Body, Cursor, CustomerKey, Instant, Limit, Name, instant
-from taximeter.http.server import Admin, encode, ok, page_json
+from taximeter.http.server import Admin, ok, page_json
 from taximeter.services import keys
-from taximeter.services.command import Transaction
 from taximeter.services.keys import ApiKey
 
 router = APIRouter(prefix="/v1", tags=["Administration"])
@@ -46,22 +44,14 @@ async def create_key(body: KeyBody, call: Admin) -> Response:
     """Make a key. Its `secret` is in this answer and nowhere else: an answer given again to the
     same Idempotency-Key leaves it out, because secrets are not stored.
     """
-    secrets: list[str] = []  # one for each attempt at the transaction; the last one counts
-
-    async def work(transaction: Transaction) -> ApiKey:
-        key, secret = await keys.create_key(
+    return await call.write_secret(
+        lambda transaction: keys.create_key(
             transaction, random_bytes=call.server.random_bytes(32), name=body.name,
             scopes=list(dict.fromkeys(body.scopes)), expires_at=body.expires_at,
             customer=body.customer,
-        )  # fmt: skip
-        secrets.append(secret)
-        return key
-
-    answer = await call.write(work, key_json, 201)
-    if "idempotent-replay" in answer.headers:
-        return answer
-    shown = {**msgspec.json.decode(answer.body), "secret": secrets[-1]}
-    return Response(encode(shown), 201, media_type="application/json")
+        ),
+        key_json,
+    )  # fmt: skip
 
 
 @router.get("/api_keys")

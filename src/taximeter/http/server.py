@@ -25,6 +25,7 @@ from taximeter.services.hold_requests import HoldRequest
 from taximeter.services.holds import Owners
 from taximeter.services.ingest import IngestAnswer, IngestRequest
 from taximeter.services.keys import Caller, Callers, Scope
+from taximeter.services.webhooks import Webhooks
 
 IDEMPOTENCY_KEY_CHARS_MAX = 255
 Result = TypeVar("Result")
@@ -42,6 +43,7 @@ class Server:
     owners: Owners
     random_bytes: Callable[[int], bytes]
     open_metrics: bool
+    webhooks: Webhooks
     metrics: Metrics = field(default_factory=Metrics)
 
 
@@ -110,6 +112,27 @@ class Call:
         answer = await run_once(self.context, self.caller.key_id, key, work, rendered)
         headers = {"idempotent-replay": "true"} if answer.replay else {}
         return Response(answer.body, answer.status, headers, "application/json")
+
+    async def write_secret(
+        self,
+        work: Callable[[Transaction], Awaitable[tuple[Result, str]]],
+        render: Callable[[Result], Mapping[str, object]],
+    ) -> Response:
+        """As `write`, for what is made with a secret: `secret` is added to this answer, and is not
+        stored, so that the answer given again to the same Idempotency-Key is without it.
+        """
+        secrets: list[str] = []  # one for each attempt at the transaction; the last one counts
+
+        async def keeping(transaction: Transaction) -> Result:
+            result, secret = await work(transaction)
+            secrets.append(secret)
+            return result
+
+        answer = await self.write(keeping, render, 201)
+        if "idempotent-replay" in answer.headers:
+            return answer
+        shown = {**msgspec.json.decode(answer.body), "secret": secrets[-1]}
+        return Response(encode(shown), 201, media_type="application/json")
 
 
 def needs(scope: Scope) -> Callable[[Request], Awaitable[Call]]:

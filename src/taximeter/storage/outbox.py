@@ -1,7 +1,7 @@
 """Rows of `outbox`: what happened, to be told. Written in the transaction that it happens in."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
@@ -14,6 +14,10 @@ _INSERT = """
 INSERT INTO outbox (id, at, type, customer, body)
 SELECT id, at, type, customer, body
 FROM json_to_recordset(%s) AS r (id text, at timestamptz, type text, customer text, body text)
+"""
+_WAITING = """
+SELECT id, at, type, customer, body FROM outbox WHERE dispatched_at IS NULL
+ORDER BY seq LIMIT %s FOR UPDATE SKIP LOCKED
 """
 
 
@@ -30,3 +34,21 @@ class OutboxRow(NamedTuple):
 async def insert(connection: Connection, rows: Sequence[OutboxRow]) -> None:
     """Add messages, in this order."""
     await connection.execute(_INSERT, [document([row._asdict() for row in rows])])
+
+
+async def take_waiting(connection: Connection, limit: int) -> list[OutboxRow]:
+    """The messages that were not given to endpoints yet, in their order; locked."""
+    cursor = await connection.execute(_WAITING, [limit])
+    return [OutboxRow(row[0], row[1].astimezone(UTC), *row[2:]) for row in await cursor.fetchall()]
+
+
+async def set_dispatched(connection: Connection, ids: Collection[str], at: datetime) -> None:
+    """Note that these messages were given to the endpoints that want them."""
+    await connection.execute(
+        "UPDATE outbox SET dispatched_at = %s WHERE id = ANY(%s)", [at, list(ids)]
+    )
+
+
+async def drop(connection: Connection, ids: Collection[str]) -> None:
+    """Forget messages that no endpoint wants."""
+    await connection.execute("DELETE FROM outbox WHERE id = ANY(%s)", [list(ids)])
