@@ -135,3 +135,39 @@ def test_a_difference_read_backwards_exchanges_before_and_after() -> None:
     assert {(c.before is None, c.after is None) for c in forth} == {
         (c.after is None, c.before is None) for c in back
     }
+
+
+DAILY = {"feature": "calls", "meter": "calls", "limit": "150", "window": "day"}
+MONTHLY = {**DAILY, "limit": "500", "window": "month"}
+SSO = {"feature": "sso", "value": True}
+RUNS = {"feature": "runs", "concurrency": "3"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "summaries"),
+    [
+        ([], [SSO, DAILY], ["entitlement sso added: value true",
+          "entitlement calls per day added: meter calls, limit 150, window day"]),
+        ([DAILY, MONTHLY], [DAILY, {**MONTHLY, "limit": "600"}],
+         ["entitlement calls per month: limit 500 -> 600"]),
+        ([MONTHLY], [DAILY, MONTHLY],
+         ["entitlement calls per day added: meter calls, limit 150, window day"]),
+        ([{**DAILY, "meter": "tokens"}], [{**DAILY, "meter": "tokens", "overage": "allow"}],
+         ["entitlement calls of tokens per day: overage added: allow"]),
+        ([DAILY], [{**DAILY, "limit": "150.0", "overage": "block"}], []),
+        ([SSO], [{**SSO, "value": "saml"}], ["entitlement sso: value true -> saml"]),
+        ([SSO, RUNS], [SSO, {**RUNS, "concurrency": 5}],
+         ["entitlement runs at once: concurrency 3 -> 5"]),
+        ([SSO, RUNS], [RUNS, SSO], ["entitlements in another order: runs at once, sso"]),
+        ([SSO, {**SSO, "feature": "x"}], [SSO], ["entitlement x removed: value true"]),
+        # Two limits of one kind are known by their place.
+        ([DAILY, DAILY], [DAILY, {**DAILY, "limit": "9"}],
+         ["entitlement calls per day: limit 150 -> 9"]),
+    ],
+)  # fmt: skip
+def test_entitlements(
+    before: list[dict[str, Any]], after: list[dict[str, Any]], summaries: list[str]
+) -> None:
+    found = differences(changed(entitlements=before), changed(entitlements=after))
+    assert [one.summary for one in found] == summaries
+    assert all(one.price is None for one in found)

@@ -16,6 +16,7 @@ from taximeter.http.problem import CONTENT_TYPE, TITLES
 # POSTs that change nothing.
 _READS = (
     "/preview", "/preview_change", "/preview_cancel", "/preview_migration", "/plans/check", "/diff",
+    "/entitlements/check",
 )  # fmt: skip
 OPEN = ("/healthz", "/readyz", "/v1/schemas/plan.json")
 _ANY: dict[str, Any] = {"application/json": {"schema": {}}}

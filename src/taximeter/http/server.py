@@ -151,6 +151,7 @@ Admin = Annotated[Call, Depends(needs("admin"))]
 Reader = Annotated[Call, Depends(needs("read"))]
 Limiter = Annotated[Call, Depends(needs("limits"))]
 Ingester = Annotated[Call, Depends(needs("ingest"))]
+Authorizer = Annotated[Call, Depends(needs("authorize"))]
 
 
 def encode(value: object) -> bytes:

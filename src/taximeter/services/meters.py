@@ -17,6 +17,7 @@ from taximeter.services.context import Connection, Context
 from taximeter.services.release import release_type
 from taximeter.storage import meters as storage
 from taximeter.storage import plans
+from taximeter.storage.entitlements import limited_by
 from taximeter.storage.terms import note_change
 
 MeterVersion: TypeAlias = storage.MeterVersion
@@ -31,7 +32,7 @@ async def put_meter(
 
     Raises `Invalid` for a document in error, and where the event type would change, or what a
     level is (`immutable`): such a meter would count something else under the same name; so it is
-    where it would no longer add up and a price of it needs that.
+    where it would no longer add up and a price or a quota of it needs that.
     """
     parse_meter(key, document, version=1)
     connection, at = transaction.connection, transaction.at
@@ -49,6 +50,7 @@ async def put_meter(
         _check_change(meter_of(before), meter)
     if meter.aggregation not in ADDING:
         await _check_prices(connection, meter)
+        await _check_quotas(connection, meter)
     after = MeterVersion(key, version, document, at)
     await storage.insert(connection, after)
     await transaction.audit(
@@ -97,6 +99,14 @@ async def _check_prices(connection: Connection, meter: Meter) -> None:
                         "it bills outcomes or single events, or is rated together with others."
                     )
                     raise Invalid([FieldError("aggregation", "immutable", detail)])
+
+
+async def _check_quotas(connection: Connection, meter: Meter) -> None:
+    """Refuse that a meter no longer adds up where a quota, published or agreed, counts it."""
+    owner = await limited_by(connection, meter.key)
+    if owner is not None:
+        detail = f"A quota of {owner} needs a meter that sums or counts. Use another key."
+        raise Invalid([FieldError("aggregation", "immutable", detail)])
 
 
 def meter_of(meter: MeterVersion) -> Meter:

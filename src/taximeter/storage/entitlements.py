@@ -1,6 +1,6 @@
 """Rows of `feature` and `customer_entitlement`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,11 +16,11 @@ Connection = AsyncConnection[tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """What was agreed with a customer for a feature: the document as it was sent."""
+    """What was agreed with a customer for a feature: the entries as they were sent."""
 
     customer: str
     feature: str
-    document: Mapping[str, object]
+    entries: Sequence[object]
     created_at: datetime
     updated_at: datetime
 
@@ -31,14 +31,15 @@ async def entitlements_of(
     """What was agreed with each of these customers alone, by feature."""
     cursor = await connection.execute(
         """
-        SELECT customer, feature, document FROM customer_entitlement
+        SELECT customer, feature, entries FROM customer_entitlement
         WHERE customer = ANY(%s) ORDER BY customer, feature
         """,
         [list(customers)],
     )
     found: dict[str, dict[str, tuple[Entitlement, ...]]] = {}
-    for customer, feature, document in await cursor.fetchall():
-        found.setdefault(customer, {})[feature] = parse_entitlements(feature, document)
+    for customer, feature, entries in await cursor.fetchall():
+        parsed = parse_entitlements(feature, {"entitlements": entries})
+        found.setdefault(customer, {})[feature] = parsed
     return found
 
 
@@ -62,7 +63,7 @@ async def find(connection: Connection, customer: str, feature: str) -> Agreed | 
     """What was agreed with the customer for the feature, if anything was."""
     cursor = await connection.execute(
         """
-        SELECT customer, feature, document, created_at, updated_at FROM customer_entitlement
+        SELECT customer, feature, entries, created_at, updated_at FROM customer_entitlement
         WHERE customer = %s AND feature = %s
         """,
         [customer, feature],
@@ -73,16 +74,32 @@ async def find(connection: Connection, customer: str, feature: str) -> Agreed | 
     return Agreed(row[0], row[1], row[2], row[3].astimezone(UTC), row[4].astimezone(UTC))
 
 
+async def limited_by(connection: Connection, meter: str) -> str | None:
+    """A plan, or else a customer, with a quota of this meter; None where there is none."""
+    cursor = await connection.execute(
+        """
+        SELECT 'plan ' || v.plan FROM plan_version v
+        WHERE v.document -> 'entitlements' @> %(quota)s
+        UNION ALL
+        SELECT 'customer ' || e.customer FROM customer_entitlement e WHERE e.entries @> %(quota)s
+        LIMIT 1
+        """,
+        {"quota": Jsonb([{"meter": meter}])},
+    )
+    row = await cursor.fetchone()
+    return row[0] if row else None
+
+
 async def put(connection: Connection, agreed: Agreed) -> None:
     """Store what was agreed, in place of what was before."""
     await connection.execute(
         """
-        INSERT INTO customer_entitlement (customer, feature, document, created_at, updated_at)
+        INSERT INTO customer_entitlement (customer, feature, entries, created_at, updated_at)
         VALUES (%s, %s, %s, %s, %s)
         ON CONFLICT (customer, feature)
-        DO UPDATE SET document = EXCLUDED.document, updated_at = EXCLUDED.updated_at
+        DO UPDATE SET entries = EXCLUDED.entries, updated_at = EXCLUDED.updated_at
         """,
-        [agreed.customer, agreed.feature, Jsonb(dict(agreed.document)), agreed.created_at,
+        [agreed.customer, agreed.feature, Jsonb(list(agreed.entries)), agreed.created_at,
          agreed.updated_at],
     )  # fmt: skip
 

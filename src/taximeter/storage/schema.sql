@@ -572,12 +572,12 @@ CREATE TABLE feature (
     created_at timestamptz NOT NULL
 );
 
--- What was agreed with one customer for a feature, in place of what plans say of it. document is
--- the list of entries, as written.
+-- What was agreed with one customer for a feature, in place of what plans say of it: entries as
+-- they were written.
 CREATE TABLE customer_entitlement (
     customer text COLLATE "C" NOT NULL,
     feature text COLLATE "C" NOT NULL,
-    document jsonb NOT NULL,
+    entries jsonb NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (customer, feature),

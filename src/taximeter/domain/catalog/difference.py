@@ -8,6 +8,7 @@ by their place) and the sentence for each change. What means the same in both (`
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeGuard
 
 from taximeter.domain.catalog.document import parse_plan
@@ -17,7 +18,8 @@ from taximeter.kernel.errors import Invalid
 Kind = Literal["added", "removed", "changed", "moved"]
 _Path = tuple[str | int, ...]
 
-_IDENTITIES = ("key", "match", "feature", "asset")
+_IDENTITIES = ("key", "match", "asset")
+_SAID = ("key", "feature")  # by the words before
 _BRIEF_MEMBERS_MAX = 6
 
 
@@ -94,7 +96,7 @@ def _compare_lists(
     before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], spot: _Spot
 ) -> Iterator[_Found]:
     name = str(spot.after[-1])
-    old_ids, new_ids = _identities(before, after)
+    old_ids, new_ids = _identities(name, before, after)
     olds = {
         one: (index, item) for index, (one, item) in enumerate(zip(old_ids, before, strict=True))
     }
@@ -115,16 +117,30 @@ def _compare_lists(
 
 
 def _identities(
-    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
+    name: str, before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]
 ) -> tuple[list[str], list[str]]:
-    """By what the items of two lists are known: by one of their members where that tells all of
-    them apart, else by their place.
+    """By what the items of two lists are known: entitlements by what they limit, others by one of
+    their members, where that tells all of them apart; else by their place.
     """
-    for name in _IDENTITIES:
-        both = [[_identity(item.get(name)) for item in side] for side in (before, after)]
+    ways = [_limited] if name == "entitlements" else [partial(_member, one) for one in _IDENTITIES]
+    for way in ways:
+        both = [[way(item) for item in side] for side in (before, after)]
         if all(None not in side and len(set(side)) == len(side) for side in both):
             return [str(one) for one in both[0]], [str(one) for one in both[1]]
     return [str(index) for index in range(len(before))], [str(index) for index in range(len(after))]
+
+
+def _member(name: str, item: Mapping[str, Any]) -> str | None:
+    return _identity(item.get(name))
+
+
+def _limited(entitlement: Mapping[str, Any]) -> str:
+    """`sso`, `queries per day`, `search of tokens per month`, `sessions at once`."""
+    feature, meter = entitlement.get("feature"), entitlement.get("meter")
+    if meter is not None:
+        of = "" if meter == feature else f" of {meter}"
+        return f"{feature}{of} per {entitlement.get('window')}"
+    return f"{feature} at once" if entitlement.get("concurrency") is not None else str(feature)
 
 
 def _identity(value: object) -> str | None:
@@ -144,6 +160,8 @@ def _item_words(name: str, items: Sequence[Mapping[str, Any]], index: int) -> st
         above = f" above {below}" if below is not None else ""
         reach = f" up to {item['up_to']}" if item.get("up_to") is not None else above
         return f"tier {index + 1}{reach}"
+    if name == "entitlements":
+        return f"entitlement {_limited(item)}"
     known = next((_identity(item[one]) for one in _IDENTITIES if item.get(one) is not None), None)
     return f"{name.removesuffix('s')} {known or index + 1}"
 
@@ -220,7 +238,7 @@ def _brief(value: object) -> str:
     if isinstance(value, Mapping):
         members = [
             f"{name} {_brief(member)}" for name, member in value.items()
-            if member is not None and name != "key"
+            if member is not None and name not in _SAID
         ]  # fmt: skip
         more = ", ..." if len(members) > _BRIEF_MEMBERS_MAX else ""
         return ", ".join(members[:_BRIEF_MEMBERS_MAX]) + more

@@ -212,30 +212,42 @@ _CREDIT: Schema = fields_of(
     },
     required=("asset", "amount"),
 )  # fmt: skip
-_ENTITLEMENT: Schema = fields_of(
-    {
-        "feature": described(KEY, "Its name in the API; several entries on one all apply"),
-        "value": {
-            "type": ["boolean", "string", "integer"],
-            "description": "Switches the feature on or off, or to a setting",
-        },
-        "concurrency": {
-            "type": ["integer", "string"], "minimum": 0, "maximum": CONCURRENCY_MAX,
-            "description": "So many holds that name the feature may be open at once",
-        },
-        "meter": described(KEY, "The meter whose quantity a quota limits"),
-        "limit": described(DECIMAL, "At most this in each window"),
-        "window": {
-            "enum": list(WINDOWS),
-            "description": "In the customer's time zone; weeks begin on Monday, `period` is the "
-            "billing period",
-        },
-        "overage": {
-            "enum": list(OVERAGES), "description": "Whether more is refused: `block` unless said",
-        },
+_ENTRY: dict[str, Schema] = {
+    "value": {
+        "type": ["boolean", "string", "integer"],
+        "description": "Switches the feature on or off, or to a setting",
     },
+    "concurrency": {
+        "type": ["integer", "string"], "minimum": 0, "maximum": CONCURRENCY_MAX,
+        "description": "So many holds that name the feature may be open at once",
+    },
+    "meter": described(KEY, "The meter whose quantity a quota limits"),
+    "limit": described(DECIMAL, "At most this in each window"),
+    "window": {
+        "enum": list(WINDOWS),
+        "description": "In the customer's time zone; weeks begin on Monday, `period` is the "
+        "billing period",
+    },
+    "overage": {
+        "enum": list(OVERAGES), "description": "Whether more is refused: `block` unless said",
+    },
+}  # fmt: skip
+_ENTITLEMENT: Schema = fields_of(
+    {"feature": described(KEY, "Its name in the API; several entries on one all apply"), **_ENTRY},
     required=("feature",),
-)  # fmt: skip
+)
+AGREED: Schema = {
+    **fields_of(
+        {
+            "entitlements": {
+                "type": "array", "minItems": 1, "maxItems": ENTITLEMENTS_MAX,
+                "items": fields_of(_ENTRY),
+            },
+        },
+        required=("entitlements",),
+    ),
+    "examples": [{"entitlements": [{"meter": "queries", "limit": "5000", "window": "day"}]}],
+}  # fmt: skip
 PLAN: Schema = {
     **fields_of(
         {
