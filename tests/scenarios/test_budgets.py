@@ -326,3 +326,47 @@ def _cost(events: Sequence[Json], path: str) -> Decimal:
         ),
         Decimal(0),
     )
+
+
+async def test_what_does_not_add_up_is_of_the_path_that_all_share(story: Story) -> None:
+    """The peak costs 1 a unit: 5 by a/x; then 8 by a/x and 7 by a/y together, 3 more, which are a's
+    but of neither x nor y alone.
+    """
+    await story.customer()
+    await story.meter("peak", "max")
+    await story.plan("p", usage_price("peak", "peak", unit="1"))
+    await story.subscribe("p", starts_at="2026-01-01T00:00:00Z")
+    await budget(story, "a", path="a")
+    await budget(story, "x", path="a/x")
+    await budget(story, "all")
+    await story.use(used("peak", "a/x", 5))
+    await story.use(used("peak", "a/x", 8), used("peak", "a/y", 7))
+    assert await spent(story) == {"a": "8", "x": "5", "all": "8"}
+
+
+async def test_open_holds_are_held_within_budgets(story: Story) -> None:
+    """A hold of 5 leaves 10 - 5 of its team's budget; captured with 3, it has spent 3. One of 8
+    would pass the limit by 1 and is refused; by another team it is not. Suspended, none is.
+    """
+    await story.customer()
+    await story.grant("100")
+    await budget(story, "team", "10", path="org/team")
+    body = {"customer": "acme", "asset": "USD", "amount": "5", "path": "org/team/kim"}
+    hold = await story.ask("POST", "/v1/holds", json=body)
+    assert hold["allowed"] is True
+    team = "/v1/customers/acme/budgets/team"
+    found = await story.ask("GET", team)
+    assert (found["spent"], found["held"], found["remaining"]) == ("0", "5", "5")
+    await story.ask("POST", f"/v1/holds/{hold['id']}/capture", json={"amount": "3"})
+    found = await story.ask("GET", team)
+    assert (found["spent"], found["held"], found["remaining"]) == ("3", "0", "7")
+    refused = await story.ask("POST", "/v1/holds", json={**body, "amount": "8"})
+    assert (refused["reason"], refused["shortfall"]) == ("budget_exceeded", "1")
+    assert refused["limit"]["name"] == "team"
+    other = {**body, "amount": "8", "path": "org/other"}
+    assert (await story.ask("POST", "/v1/holds", json=other))["allowed"] is True
+    suspension = {"path": "org", "reason": "runaway"}
+    await story.ask("POST", "/v1/customers/acme/suspend", json=suspension)
+    assert (await story.ask("POST", "/v1/holds", json=other))["reason"] == "suspended"
+    await story.ask("POST", "/v1/customers/acme/resume", json={"path": "org"})
+    assert (await story.ask("POST", "/v1/holds", json=other))["allowed"] is True

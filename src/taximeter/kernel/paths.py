@@ -4,9 +4,24 @@ Owns what lies within what. A scope of None is the whole customer; usage without
 that alone.
 """
 
+from collections.abc import Sequence
+
 
 def lies_within(path: str | None, scope: str | None) -> bool:
     """Whether `path` is `scope` or lies below it."""
     if scope is None:
         return True
     return path is not None and (path == scope or path.startswith(f"{scope}/"))
+
+
+def common_path(paths: Sequence[str | None]) -> str | None:
+    """The deepest path that all of these lie within; None where that is the whole customer."""
+    if not paths or any(path is None for path in paths):
+        return None
+    parts = [path.split("/") for path in paths if path is not None]
+    shared = []
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        shared.append(level[0])
+    return "/".join(shared) or None

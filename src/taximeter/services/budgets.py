@@ -18,6 +18,7 @@ from taximeter.kernel.quantity import ZERO, format_decimal
 from taximeter.kernel.times import Period
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
+from taximeter.services.hold_account import reserved_of
 from taximeter.storage import budgets as storage
 from taximeter.storage import customers
 from taximeter.storage import terms as term_storage
@@ -121,12 +122,13 @@ async def states_of(
     windows = {budget.name: terms.window_of(budget, at) for budget in budgets}
     keys = [(customer, name, window.start) for name, window in windows.items()]
     spent = await storage.found_spent(await storage.send_spent(connection, keys))
+    reserved = await reserved_of(connection, customer, at)
     return [
         BudgetState(
             budget,
             None if (window := windows[budget.name]) is ALWAYS else window,
             spent.get((customer, budget.name), ZERO),
-            ZERO,
+            reserved.get(f"b:{budget.name}", ZERO),
         )
         for budget in budgets
     ]

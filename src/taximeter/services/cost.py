@@ -15,6 +15,7 @@ from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.rating.rate import price_amount
 from taximeter.domain.rating.usage import Usage, drawn_with, with_group
 from taximeter.domain.subscription.routing import Target
+from taximeter.kernel.paths import common_path
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.context import Connection
 from taximeter.services.dimensions import dimensions_of
@@ -64,8 +65,8 @@ class Costs(NamedTuple):
 
     def by_path(self, cost: Cost, shares: Shares) -> list[tuple[str | None, Decimal]]:
         """A cost apart by path: in the order of the paths, what each one's usage adds to the
-        amount, so that the parts sum to the whole. As one part of no path where the changes are
-        not sums of what events add.
+        amount, so that the parts sum to the whole. Where the changes are not sums of what events
+        add, as one part, of the path that all of these share.
         """
         return _parts(cost, self.changed, self.rows, shares)
 
@@ -121,7 +122,7 @@ def _parts(
         for place, share in found.items():
             summed[place] += share
     if not of_paths or summed != change:
-        return [(None, whole)]
+        return [(common_path([path or None for path, _ in of_paths]), whole)]
     parts: list[tuple[str | None, Decimal]] = []
     left, rest = whole, dict(change)
     for path, found in of_paths:

@@ -8,7 +8,6 @@ that it is new.
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
 from typing import NamedTuple
 
 from taximeter.domain.catalog.meter import Meter
@@ -113,7 +112,7 @@ async def send_usage(
         billed_of = billed_as_opened(await open_outcomes(connection, counted))
         totals += outcome_totals(counted, billed_of)
     counting = await send_totals(context, connection, totals, limited, bucket_rows(parts))
-    return counting._replace(shares_of=partial(shares_by_path, counted, billed_of))
+    return counting._replace(shares_of=shares_among(counted, billed_of))
 
 
 async def send_totals(
@@ -184,21 +183,26 @@ async def settle_usage(
     )  # fmt: skip
 
 
-def shares_by_path(counted: Sequence[Counted], billed_of: BilledOf | None, customer: str) -> Shares:
-    """What the events of each path of a customer add to each row of totals; `billed_of` says how
-    much of those is billed whose price goes by outcome (None: there are none).
+def shares_among(counted: Sequence[Counted], billed_of: BilledOf | None) -> SharesOf:
+    """Tells of a customer what the events of each path add to each row of totals; `billed_of` says
+    how much of those is billed whose price goes by outcome (None: there are none).
     """
-    by_path: dict[str, list[Counted]] = {}
-    for one in counted:
-        if one[0].customer == customer:
-            by_path.setdefault(one[0].path or "", []).append(one)
-    shares = {}
-    for path in sorted(by_path):
-        totals = totals_of(fold_events(by_path[path]))
-        if billed_of is not None:
-            totals += outcome_totals(by_path[path], billed_of)
-        shares[path] = shares_of_totals(totals)
-    return shares
+    by_path: dict[str, dict[str, list[Counted]]] = {}
+
+    def shares_of(customer: str) -> Shares:
+        if not by_path:
+            for one in counted:
+                own = by_path.setdefault(one[0].customer, {})
+                own.setdefault(one[0].path or "", []).append(one)
+        shares = {}
+        for path, events in sorted(by_path.get(customer, {}).items()):
+            totals = totals_of(fold_events(events))
+            if billed_of is not None:
+                totals += outcome_totals(events, billed_of)
+            shares[path] = shares_of_totals(totals)
+        return shares
+
+    return shares_of
 
 
 def shares_of_totals(totals: Iterable[Total]) -> dict[tuple[SegmentKey, str], Decimal]:
