@@ -111,3 +111,101 @@ async def test_a_counter_begins_anew_with_its_definition(story: Story) -> None:
     await set_alert(story, "spent", **{**body, "at": ["110"]})  # goes on counting: 60 + 50 = 110
     await use(story, "c", "50")
     assert await told(story, "threshold", "spent") == [("110", "110")]
+
+
+async def test_a_low_balance_is_told_and_again_after_it_was_above(story: Story) -> None:
+    await prepaid(story)
+    await story.grant("100")
+    await set_alert(story, "low", on="balance", asset="USD", below=["10", "0"])
+    await use(story, "a", "89")  # 11
+    assert await told(story) == []
+    await use(story, "b", "1")  # 10: at it is low
+    assert await told(story, "kind", "name", "threshold", "balance") == [
+        ("balance.low", "low", "10", "10"),
+    ]  # fmt: skip
+    await use(story, "c", "5")  # 5: still below the same
+    await story.grant("3")  # 8: not above it
+    await use(story, "d", "7")  # 1
+    assert len(await told(story)) == 1
+    await story.grant("19")  # 20: armed again
+    await use(story, "e", "25")  # -5: both at once, the higher first
+    assert await told(story, "threshold", "balance") == [("10", "10"), ("10", "-5"), ("0", "-5")]
+    await use(story, "f", "1")  # -6
+    await story.grant("8")  # 2: above 0, not above 10
+    await use(story, "g", "2")  # 0
+    assert await told(story, "threshold", "balance") == [
+        ("10", "10"), ("10", "-5"), ("0", "-5"), ("0", "0"),
+    ]  # fmt: skip
+
+
+async def test_a_low_balance_is_told_once_however_many_draw(story: Story) -> None:
+    """30 requests of 5 from 100: 10 is reached by the 18th (100 - 90), 0 by the 20th."""
+    await prepaid(story)
+    await story.grant("100")
+    await set_alert(story, "low", on="balance", asset="USD", below=["10", "0"])
+    at = await story.now()
+
+    async def send(number: int) -> None:
+        await story.use(event("calls", f"e{number}", at, q=5))
+
+    await asyncio.gather(*(send(number) for number in range(30)))
+    assert await told(story, "threshold") == [("10",), ("0",)]
+    assert await story.available() == "-50"
+
+
+async def test_a_balance_that_falls_by_itself_is_told(story: Story) -> None:
+    """60 that expire beside 30 that stay: on 10 January 30 are left, which is below 50."""
+    await prepaid(story)
+    await story.grant("60", expires_at="2026-01-10T00:00:00Z")
+    await story.grant("30")
+    await set_alert(story, "low", on="balance", asset="USD", below=["50"])
+    await story.advance("2026-01-09T23:59:59Z")
+    assert await told(story) == []
+    await story.advance("2026-01-15T00:00:00Z")
+    assert await told(story, "threshold", "balance", "at") == [("50", "30", "2026-01-10T00:00:00Z")]
+    # A grant for later counts from then on: 30 + 40 = 70, until 25 January.
+    await story.grant("40", effective_at="2026-01-20T00:00:00Z", expires_at="2026-01-25T00:00:00Z")
+    await story.advance("2026-01-31T00:00:00Z")
+    assert await told(story, "balance", "at") == [
+        ("30", "2026-01-10T00:00:00Z"), ("30", "2026-01-25T00:00:00Z"),
+    ]  # fmt: skip
+
+
+async def test_a_balance_that_is_taken_back_is_told(story: Story) -> None:
+    await prepaid(story)
+    grant = await story.grant("60")
+    await set_alert(story, "low", on="balance", asset="USD", below=["50"])
+    await story.ask("POST", f"/v1/grants/{grant}/void")
+    assert await told(story, "threshold", "balance") == [("50", "0")]
+
+
+async def test_another_definition_of_the_same_name_is_told_anew(story: Story) -> None:
+    await prepaid(story)
+    await story.grant("20")
+    await set_alert(story, "low", on="balance", asset="USD", below=["10"])
+    await use(story, "a", "15")  # 5
+    await set_alert(story, "low", on="balance", asset="USD", below=["10", "4"])
+    await use(story, "b", "2")  # 3: the 10 was told
+    assert await told(story, "threshold") == [("10",), ("4",)]
+    await story.ask("DELETE", "/v1/customers/acme/alerts/low")
+    await set_alert(story, "low", on="balance", asset="USD", below=["10"])
+    await use(story, "c", "1")
+    assert await told(story, "threshold", "balance") == [("10", "5"), ("4", "3"), ("10", "2")]
+
+
+async def test_renewed_credits_are_no_low_balance(story: Story) -> None:
+    """A plan grants 60 and 60 a month: between two months there is no instant without them."""
+    await story.customer(enforcement="soft")
+    await story.meter("calls")
+    grants = [
+        {"key": key, "asset": "USD", "amount": "60", "every": "period", "expires": "period_end"}
+        for key in ("one", "two")
+    ]
+    price = usage_price("calls", "calls", unit="1", settle="wallet")
+    await story.plan("credits", price, credits=grants)
+    await story.subscribe("credits")
+    await set_alert(story, "low", on="balance", asset="USD", below=["100"])
+    await story.advance("2026-03-15T00:00:00Z")
+    assert await told(story) == []
+    await use(story, "a", "20")  # 120 - 20 = 100
+    assert await told(story, "threshold", "balance") == [("100", "100")]

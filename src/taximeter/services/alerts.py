@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple, TypeAlias
 
-from taximeter.domain.entitlement.alert import Alert, AlertKind, SpendAlert, reached
+from taximeter.domain.entitlement.alert import Alert, AlertKind, BalanceAlert, SpendAlert, reached
 from taximeter.domain.entitlement.budget import ALWAYS, Budget
 from taximeter.kernel.errors import NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
@@ -152,8 +152,8 @@ async def put_alert(transaction: Transaction, alert: Alert) -> tuple[StoredAlert
     if await customers.find(connection, alert.customer) is None:
         raise NotFound(kind="customer", key=alert.customer)
     before = await storage.find(connection, alert.customer, alert.name)
-    if before is not None and _counter(before.alert) != _counter(alert):
-        await _forget_spend(connection, before.alert)
+    if before is not None and not _goes_on(before.alert, alert):
+        await _forget(transaction, before.alert)
     stored = StoredAlert(alert, before.created_at if before else at, at)
     await storage.put(connection, stored)
     await transaction.audit(
@@ -162,14 +162,24 @@ async def put_alert(transaction: Transaction, alert: Alert) -> tuple[StoredAlert
     return stored, before is None
 
 
-def _counter(alert: Alert) -> Budget | None:
-    return alert.counter if isinstance(alert, SpendAlert) else None
+def _goes_on(before: Alert, after: Alert) -> bool:
+    """Whether a definition is only of other thresholds."""
+    match before, after:
+        case SpendAlert(), SpendAlert():
+            return before.counter == after.counter
+        case BalanceAlert(), BalanceAlert():
+            return before.asset == after.asset
+        case _:
+            return False
 
 
-async def _forget_spend(connection: Connection, alert: Alert) -> None:
-    counter = _counter(alert)
-    if counter is not None:
-        await budgets.forget_spend(connection, counter.customer, counter.name)
+async def _forget(transaction: Transaction, alert: Alert) -> None:
+    """Let what a definition counts begin anew, with the next one of its name."""
+    connection = transaction.connection
+    if isinstance(alert, SpendAlert):
+        await budgets.forget_spend(connection, alert.customer, alert.counter.name)
+    elif isinstance(alert, BalanceAlert):
+        await storage.rearm_all(connection, alert.customer, alert.name, transaction.at)
 
 
 async def delete_alert(transaction: Transaction, customer: str, name: str) -> StoredAlert:
@@ -177,7 +187,7 @@ async def delete_alert(transaction: Transaction, customer: str, name: str) -> St
     connection = transaction.connection
     await note_change(connection, customer, transaction.at)
     stored = await _find(connection, customer, name)
-    await _forget_spend(connection, stored.alert)
+    await _forget(transaction, stored.alert)
     await storage.delete(connection, customer, name)
     await transaction.audit("alert.deleted", name, {"customer": customer})
     return stored

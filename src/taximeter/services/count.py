@@ -30,7 +30,7 @@ from taximeter.services.settle import (
     send_purses,
     settle_changes,
 )
-from taximeter.services.spending import Limited, is_limited
+from taximeter.services.spending import Limited, is_limited, is_watched
 from taximeter.storage import alerts as alert_storage
 from taximeter.storage import budgets as budget_storage
 from taximeter.storage import ingestion as storage
@@ -164,7 +164,13 @@ async def _lock_limited(
         await budget_storage.send_lock(connection, budgeted)
     if serial - budgeted:
         await alert_storage.send_lock(connection, serial - budgeted)
-    return {total.customer: limited[total.customer] for total in found}
+    watched = [
+        total
+        for total in totals
+        if total.target.price.settle == "wallet"
+        and is_watched(limited, total.customer, total.target.price.asset)
+    ]
+    return {total.customer: limited[total.customer] for total in (*found, *watched)}
 
 
 async def settle_usage(

@@ -1,5 +1,5 @@
 """What falls due by itself: outcomes that confirm themselves, closing of periods, plan credits,
-finalizing of drafts, repayment of debts.
+finalizing of drafts, repayment of debts, balances that fell by themselves.
 
 Owns the jobs and their order. Each is one small transaction that checks again under its lock, so
 several processes may run them at once and a crash costs nothing: what is due is read from the
@@ -11,6 +11,7 @@ from datetime import datetime
 
 import structlog
 
+from taximeter.services.balance_alerts import look_due, next_look
 from taximeter.services.billing import bill_due, finalize_invoice, locked_subscription
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
@@ -35,7 +36,7 @@ async def next_due(context: Context) -> datetime | None:
             await plan_credits.next_due(connection),
             await invoices.next_due(connection),
         ]
-    instants.append(await next_repayment(context))
+    instants += [await next_repayment(context), await next_look(context)]
     return min((at for at in instants if at is not None), default=None)
 
 
@@ -63,6 +64,10 @@ async def run_due(context: Context) -> int:
             except Exception:
                 failed.add(name)
                 log.exception("job_failed", customer=name[0], object=name[1])
+    try:
+        done += await look_due(context)  # last: what ends now may begin anew now
+    except Exception:
+        log.exception("job_failed", object="balances")
     return done
 
 

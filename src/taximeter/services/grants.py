@@ -26,6 +26,7 @@ from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.money import Money
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import ZERO, format_decimal
+from taximeter.services.balance_alerts import look_at_balance, rearm_balance
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
 from taximeter.storage import customers, meters
@@ -122,6 +123,7 @@ async def issue_grant(
     issued = replace(grant, remaining=left)
     await storage.insert_grant(connection, issued, cost_basis, step)
     await storage.insert_entries(connection, entries)
+    await rearm_balance(transaction, key)
     await transaction.audit(
         "grant.created", grant.id,
         {"customer": grant.customer, "asset": grant.asset, "kind": grant.kind,
@@ -158,6 +160,7 @@ async def void_grant(
     if grant.remaining != ZERO:
         entry = grant_entry(transaction, grant, "void", -grant.remaining)
         await storage.insert_entries(connection, [entry])
+        await look_at_balance(transaction, (grant.customer, grant.asset))
     await transaction.audit(
         "grant.voided", grant.id,
         {"customer": grant.customer, "asset": grant.asset,

@@ -13,9 +13,10 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from taximeter.domain.credit.burn import burn_order, draw
-from taximeter.domain.credit.wallet import Grant
+from taximeter.domain.credit.wallet import Grant, posted
 from taximeter.domain.subscription.routing import Target
 from taximeter.kernel.quantity import ZERO
+from taximeter.services.balance_alerts import Movement, tell_balances
 from taximeter.services.context import Connection, Context
 from taximeter.services.cost import Costs, SegmentKey, Shares, SharesOf, no_shares, read_costs
 from taximeter.services.spending import Limited, Spend, count_spend, is_limited
@@ -88,7 +89,7 @@ async def settle_changes(
     if drawn:
         if not gives_back and any(charge.amount < ZERO for charge in drawn):
             grants = await storage.grants_of(connection, locked.keys, spent_too=True)
-        await _draw(context, connection, drawn, locked.debts, grants, captures)
+        await _draw(context, connection, drawn, locked.debts, grants, captures, limited)
     if limited:
         await _count(context, connection, charges, limited)
     return charges
@@ -176,6 +177,7 @@ async def charge_wallets(
     context: Context,
     connection: Connection,
     charges: Sequence[Charge],
+    limited: Limited,
     captures: Captures = NO_CAPTURES,
 ) -> None:
     """Draw those of these amounts that wallets owe, in order, from their grants."""
@@ -186,7 +188,7 @@ async def charge_wallets(
         purses = await send_purses(connection, keys, context.clock.now(), spent_too=gives_back)
         locked = await _lock_all(connection, purses, spent_too=gives_back)
         grants = await _found_grants(locked)
-        await _draw(context, connection, drawn, locked.debts, grants, captures)
+        await _draw(context, connection, drawn, locked.debts, grants, captures, limited)
 
 
 async def settle_charges(
@@ -197,7 +199,7 @@ async def settle_charges(
     captures: Captures = NO_CAPTURES,
 ) -> None:
     """Draw from wallets what they owe, and count all of these amounts towards budgets."""
-    await charge_wallets(context, connection, charges, captures)
+    await charge_wallets(context, connection, charges, limited, captures)
     await _count(context, connection, charges, limited)
 
 
@@ -212,15 +214,24 @@ async def _draw(
     debts: Mapping[WalletKey, Decimal],
     grants: Mapping[WalletKey, list[Grant]],
     captures: Captures,
+    limited: Limited,
 ) -> None:
     if captures.reserved:
         grants = await _with_reserved(connection, grants, captures)
-    purse = _Purse(context, context.clock.now(), debts, grants, captures.reserved)
+    at = context.clock.now()
+    purse = _Purse(context, at, debts, grants, captures.reserved)
     for charge in charges:
         purse.charge(charge)
     await storage.set_remaining(connection, purse.remaining())
     await storage.set_debts(connection, purse.debts())
     await storage.insert_entries(connection, purse.entries)
+    movements = [
+        Movement(alerts, posted(grants[key], debts[key], at), purse.balance(key))
+        for key in sorted({(charge.customer, charge.asset) for charge in charges})
+        if key[0] in limited and (alerts := limited[key[0]].balance_alerts(key[1]))
+    ]
+    if movements:
+        await tell_balances(context, connection, movements, at)
 
 
 async def _with_reserved(
@@ -357,6 +368,10 @@ class _Purse:
             Entry(charge.customer, entry_id, charge.asset, grant_id, "draw", amount, self._at,
                   charge.ref)
         )  # fmt: skip
+
+    def balance(self, key: WalletKey) -> Decimal:
+        """What the wallet has posted now."""
+        return posted(self._grants[key].values(), self._debts[key], self._at)
 
     def remaining(self) -> list[tuple[str, str, Decimal]]:
         """What touched grants have left."""

@@ -36,6 +36,12 @@ def is_limited(limited: Limited, customer: str, asset: str) -> bool:
     return terms is not None and asset in terms.counted_assets
 
 
+def is_watched(limited: Limited, customer: str, asset: str) -> bool:
+    """Whether the customer has an alert on the balance of this asset."""
+    terms = limited.get(customer)
+    return terms is not None and bool(terms.balance_alerts(asset))
+
+
 class Spend(NamedTuple):
     """An amount charged for usage at `path`: negative where it is given back."""
 

@@ -7,6 +7,7 @@ from taximeter.domain.credit.wallet import Grant, apply_grant
 from taximeter.domain.invoicing.invoice import Invoice
 from taximeter.domain.invoicing.totals import AppliedCredits
 from taximeter.kernel.quantity import ZERO
+from taximeter.services.balance_alerts import look_at_balance
 from taximeter.services.command import Transaction
 from taximeter.storage import wallets as storage
 from taximeter.storage.wallets import Entry
@@ -35,6 +36,8 @@ async def apply_to_wallet(
     if credits.to_wallet > ZERO:
         entries += await _give(transaction, invoice, credits.to_wallet, debt)
     await storage.insert_entries(transaction.connection, entries)
+    if entries:
+        await look_at_balance(transaction, (invoice.customer, invoice.currency))
 
 
 async def _give(

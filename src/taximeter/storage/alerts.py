@@ -52,6 +52,35 @@ FROM json_to_recordset(%s) AS r (customer text, kind text, name text, window_sta
 ON CONFLICT (customer, kind, name, window_start, ordinal, threshold) DO NOTHING
 RETURNING id
 """
+# The last round of each threshold of a balance.
+_ROUNDS = """
+SELECT k.customer, k.name, k.threshold, a.ordinal, a.rearmed_at IS NULL
+FROM json_to_recordset(%s) AS k (customer text, name text, threshold numeric)
+CROSS JOIN LATERAL (
+    SELECT ordinal, rearmed_at FROM alert
+    WHERE customer = k.customer AND kind = 'balance.low' AND name = k.name
+        AND threshold = k.threshold
+    ORDER BY window_start DESC, ordinal DESC LIMIT 1
+) a
+"""
+_REARM = """
+UPDATE alert AS a SET rearmed_at = k.at
+FROM json_to_recordset(%s) AS k (customer text, name text, threshold numeric, at timestamptz)
+WHERE a.customer = k.customer AND a.kind = 'balance.low' AND a.name = k.name
+    AND a.threshold = k.threshold AND a.rearmed_at IS NULL
+"""
+_REARM_ALL = """
+UPDATE alert SET rearmed_at = %s
+WHERE customer = %s AND kind = 'balance.low' AND name = %s AND rearmed_at IS NULL
+"""
+# Grants with something left, of balances that are told, and when each begins or ends.
+_CHANGES = """
+FROM alert_definition d
+JOIN credit_grant g ON g.customer = d.customer AND g.asset = d.asset AND g.remaining > 0
+CROSS JOIN LATERAL (VALUES (g.effective_at), (g.expires_at)) AS t (at)
+WHERE d.kind = 'balance' AND t.at > coalesce(d.looked_at, d.updated_at)
+"""
+_LOOKED = "UPDATE alert_definition SET looked_at = %s WHERE customer = %s AND asset = %s"
 _PAGE = """
 SELECT customer, kind, name, window_start, ordinal, threshold, id, at, data, rearmed_at FROM alert
 WHERE (%(customer)s::text IS NULL OR customer = %(customer)s)
@@ -85,6 +114,14 @@ class Raised(NamedTuple):
     at: datetime
     data: Mapping[str, object]
     rearmed_at: datetime | None = None
+
+
+class Threshold(NamedTuple):
+    """A threshold of a definition of a customer's."""
+
+    customer: str
+    name: str
+    threshold: Decimal
 
 
 def _alert_of(row: Sequence[Any]) -> Alert:
@@ -155,6 +192,53 @@ async def delete(connection: Connection, customer: str, name: str) -> None:
 async def send_lock(connection: Connection, customers: Collection[str]) -> None:
     """Lock one definition of each of these customers: who holds it counts their spend alone."""
     await connection.execute(_LOCK, [list(customers)])
+
+
+async def rounds_of(
+    connection: Connection, thresholds: Collection[Threshold]
+) -> dict[Threshold, tuple[int, bool]]:
+    """The last round in which each of these thresholds was told, and whether it still holds: the
+    balance was not above since. Those that were never told are left out.
+    """
+    rows = [one._asdict() for one in thresholds]
+    cursor = await connection.execute(_ROUNDS, [document(rows)])
+    return {Threshold(*row[:3]): (row[3], row[4]) for row in await cursor.fetchall()}
+
+
+async def rearm(connection: Connection, thresholds: Collection[Threshold], at: datetime) -> None:
+    """Note that the balance was above these thresholds again."""
+    rows = [{**one._asdict(), "at": at} for one in thresholds]
+    await connection.execute(_REARM, [document(rows)])
+
+
+async def rearm_all(connection: Connection, customer: str, name: str, at: datetime) -> None:
+    """Let all thresholds of a definition be told anew."""
+    await connection.execute(_REARM_ALL, [at, customer, name])
+
+
+async def changed_balances(
+    connection: Connection, at: datetime, limit: int
+) -> list[tuple[str, str]]:
+    """The wallets, (customer, asset) each, whose balance is told and may have changed by itself
+    until `at`, since it was last looked.
+    """
+    cursor = await connection.execute(
+        f"SELECT DISTINCT d.customer, d.asset {_CHANGES} AND t.at <= %s ORDER BY 1, 2 LIMIT %s",
+        [at, limit],
+    )
+    return [(row[0], row[1]) for row in await cursor.fetchall()]
+
+
+async def next_change(connection: Connection) -> datetime | None:
+    """When, maybe in the past, a balance that is told next may change by itself."""
+    cursor = await connection.execute(f"SELECT min(t.at) {_CHANGES}")
+    row = await cursor.fetchone()
+    return row[0].astimezone(UTC) if row and row[0] else None
+
+
+async def set_looked(connection: Connection, customer: str, asset: str, at: datetime) -> None:
+    """Note that the wallet was looked at."""
+    await connection.execute(_LOOKED, [at, customer, asset])
 
 
 async def insert_raised(connection: Connection, raised: Sequence[Raised]) -> set[str]:

@@ -490,6 +490,7 @@ CREATE TABLE suspension (
 
 -- What is told of a customer, beside the shares of its budgets: kind 'balance' (of asset, at or
 -- below the thresholds), 'spend' (of asset in a window) or 'allowance' (shares of a feature's).
+-- looked_at: until when it was looked for balances that changed by themselves.
 CREATE TABLE alert_definition (
     customer text COLLATE "C" NOT NULL,
     name text COLLATE "C" NOT NULL,
@@ -500,6 +501,7 @@ CREATE TABLE alert_definition (
     thresholds numeric[] NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
+    looked_at timestamptz,
     PRIMARY KEY (customer, name),
     FOREIGN KEY (customer) REFERENCES customer (customer)
 );

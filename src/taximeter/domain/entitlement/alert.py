@@ -60,6 +60,25 @@ class AllowanceAlert:
     at: tuple[Decimal, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """How often a threshold of a balance was told, and whether it is to be told again: it is
+    `armed` until it is told, and again once the balance was above it.
+    """
+
+    number: int = 0
+    armed: bool = True
+
+    def after(self, before: Decimal, after: Decimal, threshold: Decimal) -> "Round":
+        """The round once the balance has gone from `before` to `after`: a later one, and not
+        armed, where that is told.
+        """
+        armed = self.armed or before > threshold
+        if armed and after <= threshold:
+            return Round(self.number + 1, armed=False)
+        return Round(self.number, armed or after > threshold)
+
+
 Alert = BalanceAlert | SpendAlert | AllowanceAlert
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from taximeter.domain.catalog.entitlement import Entitlement
-from taximeter.domain.entitlement.alert import Alert, SpendAlert
+from taximeter.domain.entitlement.alert import Alert, BalanceAlert, SpendAlert
 from taximeter.domain.entitlement.budget import Budget, window_of
 from taximeter.domain.entitlement.suspension import Suspension
 from taximeter.domain.subscription.subscription import Subscription
@@ -49,6 +49,14 @@ class CustomerTerms:
         """The assets whose spend is counted, for a budget or an alert."""
         alerts = (alert.asset for alert in self.alerts if isinstance(alert, SpendAlert))
         return frozenset([*(budget.asset for budget in self.budgets), *alerts])
+
+    def balance_alerts(self, asset: str) -> tuple[BalanceAlert, ...]:
+        """What is told of the balance of this asset."""
+        return tuple(
+            alert
+            for alert in self.alerts
+            if isinstance(alert, BalanceAlert) and alert.asset == asset
+        )
 
     def period_at(self, at: datetime) -> Period | None:
         """The billing period at this instant: of the oldest subscription that runs then."""
