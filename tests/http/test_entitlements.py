@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from taximeter.bootstrap import Instance
 from tests.http.api import client_for, event, get, problem, put_customer, put_meter, send
@@ -155,6 +156,9 @@ async def test_what_each_scope_may_do(acme: httpx.AsyncClient, instance: Instanc
 async def test_a_plan_shows_and_compares_its_entitlements(acme: httpx.AsyncClient) -> None:
     shown = await get(acme, "/v1/plans/p")
     assert shown["entitlements"] == [{"feature": "calls", **DAILY}]
+    exported = (await acme.get("/v1/plans/p/export")).text
+    assert '{feature: calls, meter: calls, limit: "10", window: day}' in exported
+    assert yaml.safe_load(exported)["entitlements"] == shown["entitlements"]
     same = {"feature": "calls", **DAILY, "limit": "10.0", "overage": "block"}
     assert (await put_plan(acme, same)).json()["version"] == 1
     answer = await put_plan(

@@ -16,7 +16,7 @@ from taximeter.cli.terminal import fail, refuse, say
 _DEMO = "demo-"
 _SOURCE = "Source: "
 _OF_PRICES = ("included", "multipliers", "pool", "outcome", "discount", "minimum", "maximum")
-_OF_PLANS = ("minimum", "credits", "commitment")
+_OF_PLANS = ("minimum", "credits", "commitment", "entitlements")
 
 
 @dataclass(frozen=True, slots=True)
