@@ -157,7 +157,7 @@ async def test_a_plan_shows_and_compares_its_entitlements(acme: httpx.AsyncClien
     shown = await get(acme, "/v1/plans/p")
     assert shown["entitlements"] == [{"feature": "calls", **DAILY}]
     exported = (await acme.get("/v1/plans/p/export")).text
-    assert '{feature: calls, meter: calls, limit: "10", window: day}' in exported
+    assert '- feature: calls\n  meter: calls\n  limit: "10"\n  window: day\n' in exported
     assert yaml.safe_load(exported)["entitlements"] == shown["entitlements"]
     same = {"feature": "calls", **DAILY, "limit": "10.0", "overage": "block"}
     assert (await put_plan(acme, same)).json()["version"] == 1

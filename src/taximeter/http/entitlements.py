@@ -43,23 +43,28 @@ class CheckBody(Body):
     quantity: Annotated[DecimalText, AfterValidator(_not_negative)] = ONE
 
 
-def _standing_json(standing: Standing | None) -> dict[str, object]:
+def _figures_json(standing: Standing | None) -> dict[str, object]:
     return {
         "limit": format_decimal(standing.limit) if standing else None,
         "used": format_decimal(standing.used) if standing else None,
         "remaining": format_decimal(standing.remaining) if standing else None,
-        "resets_at": instant(standing.resets_at) if standing else None,
     }
+
+
+def _standing_json(standing: Standing | None) -> dict[str, object]:
+    return {
+        **_figures_json(standing), "resets_at": instant(standing.resets_at) if standing else None,
+    }  # fmt: skip
 
 
 def check_json(view: FeatureView, quantity: Decimal) -> dict[str, object]:
     """Whether so much more of a feature is allowed, as answered: figures are those of the limit
     that tells.
     """
-    allowed = view.allows(quantity)
+    reason = view.reason(quantity)
     return {
-        "allowed": allowed,
-        **({} if allowed else {"reason": "entitlement"}),
+        "allowed": reason is None,
+        **({} if reason is None else {"reason": reason}),
         "value": view.rights.value if view.rights else False,
         **_standing_json(view.binding(quantity)),
     }
@@ -82,8 +87,8 @@ def feature_json(view: FeatureView) -> dict[str, object]:
     return {
         "feature": view.feature,
         **check_json(view, ONE),
-        "concurrency": rights.slots if rights else None,
-        "quotas": [_quota_json(*both) for both in zip(quotas, view.standings, strict=True)],
+        "concurrency": _figures_json(view.slots) if view.slots else None,
+        "quotas": [_quota_json(*both) for both in zip(quotas, view.quotas, strict=True)],
         "source": None if rights is None else "plan" if sources else "customer",
         "plans": [
             {"plan": one.plan, "version": one.version, "subscription": one.subscription}
@@ -98,8 +103,10 @@ async def check_entitlement(body: CheckBody, call: Authorizer) -> Response:
 
     Nothing is reserved or counted by asking. Of several limits the answer shows the one that
     refuses, or else the one with least left. `used` is what usage queries show of the quota's
-    window, by event time; a window is the customer's own (`resets_at` is its end). `value` is what
-    the feature is switched to: false where nothing that the customer has names it.
+    window, by event time, and what open holds reserve; a window is the customer's own (`resets_at`
+    is its end). Of a feature with slots alone it is the holds that are open. `reason` says what
+    forbids it, `entitlement` or `concurrency`. `value` is what the feature is switched to: false
+    where nothing that the customer has names it.
     """
     call.see(body.customer)
     view = await entitlements.check_entitlement(call.context, body.customer, body.feature)

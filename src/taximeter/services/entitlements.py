@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from taximeter.domain.catalog.entitlement_document import parse_entitlements
 from taximeter.domain.entitlement.feature import Rights, Standing, binding
@@ -16,9 +16,11 @@ from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.rights import features_of, rights_of
 from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
+from taximeter.kernel.quantity import ONE, ZERO
 from taximeter.services.allowances import used_of_all
 from taximeter.services.command import Transaction, look
 from taximeter.services.context import Connection, Context
+from taximeter.services.hold_account import reserved_of
 from taximeter.services.plans import check_quotas
 from taximeter.storage import entitlements as storage
 from taximeter.storage.terms import current_meters, customer_terms, note_change
@@ -31,21 +33,30 @@ FEATURES_MAX = 200  # agreed with one customer
 @dataclass(frozen=True, slots=True)
 class FeatureView:
     """One feature as it stands at an instant: the customer's `rights` to it (None: nothing that
-    they have names it) and how far each of its quotas is used, in their order.
+    they have names it), how far each of its `quotas` is used, in their order, and its `slots`
+    (None: as many holds as there may be). What open holds reserve is used.
     """
 
     feature: str
     rights: Rights | None
-    standings: tuple[Standing, ...]
+    quotas: tuple[Standing, ...]
+    slots: Standing | None
 
-    def allows(self, quantity: Decimal) -> bool:
-        """Whether `quantity` more is within every limit."""
+    def reason(self, quantity: Decimal) -> Literal["entitlement", "concurrency"] | None:
+        """What forbids `quantity` more, of what takes one slot at most; None: it is allowed."""
         on = self.rights is not None and self.rights.enabled
-        return on and all(one.takes(quantity) for one in self.standings)
+        if not on or not all(quota.takes(quantity) for quota in self.quotas):
+            return "entitlement"
+        free = self.slots is None or self.slots.takes(min(quantity, ONE))
+        return None if free else "concurrency"
 
     def binding(self, quantity: Decimal) -> Standing | None:
-        """The limit that tells about `quantity` more; None where there is none."""
-        return binding(self.standings, quantity)
+        """The limit that tells about `quantity` more; None where there is none. Slots do where
+        they are what forbids it, or all there is.
+        """
+        if self.reason(quantity) == "concurrency" or not self.quotas:
+            return self.slots
+        return binding(self.quotas, quantity)
 
 
 async def check_entitlement(context: Context, customer: str, feature: str) -> FeatureView:
@@ -97,13 +108,19 @@ async def _views(
     key = terms.customer.key
     quotas = [(key, quota) for _, rights in found if rights for quota in rights.quotas]
     used = iter(await used_of_all(connection, quotas))
+    reserved = await reserved_of(connection, key, at)
     views = []
     for feature, rights in found:
+        held = reserved.get(f"q:{feature}", ZERO)
         standings = tuple(
-            Standing(quota.limit, next(used), quota.blocks, quota.resets_at)
+            Standing(quota.limit, next(used) + held, quota.blocks, quota.resets_at)
             for quota in (rights.quotas if rights else ())
         )
-        views.append(FeatureView(feature, rights, standings))
+        slots = None
+        if rights is not None and rights.slots is not None:
+            running = reserved.get(f"f:{feature}", ZERO)
+            slots = Standing(Decimal(rights.slots), running, blocks=True, resets_at=None)
+        views.append(FeatureView(feature, rights, standings, slots))
     return views
 
 

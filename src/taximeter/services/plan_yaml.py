@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 
 _ORDER = (
-    "key", "name", "family", "segment", "feature", "type", "currency", "period", "trial_days", "prices",
-    "meter", "asset", "settle", "timing", "included", "model", "dimensions", "rates", "match",
-    "otherwise", "tiers", "up_to", "amount", "size", "free", "unit", "per", "percent", "flat",
-    "multipliers", "pool", "outcome", "discount", "maximum", "minimum", "kind", "every", "expires",
-    "limit", "window", "overage", "value", "concurrency",
+    "key", "name", "family", "segment", "feature", "type", "currency", "period", "trial_days",
+    "prices", "meter", "asset", "settle", "timing", "included", "model", "dimensions", "rates",
+    "match", "otherwise", "tiers", "up_to", "amount", "size", "free", "unit", "per", "percent",
+    "flat", "multipliers", "pool", "outcome", "discount", "maximum", "minimum", "kind", "every",
+    "expires", "limit", "window", "overage", "value", "concurrency",
 )  # fmt: skip
 _FIRST_OF_WORDS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
 _RANK = {name: rank for rank, name in enumerate(_ORDER)}
