@@ -189,8 +189,8 @@ async def test_another_definition_of_the_same_name_is_told_anew(story: Story) ->
     assert await told(story, "threshold") == [("10",), ("4",)]
     await story.ask("DELETE", "/v1/customers/acme/alerts/low")
     await set_alert(story, "low", on="balance", asset="USD", below=["10"])
-    await use(story, "c", "1")
-    assert await told(story, "threshold", "balance") == [("10", "5"), ("4", "3"), ("10", "2")]
+    await use(story, "c", "1")  # told when it was put: 3
+    assert await told(story, "threshold", "balance") == [("10", "5"), ("4", "3"), ("10", "3")]
 
 
 async def test_renewed_credits_are_no_low_balance(story: Story) -> None:
@@ -209,3 +209,102 @@ async def test_renewed_credits_are_no_low_balance(story: Story) -> None:
     assert await told(story) == []
     await use(story, "a", "20")  # 120 - 20 = 100
     assert await told(story, "threshold", "balance") == [("100", "100")]
+
+
+async def set_budget(story: Story, name: str, limit: str, **fields: Any) -> None:
+    """A soft budget of acme's, told at 0.5, 0.8 and 1.0 of it."""
+    body = {
+        "asset": "USD", "limit": limit, "window": "month", "enforcement": "soft",
+        "alerts": ["0.5", "0.8", "1.0"], **fields,
+    }  # fmt: skip
+    await story.ask("PUT", f"/v1/customers/acme/budgets/{name}", json=body)
+
+
+async def test_shares_of_a_budget_are_told_once_while_all_use_is_charged(story: Story) -> None:
+    """A wallet of 50 and 64 clients, each 20 calls of 0.05 that are held, then captured: in all
+    64 * 20 * 0.05 = 64. A budget of 50 is told at 25, 40 and 50; the balance is 50 - 64 = -14.
+    """
+    await prepaid(story)
+    await story.grant("50")
+    await set_budget(story, "all", "50")
+
+    async def client() -> None:
+        for _ in range(20):
+            body: Json = {"customer": "acme", "asset": "USD", "amount": "0.05"}
+            hold = await story.ask("POST", "/v1/holds", json=body)
+            assert hold["allowed"]
+            await story.ask("POST", f"/v1/holds/{hold['id']}/capture", json={"amount": "0.05"})
+
+    await asyncio.gather(*(client() for _ in range(64)))
+    found = await story.everything("/v1/alerts", kind="budget.threshold")
+    assert [one["threshold"] for one in reversed(found)] == ["0.5", "0.8", "1"]
+    assert found[0] == {
+        "id": found[0]["id"], "kind": "budget.threshold", "customer": "acme", "name": "all",
+        "threshold": "1", "at": "2026-01-01T00:00:00Z", "path": None, "asset": "USD",
+        "limit": "50", "spent": found[0]["spent"], "enforcement": "soft",
+        "window": {"from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z"},
+    }  # fmt: skip
+    assert await story.available() == "-14"
+
+
+async def test_a_budget_that_goes_down_and_up_again_is_told_once(story: Story) -> None:
+    """Volume pricing: 10 units at 10 are 100, the 11th makes all of them cost 1 (11); 100 more
+    make 111.
+    """
+    tiers = [{"up_to": "10", "unit": "10"}, {"up_to": None, "unit": "1"}]
+    await prepaid(story, model="volume", unit=None, tiers=tiers)
+    await set_budget(story, "all", "100")
+    for event_id, quantity in (("a", "10"), ("b", "1"), ("c", "100")):
+        await use(story, event_id, quantity)
+    assert await told(story, "threshold", "spent") == [
+        ("0.5", "100"), ("0.8", "100"), ("1", "100"),
+    ]  # fmt: skip
+    await story.advance("2026-02-01T00:00:00Z")
+    await use(story, "d", "6")  # a new window, and a new period: 6 * 10 = 60 of 100
+    assert (await told(story, "threshold", "spent"))[3:] == [("0.5", "60")]
+
+
+async def test_a_budget_for_a_path_is_told_of_what_lies_within(story: Story) -> None:
+    await prepaid(story)
+    await set_budget(story, "support", "10", path="support", alerts=["0.5"])
+    for event_id, quantity, path in (("a", 9, "sales"), ("b", 4, "support/1"), ("c", 1, "support")):
+        assert await told(story) == []
+        await story.use({**event("calls", event_id, await story.now(), q=quantity), "path": path})
+    # 4 + 1 = 5 of 10
+    assert await told(story, "name", "path", "spent") == [("support", "support", "5")]
+
+
+async def test_what_is_reached_when_it_is_put_is_told_at_once(story: Story) -> None:
+    await prepaid(story)
+    await story.grant("100")
+    await set_budget(story, "all", "200")
+    await set_alert(story, "spent", on="spend", asset="USD", window="total", at=["500"])
+    await use(story, "a", "70")
+    assert await told(story) == []
+    await set_budget(story, "all", "80")  # 70 of 80 are 0.875
+    await set_alert(story, "spent", on="spend", asset="USD", window="total", at=["60", "500"])
+    await set_alert(story, "low", on="balance", asset="USD", below=["30", "0"])
+    expected = [
+        ("budget.threshold", "all", "0.5"), ("budget.threshold", "all", "0.8"),
+        ("spend.threshold", "spent", "60"), ("balance.low", "low", "30"),
+    ]  # fmt: skip
+    assert await told(story) == expected
+    await set_budget(story, "all", "75")
+    await use(story, "b", "1")
+    assert await told(story) == expected
+
+
+async def test_pages_of_alerts_are_of_a_customer_and_a_kind(story: Story) -> None:
+    await prepaid(story)
+    await story.grant("100")
+    await set_budget(story, "all", "50")
+    await set_alert(story, "low", on="balance", asset="USD", below=["50"])
+    await use(story, "a", "60")
+    assert len(await told(story, kind="budget.threshold")) == 3
+    assert len(await told(story, kind="balance.low", customer="acme")) == 1
+    page = await story.ask("GET", "/v1/alerts", params={"limit": 3})
+    rest = await story.ask("GET", "/v1/alerts", params={"cursor": page["next_cursor"]})
+    assert len({one["id"] for one in page["data"] + rest["data"]}) == 4
+    assert rest["next_cursor"] is None
+    await story.customer("globex")
+    assert await told(story, customer="globex") == []

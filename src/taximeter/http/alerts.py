@@ -26,8 +26,8 @@ from taximeter.http.fields import (
 from taximeter.http.grants import Asset, CustomerPath
 from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.kernel.quantity import ZERO, format_decimal
-from taximeter.services import alerts
-from taximeter.services.alerts import StoredAlert
+from taximeter.services import alert_definitions, alerts
+from taximeter.services.alert_definitions import StoredAlert
 
 router = APIRouter(prefix="/v1", tags=["Alerts"])
 THRESHOLDS_MAX = 20
@@ -111,7 +111,7 @@ async def put_alert(key: CustomerPath, name: NamePath, body: AlertBody, call: Ad
     budget are told without it: they stand in the budget's own `alerts`.
     """
     return await call.write(
-        lambda transaction: alerts.put_alert(transaction, body.alert(key, name)),
+        lambda transaction: alert_definitions.put_alert(transaction, body.alert(key, name)),
         lambda result: definition_json(result[0]),
         lambda result: 201 if result[1] else 200,
     )
@@ -123,7 +123,7 @@ async def list_definitions(
 ) -> Response:
     """What is told of a customer, by name."""
     call.see(key)
-    page = await alerts.list_alerts(call.context, key, limit=limit, cursor=cursor)
+    page = await alert_definitions.list_alerts(call.context, key, limit=limit, cursor=cursor)
     return ok(page_json(page, definition_json))
 
 
@@ -131,14 +131,14 @@ async def list_definitions(
 async def get_definition(key: CustomerPath, name: NamePath, call: Reader) -> Response:
     """One definition."""
     call.see(key)
-    return ok(definition_json(await alerts.get_alert(call.context, key, name)))
+    return ok(definition_json(await alert_definitions.get_alert(call.context, key, name)))
 
 
 @router.delete("/customers/{key}/alerts/{name}")
 async def delete_alert(key: CustomerPath, name: NamePath, call: Admin) -> Response:
     """Stop telling. What was told stays in the list."""
     return await call.write(
-        lambda transaction: alerts.delete_alert(transaction, key, name), definition_json
+        lambda transaction: alert_definitions.delete_alert(transaction, key, name), definition_json
     )
 
 

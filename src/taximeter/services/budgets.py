@@ -16,6 +16,7 @@ from taximeter.kernel.errors import FieldError, Invalid, NotFound, SetBySeller
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import ZERO, format_decimal
 from taximeter.kernel.times import Period
+from taximeter.services.alerts import Counted, raise_spend
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
 from taximeter.services.hold_account import reserved_of
@@ -72,6 +73,9 @@ async def put_budget(transaction: Transaction, budget: Budget) -> tuple[BudgetSt
         },
     )  # fmt: skip
     (state,) = await states_of(connection, terms, [budget], transaction.at)
+    # What it has spent already may be a greater share of it now.
+    counted = Counted(budget, state.period or ALWAYS, ZERO, state.spent)
+    await raise_spend(transaction.context, connection, {}, [counted], transaction.at)
     return state, before is None
 
 
