@@ -37,6 +37,7 @@ from taximeter.http import (
     spend,
     subscriptions,
     suspensions,
+    transfers,
     usage,
     webhooks,
 )
@@ -69,6 +70,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     coupons.router,
     invoices.router,
     grants.router,
+    transfers.router,
     alerts.router,
     holds.router,
     outcomes.router,

@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from taximeter.domain.credit.wallet import Grant
@@ -25,9 +25,10 @@ from taximeter.http.fields import (
 from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.kernel.money import Money
 from taximeter.kernel.quantity import ZERO, format_decimal
-from taximeter.services import balance, grants
+from taximeter.services import balance, consumption, grants
 from taximeter.services.balance import GrantBalance, WalletBalance
-from taximeter.services.grants import Entry, StoredGrant
+from taximeter.services.consumption import Consumption, Taken
+from taximeter.services.grants import Entry, StoredGrant, Voided
 
 router = APIRouter(prefix="/v1", tags=["Credits"])
 PRIORITY_DEFAULT = 50
@@ -44,7 +45,8 @@ def _asset(value: str) -> str:
     return value
 
 
-def _positive(value: Decimal) -> Decimal:
+def positive(value: Decimal) -> Decimal:
+    """An amount above zero."""
     if value <= ZERO:
         raise ValueError("send an amount above zero")
     return value
@@ -86,7 +88,7 @@ class GrantBody(Body):
 
     customer: CustomerKey
     asset: Asset
-    amount: Annotated[DecimalText, AfterValidator(_positive)]
+    amount: Annotated[DecimalText, AfterValidator(positive)]
     kind: Literal["paid", "promotional"]
     cost_basis: CostBasisBody | None = None
     priority: Annotated[int, Field(ge=0, le=PRIORITY_MAX, strict=True)] = PRIORITY_DEFAULT
@@ -150,6 +152,53 @@ def grant_json(stored: StoredGrant) -> dict[str, object]:
     }
 
 
+def _voided_json(voided: Voided) -> dict[str, object]:
+    return {
+        **grant_json(voided.stored),
+        "taken_back": format_decimal(voided.taken_back),
+        "held": format_decimal(voided.held),
+    }
+
+
+def _consumption_json(found: Consumption) -> dict[str, object]:
+    moved, grant = found.movements, found.stored.grant
+    return {
+        "grant": grant.id,
+        "customer": grant.customer,
+        "asset": grant.asset,
+        "kind": grant.kind,
+        "totals": {
+            "granted": format_decimal(grant.amount),
+            "used": format_decimal(moved.used),
+            "voided": format_decimal(moved.voided),
+            "transferred": format_decimal(moved.transferred),
+            "rolled_over": format_decimal(moved.rolled_over),
+            "expired": format_decimal(found.expired),
+            "remaining": format_decimal(found.remaining),
+        },
+        "cost_basis": _money_json(found.stored.cost_basis),
+        "cost_used": _money_json(found.cost_used),
+        "cost_left": _money_json(consumption.cost_left(found)),
+        "data": [_taken_json(taken) for taken in found.taken],
+        "next_cursor": found.next_cursor,
+    }
+
+
+def _taken_json(taken: Taken) -> dict[str, object]:
+    entry = taken.entry
+    subscription, slash, price = entry.ref.partition("/")
+    return {
+        "entry": entry.id,
+        "at": instant(entry.at),
+        "kind": entry.kind,
+        "amount": format_decimal(taken.amount),
+        "cost": _money_json(taken.cost),
+        "ref": entry.ref,
+        "subscription": subscription if slash else None,
+        "price": price or None,
+    }
+
+
 def _wallet_json(wallet: WalletBalance) -> dict[str, object]:
     return {
         "asset": wallet.asset,
@@ -201,10 +250,31 @@ async def create_grant(body: GrantBody, call: Admin) -> Response:
 
 @router.post("/grants/{id}/void")
 async def void_grant(id: GrantPath, call: Admin) -> Response:
-    """Take back what is left of a grant. What was used of it stays used."""
+    """Take back what is left of a grant, but for what open holds reserve of it: void it again when
+    they are resolved. What was used of it stays used.
+    """
     return await call.write(
-        lambda transaction: grants.void_grant(transaction, id, call.caller.customer), grant_json
+        lambda transaction: grants.void_grant(transaction, id, call.caller.customer), _voided_json
     )
+
+
+@router.get("/grants/{id}/consumption")
+async def get_consumption(
+    id: GrantPath,
+    call: Reader,
+    since: Annotated[Instant | None, Query(alias="from")] = None,
+    until: Annotated[Instant | None, Query(alias="to")] = None,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """What was taken out of a grant, oldest first, each with its share of what the grant cost; and
+    what became of the whole of it.
+    """
+    found = await consumption.get_consumption(
+        call.context, id, call.caller.customer, since=since, until=until, limit=limit,
+        cursor=cursor,
+    )  # fmt: skip
+    return ok(_consumption_json(found))
 
 
 @router.get("/grants/{id}")

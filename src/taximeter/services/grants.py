@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from taximeter.domain.credit.burn import draw
 from taximeter.domain.credit.wallet import Grant, GrantKind, apply_grant
@@ -29,6 +29,7 @@ from taximeter.kernel.quantity import ZERO, format_decimal
 from taximeter.services.balance_alerts import look_at_balance, rearm_balance
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
+from taximeter.services.hold_account import lock_account
 from taximeter.storage import customers, meters
 from taximeter.storage import wallets as storage
 from taximeter.storage.wallets import WalletKey
@@ -103,15 +104,17 @@ async def issue_grant(
     cost_basis: Money | None = None,
     *,
     step: storage.Step | None = None,
-    kind: Literal["grant", "rollover"] = "grant",
+    kind: Literal["grant", "rollover", "transfer"] = "grant",
+    ref: str | None = None,
 ) -> StoredGrant:
     """Add a grant of which nothing is used yet to its wallet, repaying the wallet's debt where
-    the grant is in force now. `step` is the one that a plan makes it for; `kind` is its entry's.
+    the grant is in force now. `step` is the one that a plan makes it for; `kind` is its entry's,
+    and `ref` what that names (None: the grant).
     """
     connection, at = transaction.connection, transaction.at
     key = (grant.customer, grant.asset)
     debt = (await storage.lock_wallets(connection, [key]))[key]
-    entries = [grant_entry(transaction, grant, kind, grant.amount)]
+    entries = [grant_entry(transaction, grant, kind, grant.amount, ref=ref)]
     left, debt_left = grant.remaining, debt
     if grant.usable_at(at) and grant.covers(None):
         left, debt_left = apply_grant(debt, grant.remaining)
@@ -133,40 +136,65 @@ async def issue_grant(
 
 
 def grant_entry(
-    transaction: Transaction, grant: Grant, kind: str, amount: Decimal, *, of_debt: bool = False
+    transaction: Transaction,
+    grant: Grant,
+    kind: str,
+    amount: Decimal,
+    *,
+    of_debt: bool = False,
+    ref: str | None = None,
 ) -> Entry:
-    """A movement of what a grant has left (`of_debt`: of the debt that it repays)."""
+    """A movement of what a grant has left (`of_debt`: of the debt that it repays). It names `ref`,
+    else the grant.
+    """
     return Entry(
         customer=grant.customer, id=transaction.new_id("went"), asset=grant.asset,
         grant_id=None if of_debt else grant.id, kind=kind, amount=amount, at=transaction.at,
-        ref=grant.id,
+        ref=ref or grant.id,
     )  # fmt: skip
+
+
+class Voided(NamedTuple):
+    """A grant after its void: what was taken back now, and what open holds keep of it."""
+
+    stored: StoredGrant
+    taken_back: Decimal
+    held: Decimal
 
 
 async def void_grant(
     transaction: Transaction, grant_id: str, customer: str | None = None
-) -> StoredGrant:
-    """Take back what is left of a grant; again is harmless. Raises `NotFound`, also for another
-    customer's grant where `customer` is given.
+) -> Voided:
+    """Take back what is left of a grant, but for what open holds reserve of it: that stays until
+    they are resolved. Again takes what has become free since, and is harmless where nothing has.
+
+    Raises `NotFound`, also for another customer's grant where `customer` is given.
     """
-    connection = transaction.connection
+    connection, at = transaction.connection, transaction.at
     found = await _find(connection, grant_id, customer)
-    await storage.lock_wallets(connection, [(found.grant.customer, found.grant.asset)])
+    owner = found.grant.customer
+    account = await lock_account(connection, owner, at)
+    await storage.lock_wallets(connection, [(owner, found.grant.asset)])
     found = await _find(connection, grant_id, customer)
     if found.voided_at is not None:
-        return found
+        return Voided(found, ZERO, ZERO)
     grant = found.grant
-    await storage.void_grant(connection, grant, transaction.at)
-    if grant.remaining != ZERO:
-        entry = grant_entry(transaction, grant, "void", -grant.remaining)
-        await storage.insert_entries(connection, [entry])
-        await look_at_balance(transaction, (grant.customer, grant.asset))
+    held = min(account.counters[owner].get(f"g:{grant.id}", ZERO), grant.remaining)
+    taken_back = grant.remaining - held
+    voided_at = None if held else at
+    await storage.take_back(connection, replace(grant, remaining=held), voided_at)
+    if taken_back != ZERO:
+        await storage.insert_entries(
+            connection, [grant_entry(transaction, grant, "void", -taken_back)]
+        )
+        await look_at_balance(transaction, (owner, grant.asset))
     await transaction.audit(
         "grant.voided", grant.id,
-        {"customer": grant.customer, "asset": grant.asset,
-         "taken_back": format_decimal(grant.remaining)},
+        {"customer": owner, "asset": grant.asset, "taken_back": format_decimal(taken_back),
+         "held": format_decimal(held)},
     )  # fmt: skip
-    return found._replace(grant=replace(grant, remaining=ZERO), voided_at=transaction.at)
+    after = found._replace(grant=replace(grant, remaining=held), voided_at=voided_at)
+    return Voided(after, taken_back, held)
 
 
 async def _find(connection: storage.Connection, grant_id: str, customer: str | None) -> StoredGrant:
