@@ -9,6 +9,8 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
+import pytest
+
 from tests.scenarios.story import Json, Story, event, usage_price
 
 _ids = count()
@@ -370,3 +372,92 @@ async def test_open_holds_are_held_within_budgets(story: Story) -> None:
     assert (await story.ask("POST", "/v1/holds", json=other))["reason"] == "suspended"
     await story.ask("POST", "/v1/customers/acme/resume", json={"path": "org"})
     assert (await story.ask("POST", "/v1/holds", json=other))["allowed"] is True
+
+
+async def test_a_new_limit_is_told_anew(story: Story) -> None:
+    """At 6 of 10 a half is told. Of 20 it is 0.3: nothing. 12 are 0.6 of 20: a half again, once. Of
+    12 it is all: 0.8 and 1, and the half no more. What the budget counts anew is told anew.
+    """
+    await begin(story, usage_price("calls", "calls", unit="1"))
+
+    async def told() -> list[str]:
+        found = await story.everything("/v1/alerts", kind="budget.threshold")
+        return [one["threshold"] for one in reversed(found)]
+
+    await budget(story, "all", "10", window="month")
+    await story.use(used("calls", None, 6))
+    assert await told() == ["0.5"]
+    for _ in range(2):
+        await budget(story, "all", "20", window="month")
+        assert await told() == ["0.5"]
+    await story.use(used("calls", None, 6))
+    assert await told() == ["0.5", "0.5"]
+    await budget(story, "all", "12", window="month")
+    assert await told() == ["0.5", "0.5", "0.8", "1"]
+    await budget(story, "all", "12", window="month", alerts=["0.9", "1", "1.5"])
+    assert await told() == ["0.5", "0.5", "0.8", "1", "0.9"]
+    await budget(story, "all", "2", path="a", window="month")
+    await story.use(used("calls", "a", 1))
+    assert await told() == ["0.5", "0.5", "0.8", "1", "0.9", "0.5"]
+
+
+_TIERS = [{"up_to": "10", "unit": "1"}, {"up_to": "30", "unit": "0.50", "flat": "2"},
+          {"unit": "0.25"}]  # fmt: skip
+_FEES = [{"up_to": "10", "flat": "3"}, {"up_to": "40", "flat": "9"}, {"flat": "30"}]
+MODELS: dict[str, list[Json]] = {
+    "volume": [{"model": "volume", "tiers": _TIERS}],
+    "stairstep": [{"model": "stairstep", "tiers": _FEES}],
+    "package": [{"model": "package", "amount": "5", "size": "7", "free": "3"}],
+    "included": [{"unit": "0.50", "included": "20"}],
+    "discount": [{"unit": "1", "discount": {"amount": "4"}, "maximum": "50"}],
+    "maximum a day": [{"unit": "1", "maximum_per_day": "5"}],
+    "pool": [
+        {"model": "graduated", "tiers": _TIERS, "pool": "p"},
+        {"model": "graduated", "tiers": [{**one, "unit": "2"} for one in _TIERS], "pool": "p"},
+    ],
+    "percentage": [{"model": "percentage", "percent": "10", "free_amount": "20"}],
+    "rates": [
+        {"model": "dimensional", "dimensions": ["m"],
+         "rates": [{"match": {"m": "x"}, "unit": "1"}, {"match": {"m": "y"}, "unit": "0.25"}]},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settle", ["invoice", "wallet"])
+@pytest.mark.parametrize("model", MODELS)
+async def test_parts_of_every_model_sum_to_what_is_charged(
+    story: Story, model: str, settle: str
+) -> None:
+    """40 events in batches of 1 to 9, each of one of three paths: what the budgets of the paths
+    have spent is in all what that of the customer has, and what is billed or drawn.
+    """
+    random_ = random.Random(f"{model} {settle}")
+    await story.customer()
+    prices = []
+    for number, price in enumerate(MODELS[model]):
+        await story.meter(f"u{number}", dimensions=["m"])
+        found = usage_price(f"u{number}", f"u{number}", **price)
+        prices.append({**found, "settle": settle})
+    await story.plan("p", *prices)
+    await story.subscribe("p", starts_at="2026-01-01T00:00:00Z")
+    paths = ("a", "a/b", "c")
+    for name, path in (("all", None), ("a", "a"), ("c", "c")):
+        await budget(story, name, path=path)
+    events = [
+        used(
+            random_.choice(prices)["meter"], random_.choice(paths), random_.randint(1, 4),
+            f"2026-01-0{random_.randint(1, 3)}T00:00:00Z", m=random_.choice("xy"),
+        )
+        for _ in range(40)
+    ]  # fmt: skip
+    await story.advance("2026-01-03T12:00:00Z")
+    while events:
+        size = random_.randint(1, 9)
+        await story.use(*events[:size])
+        events = events[size:]
+    found = {name: Decimal(amount) for name, amount in (await spent(story)).items()}
+    assert found["a"] + found["c"] == found["all"] > 0
+    if settle == "wallet":
+        assert found["all"] == -Decimal(await story.available())
+    else:
+        assert found["all"] == Decimal((await story.upcoming())["subtotal"])

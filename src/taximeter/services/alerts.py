@@ -58,7 +58,8 @@ def _shares_reached(context: Context, one: Counted, at: datetime) -> list[Raised
     shares = {share * budget.limit: share for share in reversed(budget.alerts)}
     return [
         Raised(
-            budget.customer, "budget.threshold", budget.name, one.window.start, 0, shares[mark],
+            budget.customer, "budget.threshold", budget.name, one.window.start, budget.revision,
+            shares[mark],
             context.ids("alert", at), at,
             {
                 "path": budget.path, "asset": budget.asset, "limit": format_decimal(budget.limit),

@@ -5,7 +5,7 @@ towards a budget is spending.py's; who is refused by one is decided where holds 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -20,6 +20,7 @@ from taximeter.services.alerts import Counted, raise_spend
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
 from taximeter.services.hold_account import reserved_of
+from taximeter.storage import alerts as alert_storage
 from taximeter.storage import budgets as storage
 from taximeter.storage import customers
 from taximeter.storage import terms as term_storage
@@ -47,7 +48,8 @@ class BudgetState:
 
 async def put_budget(transaction: Transaction, budget: Budget) -> tuple[BudgetState, bool]:
     """Set or replace a budget; returns it and whether it is new. One whose asset, path or window
-    changes begins anew; one whose limit changes goes on.
+    changes begins anew; one whose limit changes goes on. Shares of the limit that are told are
+    those which what was spent reaches now and did not before.
 
     Raises `NotFound` without the customer, `SetBySeller` where the customer would replace a
     budget of the seller's, and `Invalid` (`too_many`) beyond 1,000 budgets.
@@ -55,14 +57,16 @@ async def put_budget(transaction: Transaction, budget: Budget) -> tuple[BudgetSt
     connection, customer = transaction.connection, budget.customer
     terms = await changing_terms(transaction, customer)
     before = _named(terms, budget.name)
+    goes_on = before is not None and _counts(before) == _counts(budget)
     if before is None:
         if len(terms.budgets) >= BUDGETS_MAX:
             detail = f"A customer has at most {BUDGETS_MAX:,} budgets. Delete one first."
             raise Invalid([FieldError("name", "too_many", detail)])
     else:
         _check_setter(before, budget.set_by, "replace")
-        if _counts(before) != _counts(budget):
+        if not goes_on:
             await storage.forget_spend(connection, customer, budget.name)
+    budget = replace(budget, revision=await _revision(connection, before, budget))
     await storage.put(connection, budget, transaction.at)
     await transaction.audit(
         "budget.set", budget.name,
@@ -73,10 +77,28 @@ async def put_budget(transaction: Transaction, budget: Budget) -> tuple[BudgetSt
         },
     )  # fmt: skip
     (state,) = await states_of(connection, terms, [budget], transaction.at)
-    # What it has spent already may be a greater share of it now.
-    counted = Counted(budget, state.period or ALWAYS, ZERO, state.spent)
-    await raise_spend(transaction.context, connection, {}, [counted], transaction.at)
+    if before is not None and goes_on:
+        await _tell(transaction, before, state)
     return state, before is None
+
+
+async def _revision(connection: Connection, before: Budget | None, budget: Budget) -> int:
+    """That of `before` where the limit is the same, else one under which nothing was told yet."""
+    if before is not None and (*_counts(before), before.limit) == (*_counts(budget), budget.limit):
+        return before.revision
+    return await alert_storage.next_ordinal(
+        connection, budget.customer, "budget.threshold", budget.name
+    )
+
+
+async def _tell(transaction: Transaction, before: Budget, state: BudgetState) -> None:
+    """Tell the shares that what was spent reaches now, and did not of the limit `before`."""
+    told = {share for share in before.alerts if share * before.limit <= state.spent}
+    fresh = tuple(share for share in state.budget.alerts if share not in told)
+    counted = Counted(
+        replace(state.budget, alerts=fresh), state.period or ALWAYS, ZERO, state.spent
+    )
+    await raise_spend(transaction.context, transaction.connection, {}, [counted], transaction.at)
 
 
 async def delete_budget(

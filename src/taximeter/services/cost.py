@@ -47,11 +47,14 @@ def no_shares(_customer: str) -> Shares:
 
 
 class Cost(NamedTuple):
-    """What a change of the totals of a segment costs under its price; never 0."""
+    """What a change of the totals of a segment costs under its price; never 0. `linear`: each unit
+    costs the same whatever else was used.
+    """
 
     key: SegmentKey
     price: UsagePrice
     amount: Decimal
+    linear: bool
 
 
 class Costs(NamedTuple):
@@ -92,7 +95,7 @@ async def read_costs(
         else:
             amount = _cost(key, price, changed, rows)
         if amount != ZERO:
-            costs.append(Cost(key, price, amount))
+            costs.append(Cost(key, price, amount, key not in wholes))
     return Costs(costs, changed, rows)
 
 
@@ -104,7 +107,7 @@ def of_usage(price: UsagePrice) -> UsagePrice:
 def _parts(
     cost: Cost, changed: _Changed, rows: _Rows, shares: Shares
 ) -> list[tuple[str | None, Decimal]]:
-    key, price, whole = cost
+    key, price, whole, linear = cost
     keys = _group_keys(key, price)
     change: dict[tuple[SegmentKey, str], Decimal] = defaultdict(lambda: ZERO)
     for one in keys:
@@ -124,6 +127,11 @@ def _parts(
     if not of_paths or summed != change:
         return [(common_path([path or None for path, _ in of_paths]), whole)]
     parts: list[tuple[str | None, Decimal]] = []
+    if linear:
+        for path, found in of_paths:
+            usage = [(dimensions_of(text), share) for (_, text), share in found.items()]
+            parts.append((path or None, price_amount(price, usage)))
+        return [(path, amount) for path, amount in parts if amount != ZERO]
     left, rest = whole, dict(change)
     for path, found in of_paths:
         for place, share in found.items():

@@ -81,6 +81,9 @@ CROSS JOIN LATERAL (VALUES (g.effective_at), (g.expires_at)) AS t (at)
 WHERE d.kind = 'balance' AND t.at > coalesce(d.looked_at, d.updated_at)
 """
 _LOOKED = "UPDATE alert_definition SET looked_at = %s WHERE customer = %s AND asset = %s"
+_NEXT_ORDINAL = """
+SELECT coalesce(max(ordinal) + 1, 0) FROM alert WHERE customer = %s AND kind = %s AND name = %s
+"""
 _PAGE = """
 SELECT customer, kind, name, window_start, ordinal, threshold, id, at, data, rearmed_at FROM alert
 WHERE (%(customer)s::text IS NULL OR customer = %(customer)s)
@@ -239,6 +242,14 @@ async def next_change(connection: Connection) -> datetime | None:
 async def set_looked(connection: Connection, customer: str, asset: str, at: datetime) -> None:
     """Note that the wallet was looked at."""
     await connection.execute(_LOOKED, [at, customer, asset])
+
+
+async def next_ordinal(connection: Connection, customer: str, kind: AlertKind, name: str) -> int:
+    """The first ordinal that no alert of this name was raised in, in any window."""
+    cursor = await connection.execute(_NEXT_ORDINAL, [customer, kind, name])
+    row = await cursor.fetchone()
+    assert row is not None, "an aggregate has a row"
+    return int(row[0])
 
 
 async def insert_raised(connection: Connection, raised: Sequence[Raised]) -> set[str]:

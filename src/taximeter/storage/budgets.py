@@ -14,7 +14,9 @@ from taximeter.storage.ingestion import document
 Connection = AsyncConnection[tuple[Any, ...]]
 Cursor = AsyncCursor[tuple[Any, ...]]
 
-_COLUMNS = 'customer, name, path, asset, limit_amount, "window", enforcement, alerts, set_by'
+_COLUMNS = """
+customer, name, path, asset, limit_amount, "window", enforcement, alerts, set_by, revision
+"""
 _BUDGETS = f"""
 SELECT {_COLUMNS}
 FROM budget WHERE customer = ANY(%s) ORDER BY customer, name
@@ -25,11 +27,11 @@ WHERE customer = ANY(%s) ORDER BY customer, path
 """
 _PUT = f"""
 INSERT INTO budget ({_COLUMNS}, created_at, updated_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (customer, name) DO UPDATE SET path = EXCLUDED.path, asset = EXCLUDED.asset,
     limit_amount = EXCLUDED.limit_amount, "window" = EXCLUDED."window",
     enforcement = EXCLUDED.enforcement, alerts = EXCLUDED.alerts, set_by = EXCLUDED.set_by,
-    updated_at = EXCLUDED.updated_at
+    revision = EXCLUDED.revision, updated_at = EXCLUDED.updated_at
 """
 _SUSPEND = """
 INSERT INTO suspension (customer, path, reason, at, set_by) VALUES (%s, %s, %s, %s, %s)
@@ -69,7 +71,7 @@ class SpendRow(NamedTuple):
 
 def budget_of(row: Sequence[Any]) -> Budget:
     """The budget of a row of its columns."""
-    return Budget(row[0], row[1], row[2], row[3], row[4], row[5], row[6], tuple(row[7]), row[8])
+    return Budget(row[0], row[1], row[2], row[3], row[4], row[5], row[6], tuple(row[7]), *row[8:])
 
 
 def suspension_of(row: Sequence[Any]) -> Suspension:
@@ -105,7 +107,7 @@ async def put(connection: Connection, budget: Budget, at: datetime) -> None:
         _PUT,
         [
             budget.customer, budget.name, budget.path, budget.asset, budget.limit, budget.window,
-            budget.enforcement, list(budget.alerts), budget.set_by, at, at,
+            budget.enforcement, list(budget.alerts), budget.set_by, budget.revision, at, at,
         ],
     )  # fmt: skip
 

@@ -511,6 +511,7 @@ CREATE TABLE budget (
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     set_by text COLLATE "C" NOT NULL DEFAULT 'seller' CHECK (set_by IN ('seller', 'customer')),
+    revision integer NOT NULL DEFAULT 0,
     PRIMARY KEY (customer, name),
     FOREIGN KEY (customer) REFERENCES customer (customer)
 );

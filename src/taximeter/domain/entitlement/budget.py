@@ -28,7 +28,8 @@ _CALENDAR: dict[str, tuple[datetime, PeriodUnit]] = {
 class Budget:
     """At most `limit` of `asset` in each `window`, for what lies within `path` (None: for all that
     the customer does). A `hard` one refuses what would pass it. `alerts` are the shares of the
-    limit at which it is told, each once in a window. `set_by` says who may change it.
+    limit at which it is told, each once in a window. `set_by` says who may change it;
+    `revision` tells one limit from another that it had before.
     """
 
     customer: str
@@ -40,6 +41,7 @@ class Budget:
     enforcement: BudgetEnforcement
     alerts: tuple[Decimal, ...]
     set_by: Setter = "seller"
+    revision: int = 0
 
     def __post_init__(self) -> None:
         assert self.limit >= ZERO, "a budget is not negative"
