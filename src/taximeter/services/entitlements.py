@@ -68,7 +68,7 @@ async def check_entitlement(context: Context, customer: str, feature: str) -> Fe
     at = context.clock.now()
 
     async def work(connection: Connection) -> FeatureView:
-        terms = await _terms_of(connection, customer)
+        terms = await _held(context, connection, customer)
         if rights_of(terms, feature, at) is None and not await storage.is_known(
             connection, feature
         ):
@@ -87,11 +87,19 @@ async def list_entitlements(
     after = decode_cursor(cursor, 1)
 
     async def work(connection: Connection) -> list[FeatureView]:
-        terms = await _terms_of(connection, customer)
+        terms = await _held(context, connection, customer)
         features = [key for key in features_of(terms, at) if after is None or key > after[0]]
         return await _views(connection, terms, features[: limit + 1], at)
 
     return make_page(await look(context, work), limit, lambda view: (view.feature,))
+
+
+async def _held(context: Context, connection: Connection, customer: str) -> CustomerTerms:
+    """The customer's terms, as they were read last if nothing has changed since."""
+    cached = (await context.terms.hold(connection, [customer])).customers[customer].terms
+    if cached is None:
+        raise NotFound(kind="customer", key=customer)
+    return cached
 
 
 async def _terms_of(connection: Connection, customer: str) -> CustomerTerms:
