@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from tests.scenarios.story import Json, Story, event, usage_price
+from tests.scenarios.story import Json, Story, event, flat, usage_price
 
 
 async def set_alert(story: Story, name: str, **body: Any) -> None:
@@ -308,3 +308,74 @@ async def test_pages_of_alerts_are_of_a_customer_and_a_kind(story: Story) -> Non
     assert rest["next_cursor"] is None
     await story.customer("globex")
     assert await told(story, customer="globex") == []
+
+
+async def entitled(story: Story, *quotas: Json) -> None:
+    """acme, whose plan lets it count queries up to these quotas."""
+    await story.customer()
+    await story.meter("queries", "count", dimensions=["n"])
+    await story.meter("other", "count")
+    own = {"feature": "queries", "meter": "queries"}
+    await story.plan(
+        "pro", flat("base", "0.00"), entitlements=[{**own, **quota} for quota in quotas]
+    )
+    await story.subscribe("pro")
+    await set_alert(story, "used", on="allowance", feature="queries", at=["0.8", "1.0"])
+
+
+async def ask(story: Story, count: int, name: str, kind: str = "queries") -> None:
+    """So many queries now."""
+    at = await story.now()
+    await story.use(*(event(kind, f"{name}-{n}", at, n=str(n)) for n in range(count)))
+
+
+async def test_an_allowance_is_told_once_in_each_window(story: Story) -> None:
+    await entitled(story, {"limit": "10", "window": "day"})
+    await ask(story, 7, "a")
+    assert await told(story) == []
+    await ask(story, 20, "z", "other")
+    await ask(story, 1, "b")  # 8 of 10
+    assert await told(story) == [("allowance.threshold", "used", "0.8")]
+    await ask(story, 5, "c")  # 13 of 10: used all the same, and told
+    await ask(story, 5, "d")
+    assert await told(story, "threshold", "used") == [("0.8", "8"), ("1", "13")]
+    await story.advance("2026-01-02T00:00:00Z")
+    await ask(story, 9, "e")
+    (latest, *_) = await story.everything("/v1/alerts")
+    assert latest == {
+        "id": latest["id"], "kind": "allowance.threshold", "customer": "acme", "name": "used",
+        "threshold": "0.8", "at": "2026-01-02T00:00:00Z", "feature": "queries",
+        "meter": "queries", "limit": "10", "used": "9",
+        "window": {"from": "2026-01-02T00:00:00Z", "to": "2026-01-03T00:00:00Z"},
+    }  # fmt: skip
+
+
+async def test_each_quota_of_a_feature_is_told(story: Story) -> None:
+    """Both windows begin on 1 January: 8 of 10 a day, and 8 of 10 a month."""
+    await entitled(story, {"limit": "10", "window": "day"}, {"limit": "10", "window": "month"})
+    await ask(story, 8, "a")
+    await story.advance("2026-01-02T00:00:00Z")
+    await ask(story, 2, "b")  # 2 of the day, 10 of the month
+    found = await told(story, "threshold", "used")
+    assert found == [("0.8", "8"), ("0.8", "8"), ("1", "10")]
+
+
+async def test_an_allowance_is_told_once_however_many_use_it(story: Story) -> None:
+    """40 requests at once of one query each, every one in a row of its own: 8, then 10 of 10."""
+    await entitled(story, {"limit": "10", "window": "day"})
+    at = await story.now()
+
+    async def send(number: int) -> None:
+        await story.use(event("queries", f"e{number}", at, n=str(number)))
+
+    await asyncio.gather(*(send(number) for number in range(40)))
+    assert [one[0] for one in await told(story, "threshold")] == ["0.8", "1"]
+
+
+async def test_what_is_used_when_the_alert_is_put_is_told_at_once(story: Story) -> None:
+    await entitled(story, {"limit": "10", "window": "day"})
+    await ask(story, 5, "a")
+    await set_alert(story, "used", on="allowance", feature="queries", at=["0.5"])
+    assert await told(story, "threshold", "used") == [("0.5", "5")]
+    await set_alert(story, "unknown", on="allowance", feature="none", at=["0.5"])
+    assert len(await told(story)) == 1

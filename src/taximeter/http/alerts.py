@@ -73,7 +73,21 @@ class SpendAlertBody(Body):
         return SpendAlert(customer, name, self.asset, self.window, tuple(sorted(set(self.at))))
 
 
-AlertBody = Annotated[BalanceAlertBody | SpendAlertBody, Field(discriminator="on")]
+class AllowanceAlertBody(Body):
+    """Told when what was used of the feature's quota reaches one of the shares `at` of it."""
+
+    on: Literal["allowance"]
+    feature: Key
+    at: Marks
+
+    def alert(self, customer: str, name: str) -> Alert:
+        """What is asked for."""
+        return AllowanceAlert(customer, name, self.feature, tuple(sorted(set(self.at))))
+
+
+AlertBody = Annotated[
+    BalanceAlertBody | SpendAlertBody | AllowanceAlertBody, Field(discriminator="on")
+]
 
 
 def definition_json(stored: StoredAlert) -> dict[str, object]:

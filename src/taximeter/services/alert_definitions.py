@@ -5,11 +5,12 @@ Owns when one begins anew, and that what is reached already when it is put is to
 
 from typing import TypeAlias
 
-from taximeter.domain.entitlement.alert import Alert, BalanceAlert, SpendAlert
+from taximeter.domain.entitlement.alert import Alert, AllowanceAlert, BalanceAlert, SpendAlert
 from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.alerts import Counted, raise_spend
+from taximeter.services.allowance_alerts import tell_allowances
 from taximeter.services.balance_alerts import look_at_balance
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
@@ -59,6 +60,8 @@ def _goes_on(before: Alert, after: Alert) -> bool:
             return before.counter == after.counter
         case BalanceAlert(), BalanceAlert():
             return before.asset == after.asset
+        case AllowanceAlert(), AllowanceAlert():
+            return True
         case _:
             return False
 
@@ -78,8 +81,11 @@ async def _tell_reached(transaction: Transaction, alert: Alert) -> None:
         key = (alert.customer, alert.asset)
         if key in await wallets.locked_debts(await wallets.send_lock(connection, [key])):
             await look_at_balance(transaction, key)
-    elif isinstance(alert, SpendAlert):
-        terms = (await term_storage.customer_terms(connection, [alert.customer]))[alert.customer]
+        return
+    terms = (await term_storage.customer_terms(connection, [alert.customer]))[alert.customer]
+    if isinstance(alert, AllowanceAlert):
+        await tell_allowances(transaction.context, connection, terms, at)
+    else:
         counter = alert.counter
         window, named = terms.window_of(counter, at), (alert.customer, counter.name)
         asked = await budgets.send_spent(connection, [(*named, window.start)])

@@ -64,7 +64,7 @@ def _shares_reached(context: Context, one: Counted, at: datetime) -> list[Raised
             {
                 "path": budget.path, "asset": budget.asset, "limit": format_decimal(budget.limit),
                 "spent": format_decimal(one.after), "enforcement": budget.enforcement,
-                "window": _window(one.window),
+                "window": window_document(one.window),
             },
         )
         for mark in reached(one.before, one.after, shares)
@@ -80,14 +80,15 @@ def _amounts_reached(
             context.ids("alert", at), at,
             {
                 "asset": alert.asset, "spent": format_decimal(one.after),
-                "window": _window(one.window),
+                "window": window_document(one.window),
             },
         )
         for mark in reached(one.before, one.after, alert.at)
     ]  # fmt: skip
 
 
-def _window(window: Period) -> dict[str, str] | None:
+def window_document(window: Period) -> dict[str, str] | None:
+    """A window as alerts show it; None: one that never ends."""
     if window == ALWAYS:
         return None
     return {"from": format_instant(window.start), "to": format_instant(window.end)}

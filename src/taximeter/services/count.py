@@ -163,7 +163,7 @@ async def _lock_limited(
     if budgeted:
         await budget_storage.send_lock(connection, budgeted)
     if serial - budgeted:
-        await alert_storage.send_lock(connection, serial - budgeted)
+        await alert_storage.send_lock(connection, serial - budgeted, "spend")
     watched = [
         total
         for total in totals

@@ -14,6 +14,7 @@ from psycopg.errors import SerializationFailure
 from taximeter.domain.metering.event import Event, InvalidEvent
 from taximeter.domain.subscription.routing import UNKNOWN_CUSTOMER, Reading, read
 from taximeter.kernel.errors import FieldError
+from taximeter.services.allowance_alerts import tell_used
 from taximeter.services.context import Connection, Context
 from taximeter.services.count import send_usage, settle_usage
 from taximeter.services.settle import NO_CAPTURES, Captures, Charge
@@ -182,6 +183,8 @@ async def take_events(
             counting = await send_usage(context, connection, counted, limited)
         counting = counting._replace(captures=captures)
         charges = await settle_usage(context, connection, counting)
+        if limited:
+            await tell_used(context, connection, limited, counted)
     if len(counted) == sum(len(request.events) for request in requests):
         return [IngestAnswer(len(request.events), ()) for request in requests], charges
     found = _answers(requests, staged, new, digests, refused)

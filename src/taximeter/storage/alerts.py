@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from psycopg import AsyncConnection
 
@@ -40,7 +40,7 @@ _LOCK = """
 UPDATE alert_definition AS a SET updated_at = a.updated_at
 FROM (
     SELECT DISTINCT ON (customer) customer, name FROM alert_definition
-    WHERE customer = ANY(%s) ORDER BY customer, name
+    WHERE customer = ANY(%s) AND kind = %s ORDER BY customer, name
 ) k
 WHERE a.customer = k.customer AND a.name = k.name
 """
@@ -80,7 +80,9 @@ JOIN credit_grant g ON g.customer = d.customer AND g.asset = d.asset AND g.remai
 CROSS JOIN LATERAL (VALUES (g.effective_at), (g.expires_at)) AS t (at)
 WHERE d.kind = 'balance' AND t.at > coalesce(d.looked_at, d.updated_at)
 """
-_LOOKED = "UPDATE alert_definition SET looked_at = %s WHERE customer = %s AND asset = %s"
+_LOOKED = """
+UPDATE alert_definition SET looked_at = %s WHERE customer = %s AND asset = %s AND kind = 'balance'
+"""
 _NEXT_ORDINAL = """
 SELECT coalesce(max(ordinal) + 1, 0) FROM alert WHERE customer = %s AND kind = %s AND name = %s
 """
@@ -192,9 +194,13 @@ async def delete(connection: Connection, customer: str, name: str) -> None:
     await connection.execute(_DELETE, [customer, name])
 
 
-async def send_lock(connection: Connection, customers: Collection[str]) -> None:
-    """Lock one definition of each of these customers: who holds it counts their spend alone."""
-    await connection.execute(_LOCK, [list(customers)])
+async def send_lock(
+    connection: Connection, customers: Collection[str], kind: Literal["spend", "allowance"]
+) -> None:
+    """Lock the first definition of this kind of each of these customers: who holds it alone counts
+    what it tells.
+    """
+    await connection.execute(_LOCK, [list(customers), kind])
 
 
 async def rounds_of(
