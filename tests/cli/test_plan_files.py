@@ -40,6 +40,20 @@ prices:
       - {match: {speed: fast}, unit: "1.00"}
       - {match: {speed: "standard"}, unit: "0.40"}
 """
+LIMITED = """\
+key: limited
+currency: USD
+period: month
+prices:
+  - {key: fee, type: flat, amount: "9.00"}
+entitlements:
+  - {feature: sso, value: true}
+  - feature: queries
+    meter: queries
+    limit: "1000"
+    window: day
+  - {feature: runs, concurrency: "3"}
+"""
 
 
 def write(folder: Path, text: str | bytes) -> Path:
@@ -219,7 +233,9 @@ def test_a_preview_that_cannot_be(
     assert said in result.stderr
 
 
-@pytest.mark.parametrize("text", [SCALE, VIDEO, SCALE.replace("name: Scale", 'name: "1e3"')])
+@pytest.mark.parametrize(
+    "text", [SCALE, VIDEO, LIMITED, SCALE.replace("name: Scale", 'name: "1e3"')]
+)
 def test_an_exported_plan_reads_back_the_same(tmp_path: Path, text: str) -> None:
     before = read_plan_file(write(tmp_path, text)).plans[0]
     # The database gives the fields back in another order.
@@ -228,6 +244,18 @@ def test_an_exported_plan_reads_back_the_same(tmp_path: Path, text: str) -> None
     assert exported.startswith("key: ")
     assert yaml.safe_load(exported) == before.document.body
     assert read_plan_file(write(tmp_path, exported)).plans[0].plan == before.plan
+
+
+def test_errors_of_entitlements_have_their_line(tmp_path: Path) -> None:
+    broken = LIMITED.replace('"1000"', "1,000").replace("window: day", "window: fortnight")
+    broken = broken.replace('"3"', "some").replace("value: true", "value: 1.5")
+    found = findings(tmp_path, broken)
+    assert [line.split(": ")[:2] for line in found] == [
+        ["7", "entitlements[0].value"],
+        ["10", "entitlements[1].limit"],
+        ["11", "entitlements[1].window"],
+        ["12", "entitlements[2].concurrency"],
+    ]
 
 
 def test_the_line_is_shown_with_a_caret(tmp_path: Path) -> None:

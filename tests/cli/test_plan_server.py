@@ -14,7 +14,7 @@ import pytest
 from typer.testing import Result
 
 from tests.cli.command_line import run
-from tests.cli.test_plan_files import SCALE, VIDEO, write
+from tests.cli.test_plan_files import LIMITED, SCALE, VIDEO, write
 from tests.serving import KEY, PROGRAM, serving
 
 APRIL = "2026-04-01T00:00:00Z"
@@ -89,6 +89,30 @@ def test_plans_are_compared_deployed_and_exported(shop: Shop, tmp_path: Path) ->
     assert len(shop.lines("check", both)) == 2
     for words in (["export"], ["export", "scale", "--all"], ["export", "--all", "--version", "1"]):
         assert shop.plan(*words).exit_code == 2
+
+
+def test_entitlements_are_compared_and_deployed_with_their_meters(
+    shop: Shop, tmp_path: Path
+) -> None:
+    meters = "meters:\n  - {key: queries, event_type: query, aggregation: count}\n---\n"
+    file = write(tmp_path, LIMITED)
+    refused = shop.plan("check", "--server", file)
+    assert refused.exit_code == 1
+    assert f"{file}:9:12: entitlements[1].meter: There is no meter queries" in refused.stderr
+    file.write_text(meters + LIMITED)
+    assert shop.lines("check", "--server", file)[0].endswith("limited: ok, 1 price in USD")
+    assert shop.lines("deploy", file)[-1] == "limited: created version 1"
+    file.write_text(
+        (meters + LIMITED).replace('"1000"', '"500"').replace("value: true", "value: x")
+    )
+    assert shop.lines("diff", file) == [
+        "limited: 2 changes to version 1",
+        "  ~ entitlement sso: value true -> x",
+        "  ~ entitlement queries per day: limit 1000 -> 500",
+    ]
+    preview = shop.plan("preview", file)
+    assert preview.exit_code == 0, preview.output
+    assert "9.00 USD" in preview.stdout
 
 
 def test_versions_have_dates_and_can_be_taken_back(shop: Shop, tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """What customers may use: quotas by the customer's own clock, grandfathering, agreements (T16)."""
 
+from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
 
+from taximeter.domain.catalog.entitlement_document import WINDOWS
+from tests.scenarios.naive_calendar import period_around
 from tests.scenarios.story import Json, Story, amounts, event, flat, totals, usage_price
 
 NEW_YORK = "America/New_York"
@@ -238,3 +242,63 @@ async def test_what_is_agreed_with_a_customer_alone(story: Story) -> None:
     assert (await check(story))["limit"] == "10"
     await story.ask("DELETE", f"{path}/beta")
     assert [one["feature"] for one in await story.everything(path)] == ["queries", "sso"]
+
+
+def window_there(each: str, timezone: str, at: datetime) -> tuple[datetime, datetime]:
+    """The window that holds the instant, by a plain calendar."""
+    if each == "total":
+        return datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    if each == "period":
+        return period_around(datetime(2026, 1, 31), timezone, "month", at)
+    if each in ("day", "week", "month"):
+        first = datetime(2026, 1, 5) if each == "week" else datetime(2026, 1, 1)
+        return period_around(first, timezone, each, at)
+    midnight, next_midnight = window_there("day", timezone, at)
+    step = timedelta(minutes=1) if each == "minute" else timedelta(hours=1)
+    while midnight + step <= at:
+        midnight += step
+    return midnight, min(midnight + step, next_midnight)
+
+
+@pytest.mark.parametrize(
+    "timezone", ["UTC", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]
+)
+async def test_what_is_used_is_what_events_of_the_window_add_up_to(
+    story: Story, timezone: str
+) -> None:
+    """Every window, at instants of which clocks change in some zones, against a plain sum."""
+    rng = Random(timezone)
+    await story.customer(timezone=timezone)
+    await story.meter("tokens", dimensions=["model"], filter={"batch": ["false"]})
+    entries = [
+        {"feature": each, "meter": "tokens", "limit": "1000000", "window": each}
+        for each in WINDOWS
+    ]  # fmt: skip
+    await story.plan("p", flat("base", "0.00"), entitlements=entries)
+    await story.subscribe("p", anchor="2026-01-31")
+    counted: list[tuple[datetime, int]] = []
+    for number, day in enumerate(("2026-03-08", "2026-04-05", "2026-11-01")):
+        noon = datetime.fromisoformat(f"{day}T12:00:00Z")
+        await story.advance(noon.isoformat())
+        events = []
+        for n in range(150):
+            time = noon + timedelta(seconds=rng.randrange(-5 * 86400, 20 * 3600))
+            # Some within the minute, and at the instants where windows meet.
+            time = time if n % 3 else noon + timedelta(minutes=30 * rng.randrange(-96, 40))
+            q, batch = rng.randrange(100), rng.random() < 0.2
+            sent = event(
+                "tokens", f"{number}-{n}", time.isoformat(), q=q, batch=batch, model="ab"[n % 2]
+            )
+            events.append(sent)
+            if not batch:
+                counted.append((time, q))
+        await story.use(*events)
+        for at in (noon, noon + timedelta(hours=6, minutes=17), noon + timedelta(hours=19)):
+            await story.advance(at.isoformat())
+            for each in WINDOWS:
+                window = window_there(each, timezone, at)
+                expected = sum(q for time, q in counted if window[0] <= time < window[1])
+                answer = await check(story, each)
+                assert answer["used"] == str(expected), (each, at)
+                resets_at = None if each == "total" else window[1].isoformat()
+                assert answer["resets_at"] == (resets_at and resets_at.replace("+00:00", "Z"))
