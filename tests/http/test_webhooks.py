@@ -7,6 +7,7 @@ import hmac
 import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,10 +18,21 @@ from taximeter.gateways.webhooks import HttpWebhooks, Reply, is_public
 from taximeter.services.command import Transaction, run
 from taximeter.services.deliver import CLAIM, RETRIES_MAX, Deliverer, retry_after
 from taximeter.services.outbox import Message, put
-from tests.http.api import NOW, ROOT_KEY, client_for, get, problem
+from tests.http.api import (
+    NOW,
+    ROOT_KEY,
+    client_for,
+    event,
+    get,
+    problem,
+    put_customer,
+    put_meter,
+    send,
+)
 from tests.http.receiver import Receiver, receiving
 
 Json = dict[str, Any]
+ROOT = Path(__file__).parents[2]
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
@@ -96,6 +108,14 @@ def signature(secret: str, headers: Mapping[str, str], body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
+def documented(name: str) -> Any:
+    """The function of this name as the documentation has it for receivers to copy."""
+    text = (ROOT / "docs/how-to/webhooks.md").read_text(encoding="utf-8")
+    found: Json = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], found)
+    return found[name]
+
+
 async def test_a_message_is_sent_signed(
     private: Instance, sender: httpx.AsyncClient, receiver: Receiver
 ) -> None:
@@ -110,6 +130,9 @@ async def test_a_message_is_sent_signed(
     assert headers["host"] == f"127.0.0.1:{receiver.port}"
     assert headers["content-type"] == "application/json"
     assert headers["webhook-signature"] == signature(endpoint["secret"], headers, body)
+    is_ours = documented("is_ours")
+    assert is_ours(endpoint["secret"], headers, body)
+    assert not is_ours(endpoint["secret"], headers, body + b" ")
     # Signed by real time, though the test clock stands in March.
     assert int(headers["webhook-timestamp"]) >= int(before.timestamp())
     assert json.loads(body) == {
@@ -158,6 +181,38 @@ async def test_messages_go_to_each_endpoint_that_wants_them(
     # The same message has the same id wherever it goes.
     assert one["webhook_id"] in {each["webhook_id"] for each in await deliveries(sender)}
     assert len({headers["webhook-id"] for _, headers, _ in receiver.requests}) == 2
+
+
+async def test_what_happens_is_told(
+    private: Instance, sender: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    """A fee of 12.50 in arrears, invoiced after its month; and a wallet of 5 that is drawn to 2."""
+    await subscribe(sender, receiver.url)
+    await put_customer(sender)
+    await put_meter(sender)
+    fee = {"key": "fee", "type": "flat", "amount": "12.50", "timing": "arrears"}
+    calls = {"key": "calls", "type": "usage", "meter": "tokens", "model": "per_unit", "unit": "1"}
+    body: Json = {"currency": "USD", "period": "month"}
+    prices = [fee, {**calls, "settle": "wallet"}]
+    await sender.put("/v1/plans/p", json={**body, "prices": prices})
+    await sender.post("/v1/subscriptions", json={"customer": "acme", "plan": "p"})
+    grant = {"customer": "acme", "asset": "USD", "kind": "promotional", "amount": "5"}
+    scope = {"scope": {"meters": ["tokens"]}}
+    assert (await sender.post("/v1/grants", json={**grant, **scope})).status_code == 201
+    low = {"on": "balance", "asset": "USD", "below": ["2"]}
+    await sender.put("/v1/customers/acme/alerts/low", json=low)
+    await send(sender, [event("a", n=3)])
+    advanced = await sender.post("/v1/test_clock/advance", json={"to": "2026-04-12T00:00:00Z"})
+    assert advanced.status_code == 200, advanced.text
+    await private.deliverer.run_round()
+    alert, invoice = (json.loads(body) for _, _, body in receiver.requests)
+    assert (alert["type"], alert["timestamp"]) == ("balance.low", "2026-03-10T12:00:00Z")
+    assert alert["data"] == (await get(sender, "/v1/alerts"))["data"][0]
+    assert (alert["data"]["threshold"], alert["data"]["balance"]) == ("2", "2")
+    (document,) = (await get(sender, "/v1/invoices", status="open"))["data"]
+    assert (invoice["type"], invoice["data"]["total"]) == ("invoice.finalized", "12.50")
+    assert invoice["timestamp"] == document["finalized_at"]
+    assert {name: document[name] for name in invoice["data"]} == invoice["data"]
 
 
 async def test_what_nobody_wants_is_forgotten(
@@ -272,6 +327,20 @@ async def test_410_disables_an_endpoint(
     await happen(private, "balance.low")  # wanted by nobody any more
     await private.deliverer.run_round()
     assert len(await deliveries(sender)) == 2
+
+
+async def test_what_ended_is_kept_for_90_days(
+    private: Instance, sender: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    await subscribe(sender, receiver.url)
+    await happen(private, "balance.low")
+    deliverer, clock = clocked(private)
+    await deliverer.run_round()
+    for days, kept in ((90, 1), (91, 0)):
+        clock.set(START + timedelta(days=days))
+        await deliverer.run_round()
+        assert len(await deliveries(sender)) == kept
+    await deliverer.close()
 
 
 async def test_a_deleted_endpoint_is_told_nothing(

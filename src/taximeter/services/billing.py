@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from taximeter.domain.catalog.currency import minor_digits
 from taximeter.domain.credit.wallet import Grant
 from taximeter.domain.invoicing.discounts import less_discounts, total_off
 from taximeter.domain.invoicing.invoice import (
@@ -21,11 +22,14 @@ from taximeter.domain.invoicing.invoice import (
 from taximeter.domain.invoicing.totals import AppliedCredits, apply_credits, total
 from taximeter.domain.subscription.charges import boundaries, closed_period
 from taximeter.domain.subscription.subscription import Subscription
+from taximeter.kernel.money import format_minor
 from taximeter.kernel.quantity import ZERO
-from taximeter.kernel.times import period_at
+from taximeter.kernel.times import format_instant, period_at
+from taximeter.services import outbox
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection
 from taximeter.services.level_usage import changed_segments
+from taximeter.services.outbox import Message
 from taximeter.services.overage import bill_overage, take_overage, waiting_overage
 from taximeter.services.plan_credits import grant_due, grant_shortfall
 from taximeter.services.statement import Statement, has_ended, state
@@ -212,7 +216,26 @@ async def _finalize_one(
         "invoice.finalized", invoice.id,
         {"number": number, "customer": invoice.customer, "total": str(invoice.totals.total)},
     )  # fmt: skip
+    told = Message("invoice.finalized", invoice.customer, _finalized_document(invoice), at)
+    await outbox.put(transaction.context, connection, told)
     return invoice
+
+
+def _finalized_document(invoice: Invoice) -> dict[str, object]:
+    """What is told of a finalized invoice; the rest of it is read by its id."""
+    assert invoice.finalized_at is not None and invoice.due_at is not None, "it is final"
+    digits = minor_digits(invoice.currency)
+    return {
+        "id": invoice.id,
+        "number": invoice.number,
+        "customer": invoice.customer,
+        "subscription": invoice.subscription,
+        "currency": invoice.currency,
+        "total": format_minor(invoice.totals.total, digits),
+        "amount_due": format_minor(invoice.totals.amount_due, digits),
+        "finalized_at": format_instant(invoice.finalized_at),
+        "due_at": format_instant(invoice.due_at),
+    }
 
 
 def bills_nothing(draft: Invoice) -> bool:

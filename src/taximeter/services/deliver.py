@@ -15,6 +15,7 @@ import structlog
 from standardwebhooks import Webhook
 
 from taximeter.gateways.webhooks import Reply, Webhooks
+from taximeter.kernel.ids import first_id
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Clock, Context
 from taximeter.storage import outbox as outbox_storage
@@ -29,6 +30,9 @@ ROUND_S_MAX = 1.0
 CLAIM = timedelta(seconds=60)
 RETRY_FIRST = timedelta(seconds=4)
 RETRIES_MAX = 16
+KEPT = timedelta(days=90)
+PURGED_EVERY = timedelta(hours=1)
+PURGED_MAX = 10_000
 GONE = 410
 
 log = structlog.get_logger("webhooks")
@@ -60,6 +64,7 @@ class Deliverer:
         self._webhooks = webhooks
         self._clock = clock
         self._turns: dict[str, asyncio.Task[int]] = {}
+        self._purged_at: datetime | None = None
 
     async def run_round(self) -> int:
         """Give new messages to the endpoints that want them, and begin what is due, waiting for it
@@ -67,6 +72,9 @@ class Deliverer:
         """
         await run(self._context, ACTOR, self._dispatch)
         at = self._clock.now()
+        if self._purged_at is None or at - self._purged_at >= PURGED_EVERY:
+            await run(self._context, ACTOR, self._purge)
+            self._purged_at = at
         async with self._context.pool.connection() as connection:
             found = await storage.due(
                 connection, at, ENDPOINTS_AT_ONCE - len(self._turns), without=self._turns.keys()
@@ -105,6 +113,12 @@ class Deliverer:
         await storage.insert_deliveries(connection, deliveries)
         await outbox_storage.set_dispatched(connection, wanted, at)
         await outbox_storage.drop(connection, {message.id for message in messages} - wanted)
+
+    async def _purge(self, transaction: Transaction) -> None:
+        """Forget old deliveries that ended, and messages that are on their way to nobody."""
+        before = self._clock.now() - KEPT
+        await storage.forget(transaction.connection, first_id("whd", before), PURGED_MAX)
+        await outbox_storage.forget(transaction.connection, before, PURGED_MAX)
 
     async def _turn(self, endpoint: str) -> int:
         """Make the endpoint's deliveries that are due, one after another, until one fails."""

@@ -19,6 +19,13 @@ _WAITING = """
 SELECT id, at, type, customer, body FROM outbox WHERE dispatched_at IS NULL
 ORDER BY seq LIMIT %s FOR UPDATE SKIP LOCKED
 """
+_FORGET = """
+DELETE FROM outbox WHERE seq IN (
+    SELECT seq FROM outbox m WHERE dispatched_at < %s
+        AND NOT EXISTS (SELECT FROM webhook_delivery d WHERE d.message = m.id)
+    ORDER BY seq LIMIT %s
+)
+"""
 
 
 class OutboxRow(NamedTuple):
@@ -52,3 +59,8 @@ async def set_dispatched(connection: Connection, ids: Collection[str], at: datet
 async def drop(connection: Connection, ids: Collection[str]) -> None:
     """Forget messages that no endpoint wants."""
     await connection.execute("DELETE FROM outbox WHERE id = ANY(%s)", [list(ids)])
+
+
+async def forget(connection: Connection, before: datetime, limit: int) -> None:
+    """Delete messages that were dispatched before, and of which no delivery is kept."""
+    await connection.execute(_FORGET, [before, limit])

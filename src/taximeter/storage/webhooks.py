@@ -80,6 +80,11 @@ WHERE id = %s AND state = 'pending' AND attempts = %s
 _AGAIN = """
 UPDATE webhook_delivery SET state = 'pending', tries = 0, next_at = created_at WHERE id = %s
 """
+_FORGET = """
+DELETE FROM webhook_delivery WHERE id IN (
+    SELECT id FROM webhook_delivery WHERE id < %s AND state <> 'pending' ORDER BY id LIMIT %s
+)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,3 +280,8 @@ async def set_missed(
 async def set_pending(connection: Connection, delivery_id: str) -> None:
     """Have a delivery made again, at once."""
     await connection.execute(_AGAIN, [delivery_id])
+
+
+async def forget(connection: Connection, before: str, limit: int) -> None:
+    """Delete deliveries that have ended, whose ids are before this one, the oldest first."""
+    await connection.execute(_FORGET, [before, limit])
