@@ -102,12 +102,13 @@ async def test_two_paths_cross_a_tier_that_an_invoice_bills(story: Story) -> Non
 
 
 async def test_the_graduated_price_of_a_wallet_counts_the_same(story: Story) -> None:
+    """Where only a has a budget, x's 8 come first: a's 6 are 2 at 1 and 4 at 0.50 = 4."""
     await begin(story, usage_price("calls", "calls", settle="wallet", **GRADUATED))
     await story.grant("20")
     await budget(story, "a", path="a")
     await budget(story, "all")
     await story.use(used("calls", "x", 8), used("calls", "a", 6))
-    assert await spent(story) == {"a": "6", "all": "12"}
+    assert await spent(story) == {"a": "4", "all": "12"}
     assert await story.available() == "8"
 
 

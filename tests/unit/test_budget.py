@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from taximeter.domain.entitlement.budget import ALWAYS, Budget, BudgetWindow, window_of
 from taximeter.domain.entitlement.setter import Setter, may_change
 from taximeter.domain.entitlement.suspension import Suspension
-from taximeter.kernel.paths import common_path, lies_within
+from taximeter.kernel.paths import common_path, deepest_scope, lies_within
 from taximeter.kernel.times import Period
 
 AT = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -122,6 +122,13 @@ def test_a_scope_covers_paths_where_it_covers_what_they_share(
 ) -> None:
     covers_all = all(lies_within(path, scope) for path in paths)
     assert lies_within(common_path(paths), scope) is covers_all
+
+
+@given(PATHS, st.sets(PATHS.filter(bool), max_size=4))
+def test_the_deepest_scope_stands_for_the_path(path: str | None, scopes: set[str]) -> None:
+    deepest = deepest_scope(path, scopes)
+    for scope in scopes:
+        assert lies_within(deepest, scope) is lies_within(path, scope)
 
 
 def _utc(text: str) -> datetime:

@@ -4,7 +4,7 @@ Owns what lies within what. A scope of None is the whole customer; usage without
 that alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 def lies_within(path: str | None, scope: str | None) -> bool:
@@ -12,6 +12,15 @@ def lies_within(path: str | None, scope: str | None) -> bool:
     if scope is None:
         return True
     return path is not None and (path == scope or path.startswith(f"{scope}/"))
+
+
+def deepest_scope(path: str | None, scopes: Collection[str]) -> str | None:
+    """The deepest of these scopes that `path` lies within; None where it lies within none."""
+    while path:
+        if path in scopes:
+            return path
+        path = path.rpartition("/")[0]
+    return None
 
 
 def common_path(paths: Sequence[str | None]) -> str | None:

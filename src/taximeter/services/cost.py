@@ -5,7 +5,7 @@ domain's: exact, negative where a volume tier fell. Writes nothing, and charges 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -32,16 +32,19 @@ class SegmentKey(NamedTuple):
     start: datetime
 
 
-# Of each path of a customer's events, in the order of its text ("": none): what they add to each
-# row of totals, named by its segment and its dimensions.
-Shares = Mapping[str, Mapping[tuple[SegmentKey, str], Decimal]]
-SharesOf = Callable[[str], Shares]
+# What the events of each path add to each row of totals, named by its segment and its dimensions;
+# paths are in the order of their text ("": none).
+Share = Mapping[tuple[SegmentKey, str], Decimal]
+Shares = Mapping[str, Share]
+# The shares of a customer's events by the deepest of some paths that they lie within: those of its
+# grants and budgets, for which nothing else matters.
+SharesOf = Callable[[str, Collection[str]], Shares]
 
 _Changed = Mapping[SegmentKey, Sequence[ChangedTotal]]
 _Rows = Mapping[SegmentKey, Sequence[tuple[str, Decimal]]]
 
 
-def no_shares(_customer: str) -> Shares:
+def no_shares(_customer: str, _scopes: Collection[str]) -> Shares:
     """The shares of a change that is of no certain path."""
     return {}
 

@@ -5,7 +5,7 @@ Owns the fold of a batch into rows. Every event it is given counts: whoever call
 that it is new.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -17,9 +17,10 @@ from taximeter.domain.metering.fold import Tally, member_digest
 from taximeter.domain.metering.level import event_digest
 from taximeter.domain.metering.outcome import NOTHING
 from taximeter.domain.subscription.routing import MeterRoute, Reading, Target
+from taximeter.kernel.paths import deepest_scope
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.context import Connection, Context
-from taximeter.services.cost import SegmentKey, Shares, SharesOf, no_shares
+from taximeter.services.cost import SegmentKey, Share, Shares, SharesOf, no_shares
 from taximeter.services.dimensions import dimension_text
 from taximeter.services.opening import BilledOf, billed_as_opened, open_outcomes
 from taximeter.services.settle import (
@@ -193,25 +194,27 @@ def shares_among(counted: Sequence[Counted], billed_of: BilledOf | None) -> Shar
     """Tells of a customer what the events of each path add to each row of totals; `billed_of` says
     how much of those is billed whose price goes by outcome (None: there are none).
     """
-    by_path: dict[str, dict[str, list[Counted]]] = {}
+    by_customer: dict[str, list[Counted]] = {}
 
-    def shares_of(customer: str) -> Shares:
-        if not by_path:
+    def shares_of(customer: str, scopes: Collection[str]) -> Shares:
+        if not by_customer:
             for one in counted:
-                own = by_path.setdefault(one[0].customer, {})
-                own.setdefault(one[0].path or "", []).append(one)
+                by_customer.setdefault(one[0].customer, []).append(one)
+        by_path: dict[str, list[Counted]] = {}
+        for one in by_customer.get(customer, ()):
+            by_path.setdefault(deepest_scope(one[0].path, scopes) or "", []).append(one)
         shares = {}
-        for path, events in sorted(by_path.get(customer, {}).items()):
+        for path, events in sorted(by_path.items()):
             totals = totals_of(fold_events(events))
             if billed_of is not None:
                 totals += outcome_totals(events, billed_of)
-            shares[path] = shares_of_totals(totals)
+            shares[path] = share_of(totals)
         return shares
 
     return shares_of
 
 
-def shares_of_totals(totals: Iterable[Total]) -> dict[tuple[SegmentKey, str], Decimal]:
+def share_of(totals: Iterable[Total]) -> Share:
     """What these totals add to each row."""
     found: dict[tuple[SegmentKey, str], Decimal] = {}
     for total in totals:

@@ -5,17 +5,20 @@ their events are billed changes in the segments of the events' own times, and wa
 or given back the difference. What comes after an invoice is final is adjusted on the next one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from taximeter.domain.metering.outcome import STATE_AFTER, Outcome, State, Step, advance
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.kernel.errors import NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
+from taximeter.kernel.paths import deepest_scope
 from taximeter.kernel.quantity import format_decimal
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
+from taximeter.services.cost import Shares
 from taximeter.services.count import (
     Total,
     TotalKey,
@@ -23,7 +26,7 @@ from taximeter.services.count import (
     outcome_totals,
     send_totals,
     settle_usage,
-    shares_of_totals,
+    share_of,
 )
 from taximeter.services.epochs import epochs_of, read_as_counted
 from taximeter.services.opening import EventKey, change_of
@@ -139,10 +142,20 @@ async def _apply(
         for totals in by_path.values():
             for total in totals.values():
                 merge_total(merged, total)
-        shares = {path: shares_of_totals(by_path[path].values()) for path in sorted(by_path)}
         context, limited = transaction.context, limited_among([terms])
         counting = await send_totals(context, connection, list(merged.values()), limited)
-        await settle_usage(context, connection, counting._replace(shares_of=lambda _: shares))
+        counting = counting._replace(shares_of=partial(_shares, by_path))
+        await settle_usage(context, connection, counting)
+
+
+def _shares(
+    by_path: Mapping[str, Mapping[TotalKey, Total]], _customer: str, scopes: Collection[str]
+) -> Shares:
+    """What the totals of each path add to each row, by the deepest of the scopes it lies within."""
+    found: dict[str, list[Total]] = {}
+    for path, totals in by_path.items():
+        found.setdefault(deepest_scope(path, scopes) or "", []).extend(totals.values())
+    return {path: share_of(found[path]) for path in sorted(found)}
 
 
 async def _changed_totals(

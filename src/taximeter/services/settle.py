@@ -63,8 +63,8 @@ async def settle_changes(
     captures: Captures = NO_CAPTURES,
 ) -> Sequence[Charge]:
     """Charge for these changes of totals: the wallets, where the price settles from one, and the
-    budgets of those who are `limited`. `shares_of` is asked for the paths only of customers who
-    have a grant or a budget for one. Returns the charges.
+    budgets of those who are `limited`. `shares_of` is asked only for customers who have a
+    grant or a budget for a path. Returns the charges.
     """
     groups: dict[SegmentKey, list[ChangedTotal]] = defaultdict(list)
     for row in changed:
@@ -98,18 +98,17 @@ async def settle_changes(
 def _by_path(
     grants: Mapping[WalletKey, Sequence[Grant]], limited: Limited, shares_of: SharesOf
 ) -> dict[str, Shares]:
-    """The shares by path of the customers for whom they matter."""
-    customers = {
-        customer
-        for (customer, _), found in grants.items()
-        if any(grant.scope_path is not None for grant in found)
-    }
-    customers.update(
-        customer
-        for customer, terms in limited.items()
-        if any(budget.path is not None for budget in terms.budgets)
-    )
-    return {customer: shares_of(customer) for customer in customers}
+    """The shares by path of the customers who have a grant or a budget for one."""
+    scopes: dict[str, set[str]] = defaultdict(set)
+    for (customer, _), found in grants.items():
+        for grant in found:
+            if grant.scope_path is not None:
+                scopes[customer].add(grant.scope_path)
+    for customer, terms in limited.items():
+        for budget in terms.budgets:
+            if budget.path is not None:
+                scopes[customer].add(budget.path)
+    return {customer: shares_of(customer, paths) for customer, paths in scopes.items()}
 
 
 def _charges(costs: Costs, by_path: Mapping[str, Shares]) -> list[Charge]:
