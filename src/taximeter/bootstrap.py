@@ -178,6 +178,7 @@ async def open_instance(settings: Settings) -> Instance:
 
 
 async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None") -> Instance:
+    from taximeter.gateways.payments import FakePayments
     from taximeter.gateways.webhooks import HttpWebhooks
     from taximeter.http.app import Application
     from taximeter.http.server import Server
@@ -197,7 +198,7 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
     )  # fmt: skip
     if started.clock_at is not None:
         clock = StandingClock(started.clock_at)
-        context = replace(context, clock=clock, test_clock=clock)
+        context = replace(context, clock=clock, test_clock=clock, payments=FakePayments())
     ingest = _ingest_committer(context, url, settings.lanes)
     holds = _hold_committer(context, url)
     webhooks = HttpWebhooks(allow_private=settings.allow_private_webhooks)
@@ -270,7 +271,10 @@ def _context(url: str, *, connections_min: int, connections_max: int) -> "Contex
         check=AsyncConnectionPool.check_connection, connection_class=FlushedConnection,
     )  # fmt: skip
     ids = IdSource(secrets.randbits)
-    return Context(clock=RealClock(), test_clock=None, ids=ids, pool=pool, terms=Terms())
+    return Context(
+        clock=RealClock(), test_clock=None, ids=ids, pool=pool, terms=Terms(),
+        payments=None,
+    )  # fmt: skip
 
 
 def _ingest_committer(

@@ -52,7 +52,8 @@ def positive(value: Decimal) -> Decimal:
     return value
 
 
-def _not_negative(value: Decimal) -> Decimal:
+def not_negative(value: Decimal) -> Decimal:
+    """An amount of zero or more."""
     if value < ZERO:
         raise ValueError("send an amount of zero or more")
     return value
@@ -70,7 +71,7 @@ GrantPath = Annotated[Name, Path(description="The grant's id")]
 class CostBasisBody(Body):
     """What was paid for the whole grant."""
 
-    amount: Annotated[DecimalText, AfterValidator(_not_negative)]
+    amount: Annotated[DecimalText, AfterValidator(not_negative)]
     asset: Asset
 
 

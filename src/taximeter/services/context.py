@@ -1,4 +1,4 @@
-"""What every use case is given: clock, ids, database, caches.
+"""What every use case is given: clock, ids, database, caches, payments.
 
 Owns the bundle; the composition root makes it. Services never read the environment, the clock of
 the machine or a random source by themselves.
@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from taximeter.gateways.payments import Payments
 from taximeter.kernel.ids import IdSource
 from taximeter.services.terms import Terms
 
@@ -38,13 +39,16 @@ class TestClock(Clock, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The one bundle. `test_clock` is the clock itself in a sandbox, else None."""
+    """The one bundle. `test_clock` is the clock itself in a sandbox, else None. Without
+    `payments` the seller's own system collects money.
+    """
 
     clock: Clock
     test_clock: TestClock | None
     ids: IdSource
     pool: Pool
     terms: Terms
+    payments: Payments | None
 
     def new_id(self, prefix: str) -> str:
         """A new id of this kind, sortable by the context's time."""

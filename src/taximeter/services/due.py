@@ -1,5 +1,5 @@
 """What falls due by itself: outcomes that confirm themselves, closing of periods, plan credits,
-finalizing of drafts, repayment of debts, balances that fell by themselves.
+finalizing of drafts, repayment of debts, balances that fell by themselves, top-ups.
 
 Owns the jobs and their order. Each is one small transaction that checks again under its lock, so
 several processes may run them at once and a crash costs nothing: what is due is read from the
@@ -11,12 +11,14 @@ from datetime import datetime
 
 import structlog
 
+from taximeter.services import topups
 from taximeter.services.balance_alerts import look_due, next_look
 from taximeter.services.billing import bill_due, finalize_invoice, locked_subscription
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
 from taximeter.services.grants import next_repayment, repay_due
 from taximeter.services.outcomes import confirm_due
+from taximeter.services.topup_charges import charge_due
 from taximeter.storage import invoices, outcomes, plan_credits, subscriptions
 
 JOBS_PER_ROUND = 200
@@ -37,6 +39,7 @@ async def next_due(context: Context) -> datetime | None:
             await invoices.next_due(connection),
         ]
     instants += [await next_repayment(context), await next_look(context)]
+    instants.append(await topups.next_look(context))
     return min((at for at in instants if at is not None), default=None)
 
 
@@ -44,11 +47,7 @@ async def run_due(context: Context) -> int:
     """Run every job that is due now; returns how many ran. One that fails is logged and does not
     stop the others; it is tried again the next time.
     """
-    done = 0
-    try:
-        done += await repay_due(context)
-    except Exception:
-        log.exception("job_failed", object="repayment")
+    done = await _attempt("repayment", repay_due(context))
     failed: set[tuple[str, str]] = set()
     for _ in range(ROUNDS_MAX):
         # Those that failed are still due, and come first.
@@ -64,11 +63,19 @@ async def run_due(context: Context) -> int:
             except Exception:
                 failed.add(name)
                 log.exception("job_failed", customer=name[0], object=name[1])
+    # Last: what ends now may begin anew now.
+    done += await _attempt("balances", look_due(context))
+    done += await _attempt("topups", topups.look_due(context))
+    return done + await _attempt("payments", charge_due(context))
+
+
+async def _attempt(name: str, job: Awaitable[int]) -> int:
+    """How many a job did; none where it failed, which is logged."""
     try:
-        done += await look_due(context)  # last: what ends now may begin anew now
+        return await job
     except Exception:
-        log.exception("job_failed", object="balances")
-    return done
+        log.exception("job_failed", object=name)
+        return 0
 
 
 _OUTCOMES = "outcomes"

@@ -32,6 +32,7 @@ from taximeter.services.context import Context
 from taximeter.services.hold_account import lock_account
 from taximeter.storage import customers, meters
 from taximeter.storage import wallets as storage
+from taximeter.storage.topups import look_again
 from taximeter.storage.wallets import WalletKey
 
 Entry = storage.Entry
@@ -127,6 +128,8 @@ async def issue_grant(
     await storage.insert_grant(connection, issued, cost_basis, step)
     await storage.insert_entries(connection, entries)
     await rearm_balance(transaction, key)
+    if grant.expires_at is not None:
+        await look_again(connection, key, grant.expires_at)
     await transaction.audit(
         "grant.created", grant.id,
         {"customer": grant.customer, "asset": grant.asset, "kind": grant.kind,
@@ -188,6 +191,7 @@ async def void_grant(
             connection, [grant_entry(transaction, grant, "void", -taken_back)]
         )
         await look_at_balance(transaction, (owner, grant.asset))
+        await look_again(connection, (owner, grant.asset), at)
     await transaction.audit(
         "grant.voided", grant.id,
         {"customer": owner, "asset": grant.asset, "taken_back": format_decimal(taken_back),

@@ -7,12 +7,14 @@ arrival, each judged with what those before it reserve. The decision is domain/c
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from psycopg.errors import SerializationFailure
 
 from taximeter.domain.credit.hold import Ask, Hold, Refused, Standing, decide
+from taximeter.domain.credit.wallet import posted
+from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.kernel.errors import IdempotencyConflict, NotFound, TaximeterError
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.command import Answer
@@ -31,6 +33,7 @@ from taximeter.services.hold_standing import send_reading, standings
 from taximeter.storage import holds as storage
 from taximeter.storage import idempotency
 from taximeter.storage.idempotency import StoredAnswer
+from taximeter.storage.topups import mark_low
 
 HoldResult = Answer | TaximeterError
 
@@ -117,13 +120,33 @@ async def _commit(
     accounts, complete = await locking.done(connection)
     if steps:
         results |= await resolve(context, connection, terms, accounts, steps)
+    found: Mapping[str, Standing] = {}
     if places:
         if reading is None or not complete:
             reading = await send_reading(connection, terms, asks, at)
         found = await standings(connection, terms, asks, accounts, reading)
         results |= await _place(context, connection, accounts, found, places)
     await accounts.write(connection)
+    await _mark_low(connection, terms, found, at)
     return [results[number] for number in range(len(requests))]
+
+
+async def _mark_low(
+    connection: Connection,
+    terms: Mapping[str, CustomerTerms],
+    found: Mapping[str, Standing],
+    at: datetime,
+) -> None:
+    """Have wallets looked at that are topped up, and low with what is reserved of them now."""
+    topped_up = {
+        (customer, asset): posted(purse.grants, purse.debt, at)
+        for customer, standing in found.items()
+        if terms[customer].auto_topups
+        for asset, purse in standing.purses.items()
+        if terms[customer].is_topped_up(asset)
+    }
+    if topped_up:
+        await mark_low(connection, topped_up, at)
 
 
 def _asks(places: Sequence[tuple[int, Place]]) -> dict[str, list[Ask]]:

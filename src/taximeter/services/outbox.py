@@ -17,7 +17,7 @@ from taximeter.storage import outbox as storage
 # What is told so far.
 MESSAGE_TYPES = (
     "allowance.threshold", "balance.low", "budget.threshold", "invoice.finalized",
-    "spend.threshold",
+    "spend.threshold", "topup.failed", "topup.paid", "topup.requested",
 )  # fmt: skip
 
 

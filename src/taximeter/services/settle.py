@@ -22,6 +22,7 @@ from taximeter.services.cost import Costs, SegmentKey, Shares, SharesOf, no_shar
 from taximeter.services.spending import Limited, Spend, count_spend, is_limited
 from taximeter.storage import wallets as storage
 from taximeter.storage.ingestion import ChangedTotal, Cursor
+from taximeter.storage.topups import mark_low
 from taximeter.storage.wallets import Entry, WalletKey
 
 
@@ -224,13 +225,17 @@ async def _draw(
     await storage.set_remaining(connection, purse.remaining())
     await storage.set_debts(connection, purse.debts())
     await storage.insert_entries(connection, purse.entries)
+    watched = sorted({(one.customer, one.asset) for one in charges if one.customer in limited})
     movements = [
         Movement(alerts, posted(grants[key], debts[key], at), purse.balance(key))
-        for key in sorted({(charge.customer, charge.asset) for charge in charges})
-        if key[0] in limited and (alerts := limited[key[0]].balance_alerts(key[1]))
+        for key in watched
+        if (alerts := limited[key[0]].balance_alerts(key[1]))
     ]
     if movements:
         await tell_balances(context, connection, movements, at)
+    topped_up = {key: purse.balance(key) for key in watched if limited[key[0]].is_topped_up(key[1])}
+    if topped_up:
+        await mark_low(connection, topped_up, at)
 
 
 async def _with_reserved(

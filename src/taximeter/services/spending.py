@@ -19,14 +19,16 @@ from taximeter.services.alerts import Counted, raise_spend
 from taximeter.services.context import Connection, Context
 from taximeter.storage import budgets as storage
 
-# The terms of those customers who have budgets or alerts.
+# The terms of those customers who have budgets, alerts or wallets that are topped up.
 Limited = Mapping[str, CustomerTerms]
 
 
 def limited_among(terms: Iterable[CustomerTerms | None]) -> Limited:
-    """Those of these terms that hold budgets or alerts, by customer."""
+    """Those of these terms that hold budgets, alerts or auto top-ups, by customer."""
     return {
-        one.customer.key: one for one in terms if one is not None and (one.budgets or one.alerts)
+        one.customer.key: one
+        for one in terms
+        if one is not None and (one.budgets or one.alerts or one.auto_topups)
     }
 
 
@@ -37,9 +39,9 @@ def is_limited(limited: Limited, customer: str, asset: str) -> bool:
 
 
 def is_watched(limited: Limited, customer: str, asset: str) -> bool:
-    """Whether the customer has an alert on the balance of this asset."""
+    """Whether the customer has an alert on the balance of this asset, or has it topped up."""
     terms = limited.get(customer)
-    return terms is not None and bool(terms.balance_alerts(asset))
+    return terms is not None and (bool(terms.balance_alerts(asset)) or terms.is_topped_up(asset))
 
 
 class Spend(NamedTuple):

@@ -24,6 +24,7 @@ from taximeter.services.grants import grant_entry, issue_grant
 from taximeter.services.hold_account import lock_account
 from taximeter.storage import customers
 from taximeter.storage import wallets as storage
+from taximeter.storage.topups import look_again
 from taximeter.storage.wallets import Part
 
 
@@ -89,6 +90,7 @@ async def transfer(transaction: Transaction, new: NewTransfer) -> Transfer:
         basis = None if cost is None or moved.cost is None else Money(moved.cost, cost.asset)
         parts.append(await _move(transaction, new.to_asset, moved, basis, transfer_id))
     await look_at_balance(transaction, keys[0])
+    await look_again(connection, keys[0], at)
     made = Transfer(transfer_id, new, at, tuple(parts))
     await transaction.audit(
         "credit.transferred", transfer_id,

@@ -10,6 +10,7 @@ from taximeter.kernel.quantity import ZERO
 from taximeter.services.balance_alerts import look_at_balance
 from taximeter.services.command import Transaction
 from taximeter.storage import wallets as storage
+from taximeter.storage.topups import look_again
 from taximeter.storage.wallets import Entry
 
 PRIORITY_OF_CREDIT_BALANCE = 50
@@ -37,7 +38,9 @@ async def apply_to_wallet(
         entries += await _give(transaction, invoice, credits.to_wallet, debt)
     await storage.insert_entries(transaction.connection, entries)
     if entries:
-        await look_at_balance(transaction, (invoice.customer, invoice.currency))
+        key = (invoice.customer, invoice.currency)
+        await look_at_balance(transaction, key)
+        await look_again(transaction.connection, key, transaction.at)
 
 
 async def _give(

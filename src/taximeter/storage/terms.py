@@ -19,6 +19,7 @@ from taximeter.storage.alerts import alerts_of
 from taximeter.storage.budgets import budgets_of, suspensions_of
 from taximeter.storage.entitlements import entitlements_of
 from taximeter.storage.phases import phase_of
+from taximeter.storage.topups import auto_topups_of
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
@@ -107,11 +108,12 @@ async def customer_terms(
     suspensions = await suspensions_of(connection, customers)
     alerts = await alerts_of(connection, customers)
     entitlements = await entitlements_of(connection, customers)
+    auto_topups = await auto_topups_of(connection, customers)
     return {
         customer.key: CustomerTerms(
             customer, tuple(subscriptions.get(customer.key, ())), budgets.get(customer.key, ()),
             suspensions.get(customer.key, ()), alerts.get(customer.key, ()),
-            entitlements.get(customer.key, {}),
+            entitlements.get(customer.key, {}), auto_topups.get(customer.key, ()),
         )
         for customer in found
     }  # fmt: skip

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from taximeter.domain.catalog.entitlement import Entitlement
+from taximeter.domain.credit.topup import AutoTopup
 from taximeter.domain.entitlement.alert import Alert, BalanceAlert, SpendAlert
 from taximeter.domain.entitlement.budget import Budget, window_of
 from taximeter.domain.entitlement.suspension import Suspension
@@ -34,7 +35,7 @@ class Customer:
 class CustomerTerms:
     """What prices a customer's usage: the customer and their subscriptions, oldest first; and what
     limits it: budgets by name, suspensions, and by feature the entitlements agreed with them alone;
-    and what is told of it.
+    what is told of it; and which wallets are topped up.
     """
 
     customer: Customer
@@ -43,6 +44,7 @@ class CustomerTerms:
     suspensions: tuple[Suspension, ...] = ()
     alerts: tuple[Alert, ...] = ()
     entitlements: Mapping[str, tuple[Entitlement, ...]] = field(default_factory=dict)
+    auto_topups: tuple[AutoTopup, ...] = ()
 
     @property
     def counted_assets(self) -> frozenset[str]:
@@ -57,6 +59,10 @@ class CustomerTerms:
             for alert in self.alerts
             if isinstance(alert, BalanceAlert) and alert.asset == asset
         )
+
+    def is_topped_up(self, asset: str) -> bool:
+        """Whether the wallet of this asset is topped up by itself."""
+        return any(auto.asset == asset for auto in self.auto_topups)
 
     def period_at(self, at: datetime) -> Period | None:
         """The billing period at this instant: of the oldest subscription that runs then."""
