@@ -1,6 +1,7 @@
 """What customers may use: quotas by the customer's own clock, grandfathering, agreements (T16)."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -260,23 +261,43 @@ def window_there(each: str, timezone: str, at: datetime) -> tuple[datetime, date
     return midnight, min(midnight + step, next_midnight)
 
 
+def metered(meter: Json, data: Json) -> Decimal:
+    """What an event adds to this meter."""
+    if meter.get("aggregation") == "count":
+        return Decimal(1)
+    if "filter" in meter and data["batch"]:
+        return Decimal(0)
+    return Decimal(data["q"]) + (1 if "value" in meter else 0)
+
+
+ONE_BY_ONE: Json = {"filter": {"batch": ["false"]}}
+
+
 @pytest.mark.parametrize(
-    "timezone", ["UTC", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"]
+    ("timezone", "meter"),
+    [
+        ("UTC", ONE_BY_ONE),
+        (NEW_YORK, {}),
+        ("Asia/Kolkata", {}),
+        ("Asia/Kolkata", ONE_BY_ONE),
+        ("Australia/Lord_Howe", {"value": "q + 1"}),
+        ("Australia/Lord_Howe", {"aggregation": "count"}),
+    ],
 )
 async def test_what_is_used_is_what_events_of_the_window_add_up_to(
-    story: Story, timezone: str
+    story: Story, timezone: str, meter: Json
 ) -> None:
     """Every window, at instants of which clocks change in some zones, against a plain sum."""
     rng = Random(timezone)
     await story.customer(timezone=timezone)
-    await story.meter("tokens", dimensions=["model"], filter={"batch": ["false"]})
+    await story.meter("tokens", dimensions=["model"], **meter)
     entries = [
         {"feature": each, "meter": "tokens", "limit": "1000000", "window": each}
         for each in WINDOWS
     ]  # fmt: skip
     await story.plan("p", flat("base", "0.00"), entitlements=entries)
     await story.subscribe("p", anchor="2026-01-31")
-    counted: list[tuple[datetime, int]] = []
+    counted: list[tuple[datetime, Decimal]] = []
     for number, day in enumerate(("2026-03-08", "2026-04-05", "2026-11-01")):
         noon = datetime.fromisoformat(f"{day}T12:00:00Z")
         await story.advance(noon.isoformat())
@@ -285,13 +306,10 @@ async def test_what_is_used_is_what_events_of_the_window_add_up_to(
             time = noon + timedelta(seconds=rng.randrange(-5 * 86400, 20 * 3600))
             # Some within the minute, and at the instants where windows meet.
             time = time if n % 3 else noon + timedelta(minutes=30 * rng.randrange(-96, 40))
-            q, batch = rng.randrange(100), rng.random() < 0.2
-            sent = event(
-                "tokens", f"{number}-{n}", time.isoformat(), q=q, batch=batch, model="ab"[n % 2]
-            )
-            events.append(sent)
-            if not batch:
-                counted.append((time, q))
+            q, batch = Decimal(rng.randrange(1000)) / 10, rng.random() < 0.2
+            data: Json = {"q": str(q) if n % 2 else int(q), "batch": batch, "model": "abc"[n % 3]}
+            events.append(event("tokens", f"{number}-{n}", time.isoformat(), **data))
+            counted.append((time, metered(meter, data)))
         await story.use(*events)
         for at in (noon, noon + timedelta(hours=6, minutes=17), noon + timedelta(hours=19)):
             await story.advance(at.isoformat())
@@ -299,6 +317,51 @@ async def test_what_is_used_is_what_events_of_the_window_add_up_to(
                 window = window_there(each, timezone, at)
                 expected = sum(q for time, q in counted if window[0] <= time < window[1])
                 answer = await check(story, each)
-                assert answer["used"] == str(expected), (each, at)
+                assert Decimal(answer["used"]) == expected, (each, at)
                 resets_at = None if each == "total" else window[1].isoformat()
                 assert answer["resets_at"] == (resets_at and resets_at.replace("+00:00", "Z"))
+
+
+async def test_a_minute_of_many_events_is_read_in_portions(story: Story) -> None:
+    await story.customer()
+    await story.meter("calls", **ONE_BY_ONE)
+    entry = {"feature": "calls", "meter": "calls", "limit": "100000", "window": "minute"}
+    await story.plan("p", flat("base", "0.00"), entitlements=[entry])
+    await story.subscribe("p")
+    at = "2026-01-01T00:00:00Z"
+    # 4,100 at one instant, of which each tenth is left out: 3,690 x 2.
+    events = [event("calls", str(n), at, q=2, batch=n % 10 == 0) for n in range(4100)]
+    await story.use(*events)
+    assert (await check(story, "calls"))["used"] == "7380"
+
+
+@pytest.mark.parametrize("meter", [{}, ONE_BY_ONE])
+async def test_a_minute_is_told_of_while_events_come_in(story: Story, meter: Json) -> None:
+    await story.customer()
+    await story.meter("calls", **meter)
+    entry = {"feature": "calls", "meter": "calls", "limit": "10", "window": "minute"}
+    await story.plan("p", flat("base", "0.00"), entitlements=[entry])
+    await story.subscribe("p")
+    alert = {"on": "allowance", "feature": "calls", "at": ["0.5", "1"]}
+    await story.ask("PUT", "/v1/customers/acme/alerts/used", json=alert)
+    for n in range(4):
+        await story.use(event("calls", f"a{n}", q=3, batch=False))
+    raised = await story.everything("/v1/alerts")
+    assert [(one["threshold"], one["used"]) for one in raised[::-1]] == [("0.5", "6"), ("1", "12")]
+
+
+async def test_what_a_new_version_of_the_meter_cannot_read_adds_nothing(story: Story) -> None:
+    story.audited = False
+    await story.customer()
+    await story.meter("calls", "count")
+    entry = {"feature": "calls", "meter": "calls", "limit": "10", "window": "minute"}
+    await story.plan("p", flat("base", "0.00"), entitlements=[entry])
+    await story.subscribe("p")
+    read: list[Json] = [{"q": 5}, {"q": "1.5"}, {"q": -3}, {"q": "-3"}, {"q": "x"}, {"q": [1]}, {}]
+    await story.use(*(event("calls", str(n), **data) for n, data in enumerate(read)))
+    assert (await check(story, "calls"))["used"] == "7"
+    await story.meter("calls")  # from now on it sums q
+    assert (await check(story, "calls"))["used"] == "6.5"
+    span = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:01:00Z"}
+    [shown] = await story.usage("calls", customer="acme", window="minute", **span)
+    assert shown["value"] == "6.5"

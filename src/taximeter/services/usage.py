@@ -23,12 +23,9 @@ from taximeter.domain.metering.bucket import bucket_of
 from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.fold import (
     Tally,
-    Unreadable,
     Value,
     combine,
-    counts,
-    dimension_values,
-    metered_value,
+    read_value,
 )
 from taximeter.domain.metering.window import (
     floor_hour,
@@ -101,22 +98,6 @@ async def get_usage(
     return make_page(
         rows, limit, lambda row: (row.customer, format_instant(row.window.start), *row.group)
     )
-
-
-async def usage_in(connection: Connection, customer: str, key: str, window: Period) -> Decimal:
-    """What the meter `key`, which adds up, counted for the customer within `window`, all its
-    dimensions together. Needs a transaction.
-    """
-    stored = await meter_storage.find(connection, key)
-    assert stored is not None, "a meter is never deleted"
-    since = await meter_storage.first_made_at(connection, key)
-    query = UsageQuery(
-        key, customer, window.start, window.end, "total", group_by=(), timezone="UTC",
-        fill_zero=False,
-    )  # fmt: skip
-    wanted = Wanted(customer, meter_of(stored), since, ())
-    rows = await _Reader(connection, query, wanted, window).rows_of(customer, None, 1)
-    return rows[0].value if rows else ZERO
 
 
 def _check_dimensions(meter: Meter, group_by: Sequence[str]) -> None:
@@ -304,15 +285,8 @@ class _Reader:
 
     def _read(self, event: Event) -> tuple[Group, Value] | None:
         """The group and value of an event; None where the newest version does not count it."""
-        meter = self._wanted.meter
-        try:
-            if not counts(meter, event.data):
-                return None
-            values = dimension_values(meter, event.data)
-            value = metered_value(meter, event.data)
-        except Unreadable:
-            return None
-        return tuple([values[index] for index in self._indexes]), value
+        read = read_value(self._wanted.meter, event.data)
+        return read and (tuple([read[0][index] for index in self._indexes]), read[1])
 
 
 def _sum_of(aggregation: Aggregation, parts: Parts) -> Decimal:

@@ -1,6 +1,6 @@
 """Rows of `meter`: every version of every meter, append-only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -34,6 +34,20 @@ async def find(connection: Connection, key: str) -> MeterVersion | None:
     )
     row = await cursor.fetchone()
     return _version_of(row) if row else None
+
+
+async def find_all(
+    connection: Connection, keys: Collection[str]
+) -> dict[str, tuple[MeterVersion, datetime]]:
+    """The newest version of each of these meters, and when its first one was made."""
+    cursor = await connection.execute(
+        f"""
+        SELECT DISTINCT ON (key) {_COLUMNS}, min(created_at) OVER (PARTITION BY key)
+        FROM meter WHERE key = ANY(%s) ORDER BY key, version DESC
+        """,
+        [sorted(keys)],
+    )
+    return {row[0]: (_version_of(row), row[4].astimezone(UTC)) for row in await cursor.fetchall()}
 
 
 async def first_made_at(connection: Connection, key: str) -> datetime:

@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 from taximeter.domain.catalog.meter import Aggregation, Meter
 from taximeter.domain.metering.event import Event, decode_number
 from taximeter.domain.metering.reserved import BUCKET
+from taximeter.kernel.quantity import DECIMAL_PATTERN
 from taximeter.kernel.times import Period
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -36,6 +37,11 @@ _COUNTED = """
 e.customer = %(customer)s AND e.type = %(type)s AND e.status = 'accepted'
     AND e.time >= %(start)s AND e.time < %(end)s
     AND (e.received_at >= %(since)s OR e.reason IS NOT NULL)
+"""
+_COUNTED_THERE = """
+e.customer = w.customer AND e.type = w.type AND e.status = 'accepted'
+    AND e.time >= w.starts AND e.time < w.ends
+    AND (e.received_at >= w.since OR e.reason IS NOT NULL)
 """
 
 _decode = msgspec.json.Decoder(float_hook=decode_number).decode
@@ -106,16 +112,18 @@ async def hour_sums(
     connection: Connection, spans: Sequence[tuple[str, str, Period]]
 ) -> list[Decimal | None]:
     """What the hours that begin in each span (a customer, a meter that adds up, and a period) sum
-    up to; None where there are none.
+    up to; None where there are none. Asks by span, so that each is a look into an index.
     """
     cursor = await connection.execute(
         """
-        SELECT w.n, sum(b.quantity)
+        SELECT (
+            SELECT sum(b.quantity) FROM usage_bucket b
+            WHERE b.customer = w.customer AND b.meter = w.meter
+                AND b.bucket_start >= w.starts AND b.bucket_start < w.ends
+        )
         FROM unnest(%(customers)s::text[], %(meters)s::text[], %(starts)s::timestamptz[],
             %(ends)s::timestamptz[]) WITH ORDINALITY AS w (customer, meter, starts, ends, n)
-        JOIN usage_bucket b ON b.customer = w.customer AND b.meter = w.meter
-            AND b.bucket_start >= w.starts AND b.bucket_start < w.ends
-        GROUP BY w.n
+        ORDER BY w.n
         """,
         {
             "customers": [customer for customer, _, _ in spans],
@@ -124,8 +132,46 @@ async def hour_sums(
             "ends": [span.end for _, _, span in spans],
         },
     )
-    found: dict[int, Decimal] = dict(await cursor.fetchall())
-    return [found.get(n) for n in range(1, len(spans) + 1)]
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def plain_sums(
+    connection: Connection, spans: Sequence[tuple[Wanted, Period]]
+) -> list[Decimal]:
+    """What the events in each span sum up to: of meters that add up one plain property (or count),
+    and leave none out. What is no number, or a negative one that the meter refuses, adds nothing.
+    """
+    cursor = await connection.execute(
+        f"""
+        SELECT (
+            SELECT coalesce(sum(
+                CASE WHEN w.value IS NULL THEN 1
+                    WHEN NOT w.negative AND (e.data ->> w.value) LIKE '-%%' THEN 0
+                    WHEN jsonb_typeof(e.data -> w.value) = 'number'
+                        OR (e.data ->> w.value) ~ %(number)s
+                        AND jsonb_typeof(e.data -> w.value) = 'string'
+                    THEN (e.data ->> w.value)::numeric END
+            ), 0)
+            FROM event e WHERE {_COUNTED_THERE}
+        )
+        FROM unnest(%(customers)s::text[], %(types)s::text[], %(sinces)s::timestamptz[],
+            %(values)s::text[], %(negatives)s::boolean[], %(starts)s::timestamptz[],
+            %(ends)s::timestamptz[]) WITH ORDINALITY
+            AS w (customer, type, since, value, negative, starts, ends, n)
+        ORDER BY w.n
+        """,
+        {
+            "customers": [wanted.customer for wanted, _ in spans],
+            "types": [wanted.meter.event_type for wanted, _ in spans],
+            "sinces": [wanted.since for wanted, _ in spans],
+            "values": [wanted.meter.value for wanted, _ in spans],
+            "negatives": [wanted.meter.allow_negative for wanted, _ in spans],
+            "starts": [span.start for _, span in spans],
+            "ends": [span.end for _, span in spans],
+            "number": DECIMAL_PATTERN,
+        },
+    )
+    return [row[0] for row in await cursor.fetchall()]
 
 
 async def bucket_parts(
@@ -197,12 +243,38 @@ async def events_in(
             """,
             _parameters(wanted, span),
         )
-        kind = wanted.meter.event_type
-        async for source, event_id, time, received_at, data in cursor:
-            yield Event(
-                wanted.customer, source, event_id, kind, time.astimezone(UTC),
-                received_at.astimezone(UTC), _decode(data), "",
-            )  # fmt: skip
+        async for row in cursor:
+            yield _event_of(wanted, row)
+
+
+async def events_page(
+    connection: Connection, wanted: Wanted, span: Period, after: Event | None, *, limit: int
+) -> list[Event]:
+    """As `events_in`, the first of them after `after`, in the order of time and identity. May
+    stand in a pipeline.
+    """
+    beyond = (
+        "" if after is None else "AND (e.time, e.source, e.id) > (%(time)s, %(source)s, %(id)s)"
+    )
+    cursor = await connection.execute(
+        f"""
+        SELECT e.source, e.id, e.time, e.received_at, e.data::text
+        FROM event e WHERE {_COUNTED} {beyond} ORDER BY e.time, e.source, e.id LIMIT %(limit)s
+        """,
+        {
+            **_parameters(wanted, span), "limit": limit, "time": after.time if after else None,
+            "source": after.source if after else None, "id": after.id if after else None,
+        },
+    )  # fmt: skip
+    return [_event_of(wanted, row) for row in await cursor.fetchall()]
+
+
+def _event_of(wanted: Wanted, row: Sequence[Any]) -> Event:
+    source, event_id, time, received_at, data = row
+    return Event(
+        wanted.customer, source, event_id, wanted.meter.event_type, time.astimezone(UTC),
+        received_at.astimezone(UTC), _decode(data), "",
+    )  # fmt: skip
 
 
 def _parameters(wanted: Wanted, span: Period) -> dict[str, object]:

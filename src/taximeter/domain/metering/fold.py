@@ -147,6 +147,18 @@ def dimension_values(meter: Meter, data: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(values)
 
 
+def read_value(meter: Meter, data: Mapping[str, Any]) -> tuple[tuple[str, ...], Value] | None:
+    """The event's dimension values and what it adds; None where the meter does not count it, or
+    cannot read it.
+    """
+    try:
+        if not counts(meter, data):
+            return None
+        return dimension_values(meter, data), metered_value(meter, data)
+    except Unreadable:
+        return None
+
+
 def latest_order(event: Event) -> str:
     """By what `latest` decides: event time, then receipt, then identity. Compares as text."""
     return "|".join(
