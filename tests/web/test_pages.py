@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from taximeter.bootstrap import Instance
-from tests.http.api import put_customer, put_meter
+from tests.http.api import event, put_customer, put_meter, send
 from tests.web.site import close_march, figures, subscribe, use
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}"
@@ -145,6 +145,32 @@ async def test_a_customer_with_nothing_has_empty_states(
                  "No invoice will come", "No invoices yet"):  # fmt: skip
         assert text in page
     assert "/static/vega" not in page
+
+
+async def test_budgets_and_what_is_suspended(
+    client: httpx.AsyncClient, browser: httpx.AsyncClient
+) -> None:
+    await subscribe(client)
+    page = (await browser.get("/customers/acme")).text
+    assert 'id="budgets"' not in page
+    assert 'id="suspended"' not in page
+    body = {"asset": "USD", "limit": "50", "window": "month", "path": "support"}
+    answer = await client.put("/v1/customers/acme/budgets/team", json=body)
+    assert answer.status_code == 201
+    suspension = {"path": "support/bot", "reason": HOSTILE}
+    answer = await client.post("/v1/customers/acme/suspend", json=suspension)
+    assert answer.status_code == 200
+    one = {**event("a", "2026-03-10T00:00:00Z", n="10000", model="m"), "path": "support/bot"}
+    assert (await send(client, [one]))["accepted"] == 1
+    page = (await browser.get("/customers/acme")).text
+    shown = figures(page)
+    # 10,000 x 1.75 / 1,000 = 17.50 of 50
+    assert shown["acme/budget/team/spent"] == "$17.50"
+    assert shown["acme/budget/team/held"] == "$0.00"
+    assert shown["acme/budget/team/remaining"] == "$32.50"
+    assert shown["acme/suspended/support/bot"] == HOSTILE
+    assert HOSTILE not in page
+    assert "by the seller" in page
 
 
 async def test_an_invoice_shows_what_the_api_says(

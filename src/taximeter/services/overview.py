@@ -8,24 +8,27 @@ no part of it, nor are meters whose quantities do not add up, and prices of sing
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import UsagePrice
+from taximeter.domain.entitlement.suspension import Suspension
 from taximeter.domain.invoicing.spend import segment_key
 from taximeter.domain.rating.rate import delta
 from taximeter.domain.rating.usage import Usage
-from taximeter.domain.subscription.customer import Customer
+from taximeter.domain.subscription.customer import Customer, CustomerTerms
 from taximeter.domain.subscription.subscription import Segment
 from taximeter.kernel.money import Money
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.balance import WalletBalance, balances_of
+from taximeter.services.budgets import states_of
 from taximeter.services.context import Connection, Context
 from taximeter.services.dimensions import dimension_text
 from taximeter.services.spend import (
+    CAPS_MAX,
     CustomerSpend,
     OpenUsage,
     growing_meters,
@@ -55,11 +58,14 @@ class Today:
 
 @dataclass(frozen=True, slots=True)
 class CustomerOverview:
-    """Where one customer stands."""
+    """Where one customer stands. Budgets (`spend.caps`) and suspensions are there where they were
+    asked for.
+    """
 
     spend: CustomerSpend
     today: Today
     wallets: tuple[WalletBalance, ...]
+    suspensions: tuple[Suspension, ...]
 
 
 async def list_overview(
@@ -77,9 +83,10 @@ async def list_overview(
 
 
 async def get_overview(context: Context, customer: Customer) -> CustomerOverview:
-    """One customer's figures of this moment."""
+    """One customer's figures of this moment, with their first 100 budgets and suspensions."""
     async with context.pool.connection() as connection:
-        return (await _overviews(connection, [customer], context.clock.now()))[0]
+        (found,) = await _overviews(connection, [customer], context.clock.now(), CAPS_MAX)
+    return found
 
 
 async def read_today(context: Context) -> Today:
@@ -92,15 +99,21 @@ async def read_today(context: Context) -> Today:
 
 
 async def _overviews(
-    connection: Connection, rows: Sequence[Customer], at: datetime
+    connection: Connection, rows: Sequence[Customer], at: datetime, caps_max: int = 0
 ) -> list[CustomerOverview]:
     figures = await _Figures.read(connection, rows, at)
     found = []
-    for spend in figures.spends:
+    for terms, spend in zip(figures.terms, figures.spends, strict=True):
         key = spend.customer.key
+        caps = await states_of(connection, terms, terms.budgets[:caps_max], at)
         parts = await wallets.parts_of(connection, key, at)
         balances = tuple(balances_of(parts, at))
-        found.append(CustomerOverview(spend, figures.today(key), balances))
+        found.append(
+            CustomerOverview(
+                replace(spend, caps=tuple(caps)), figures.today(key), balances,
+                terms.suspensions[:caps_max],
+            )
+        )  # fmt: skip
     return found
 
 
@@ -108,9 +121,10 @@ class _Figures:
     """Open usage and today's, of some customers at one instant."""
 
     def __init__(
-        self, meters: Sequence[Meter], spends: list[CustomerSpend], found: Iterable[OpenUsage],
-        used: UsedSince, midnight: datetime,
+        self, terms: Sequence[CustomerTerms], meters: Sequence[Meter], spends: list[CustomerSpend],
+        found: Iterable[OpenUsage], used: UsedSince, midnight: datetime,
     ) -> None:  # fmt: skip
+        self.terms = terms
         self.spends = spends
         self._meters = {meter.key: meter for meter in meters}
         self._growing = growing_meters(meters)
@@ -136,7 +150,7 @@ class _Figures:
                 wanted.add(_since(usage, segment, midnight))
         used = await storage.used_since(connection, wanted)
         spends = spends_of(terms, found, at, meters)
-        return cls(meters, spends, found, used, midnight)
+        return cls(terms, meters, spends, found, used, midnight)
 
     def today(self, customer: str) -> Today:
         """What the customer did today."""

@@ -65,6 +65,13 @@ def customer_figures(row: CustomerOverview) -> Figures:
             found[f"{name}/forecast"] = text.about(one.forecast, one.asset)
     for wallet in used_wallets(row):
         found |= _wallet_figures(key, wallet)
+    for state in spend.caps:
+        name, asset = f"{key}/budget/{state.budget.name}", state.budget.asset
+        found[f"{name}/spent"] = text.exact_money(state.spent, asset)
+        found[f"{name}/held"] = text.exact_money(state.held, asset)
+        found[f"{name}/remaining"] = text.exact_money(state.remaining, asset)
+    for suspension in row.suspensions:
+        found[f"{key}/suspended/{suspension.path or ''}"] = suspension.reason
     return found
 
 
