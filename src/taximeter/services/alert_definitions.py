@@ -37,9 +37,12 @@ async def put_alert(transaction: Transaction, alert: Alert) -> tuple[StoredAlert
         await _check_number(connection, alert.customer)
     elif not _goes_on(before.alert, alert):
         await _forget(transaction, before.alert)
+    # The wallet first: who moves a balance holds it, and then writes what is told of it.
+    has_wallet = isinstance(alert, BalanceAlert) and await _lock_wallet(connection, alert)
     stored = StoredAlert(alert, before.created_at if before else at, at)
     await storage.put(connection, stored)
-    await _tell_reached(transaction, alert)
+    if has_wallet or not isinstance(alert, BalanceAlert):
+        await _tell_reached(transaction, alert)
     await transaction.audit(
         "alert.updated" if before else "alert.created", alert.name, {"customer": alert.customer}
     )
@@ -75,12 +78,18 @@ async def _forget(transaction: Transaction, alert: Alert) -> None:
         await storage.rearm_all(connection, alert.customer, alert.name, transaction.at)
 
 
+async def _lock_wallet(connection: Connection, alert: BalanceAlert) -> bool:
+    """Lock the wallet whose balance is told; False where there is none yet."""
+    cursor = await wallets.send_lock(connection, [(alert.customer, alert.asset)])
+    return bool(await wallets.locked_debts(cursor))
+
+
 async def _tell_reached(transaction: Transaction, alert: Alert) -> None:
     connection, at = transaction.connection, transaction.at
     if isinstance(alert, BalanceAlert):
         key = (alert.customer, alert.asset)
-        if key in await wallets.locked_debts(await wallets.send_lock(connection, [key])):
-            await look_at_balance(transaction, key)
+        await look_at_balance(transaction, key)
+        await storage.plan_look(connection, *key, at)
         return
     terms = (await term_storage.customer_terms(connection, [alert.customer]))[alert.customer]
     if isinstance(alert, AllowanceAlert):

@@ -79,8 +79,8 @@ async def look_at_balance(transaction: Transaction, key: WalletKey) -> None:
         await tell_balances(transaction.context, connection, [movement], at)
 
 
-async def rearm_balance(transaction: Transaction, key: WalletKey) -> None:
-    """Arm again what the balance of a locked wallet is above now: it has risen. What it is not
+async def note_grant(transaction: Transaction, key: WalletKey) -> None:
+    """Arm again what the balance of a locked wallet is above now, with a new grant. What it is not
     above is not told: several grants may be on their way.
     """
     connection, at = transaction.connection, transaction.at
@@ -95,6 +95,7 @@ async def rearm_balance(transaction: Transaction, key: WalletKey) -> None:
         ]
         if passed:
             await storage.rearm(connection, passed, at)
+        await storage.plan_look(connection, *key, at)
 
 
 async def _alerts_on(connection: Connection, key: WalletKey) -> list[BalanceAlert]:
@@ -129,4 +130,4 @@ async def look_due(context: Context) -> int:
 async def _look(key: WalletKey, transaction: Transaction) -> None:
     await wallet_storage.lock_wallets(transaction.connection, [key])
     await look_at_balance(transaction, key)
-    await storage.set_looked(transaction.connection, *key, transaction.at)
+    await storage.plan_look(transaction.connection, *key, transaction.at)

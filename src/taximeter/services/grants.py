@@ -26,7 +26,7 @@ from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.money import Money
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import ZERO, format_decimal
-from taximeter.services.balance_alerts import look_at_balance, rearm_balance
+from taximeter.services.balance_alerts import look_at_balance, note_grant
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
 from taximeter.services.hold_account import lock_account
@@ -127,7 +127,7 @@ async def issue_grant(
     issued = replace(grant, remaining=left)
     await storage.insert_grant(connection, issued, cost_basis, step)
     await storage.insert_entries(connection, entries)
-    await rearm_balance(transaction, key)
+    await note_grant(transaction, key)
     if grant.expires_at is not None:
         await look_again(connection, key, grant.expires_at)
     await transaction.audit(

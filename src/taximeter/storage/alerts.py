@@ -33,7 +33,7 @@ _PUT = f"""
 INSERT INTO alert_definition ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (customer, name) DO UPDATE SET kind = EXCLUDED.kind, asset = EXCLUDED.asset,
     feature = EXCLUDED.feature, "window" = EXCLUDED."window", thresholds = EXCLUDED.thresholds,
-    updated_at = EXCLUDED.updated_at
+    updated_at = EXCLUDED.updated_at, look_at = NULL
 """
 _DELETE = "DELETE FROM alert_definition WHERE customer = %s AND name = %s"
 _LOCK = """
@@ -73,15 +73,18 @@ _REARM_ALL = """
 UPDATE alert SET rearmed_at = %s
 WHERE customer = %s AND kind = 'balance.low' AND name = %s AND rearmed_at IS NULL
 """
-# Grants with something left, of balances that are told, and when each begins or ends.
-_CHANGES = """
-FROM alert_definition d
-JOIN credit_grant g ON g.customer = d.customer AND g.asset = d.asset AND g.remaining > 0
-CROSS JOIN LATERAL (VALUES (g.effective_at), (g.expires_at)) AS t (at)
-WHERE d.kind = 'balance' AND t.at > coalesce(d.looked_at, d.updated_at)
+_CHANGED = """
+SELECT DISTINCT customer, asset FROM alert_definition WHERE look_at <= %s
+ORDER BY customer, asset LIMIT %s
 """
-_LOOKED = """
-UPDATE alert_definition SET looked_at = %s WHERE customer = %s AND asset = %s AND kind = 'balance'
+_PLAN_LOOK = """
+UPDATE alert_definition SET look_at = (
+    SELECT min(t.at) FROM credit_grant g
+    CROSS JOIN LATERAL (VALUES (g.effective_at), (g.expires_at)) AS t (at)
+    WHERE g.customer = %(customer)s AND g.asset = %(asset)s AND g.voided_at IS NULL
+        AND t.at > %(at)s
+)
+WHERE customer = %(customer)s AND asset = %(asset)s AND kind = 'balance'
 """
 _NEXT_ORDINAL = """
 SELECT coalesce(max(ordinal) + 1, 0) FROM alert WHERE customer = %s AND kind = %s AND name = %s
@@ -229,25 +232,24 @@ async def changed_balances(
     connection: Connection, at: datetime, limit: int
 ) -> list[tuple[str, str]]:
     """The wallets, (customer, asset) each, whose balance is told and may have changed by itself
-    until `at`, since it was last looked.
+    by `at`.
     """
-    cursor = await connection.execute(
-        f"SELECT DISTINCT d.customer, d.asset {_CHANGES} AND t.at <= %s ORDER BY 1, 2 LIMIT %s",
-        [at, limit],
-    )
+    cursor = await connection.execute(_CHANGED, [at, limit])
     return [(row[0], row[1]) for row in await cursor.fetchall()]
 
 
 async def next_change(connection: Connection) -> datetime | None:
     """When, maybe in the past, a balance that is told next may change by itself."""
-    cursor = await connection.execute(f"SELECT min(t.at) {_CHANGES}")
+    cursor = await connection.execute("SELECT min(look_at) FROM alert_definition")
     row = await cursor.fetchone()
     return row[0].astimezone(UTC) if row and row[0] else None
 
 
-async def set_looked(connection: Connection, customer: str, asset: str, at: datetime) -> None:
-    """Note that the wallet was looked at."""
-    await connection.execute(_LOOKED, [at, customer, asset])
+async def plan_look(connection: Connection, customer: str, asset: str, at: datetime) -> None:
+    """Note when the balance of a wallet may next change by itself after `at`: whoever adds a grant
+    to one that is told says so.
+    """
+    await connection.execute(_PLAN_LOOK, {"customer": customer, "asset": asset, "at": at})
 
 
 async def next_ordinal(connection: Connection, customer: str, kind: AlertKind, name: str) -> int:

@@ -538,7 +538,7 @@ CREATE TABLE suspension (
 
 -- What is told of a customer, beside the shares of its budgets: kind 'balance' (of asset, at or
 -- below the thresholds), 'spend' (of asset in a window) or 'allowance' (shares of a feature's).
--- looked_at: until when it was looked for balances that changed by themselves.
+-- look_at: when a balance that is told may next change by itself, with a grant that begins or ends.
 CREATE TABLE alert_definition (
     customer text COLLATE "C" NOT NULL,
     name text COLLATE "C" NOT NULL,
@@ -549,10 +549,11 @@ CREATE TABLE alert_definition (
     thresholds numeric[] NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
-    looked_at timestamptz,
+    look_at timestamptz,
     PRIMARY KEY (customer, name),
     FOREIGN KEY (customer) REFERENCES customer (customer)
 );
+CREATE INDEX alert_definition_look ON alert_definition (look_at) WHERE look_at IS NOT NULL;
 
 -- What was told: each threshold once in a window, and where ordinal counts (a balance), once until
 -- it is armed again. data holds the figures then.

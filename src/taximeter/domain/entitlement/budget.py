@@ -16,7 +16,8 @@ from taximeter.kernel.times import Anchor, Period, PeriodUnit, period_at
 BudgetWindow = Literal["day", "week", "month", "period", "total"]
 BudgetEnforcement = Literal["hard", "soft"]
 
-ALWAYS = Period(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+# It begins on the second day that there is: the first is before the year 1 further west.
+ALWAYS = Period(datetime(1, 1, 2, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 _MONDAY = datetime(2000, 1, 3)
 _FIRST = datetime(2000, 1, 1)
 _CALENDAR: dict[str, tuple[datetime, PeriodUnit]] = {
