@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import psycopg
 
 from taximeter.gateways.postgres import EmbeddedPostgres
 
 KEY = "benchmark-key"
 CUSTOMERS = 1_000
+CUSTOMERS_OF_HOLDS = 10_000
 EVENT_TIME = "2026-11-20T10:{minute:02d}:00Z"
 PLAN = {
     "key": "bench", "name": "Bench", "currency": "USD", "period": "month",
@@ -112,6 +114,41 @@ def set_up(running: Running, *, customers: int = CUSTOMERS) -> None:
         running.call("POST", "/v1/subscriptions", subscription)
         grant = {"customer": customer, "asset": "USD", "amount": "1000000", "kind": "paid"}
         running.call("POST", "/v1/grants", grant)
+
+
+# Three grants and two nested budgets for each customer, more than any run will use.
+_WALLETS = """
+INSERT INTO customer (customer, document, currency, timezone, enforcement, created_at, updated_at)
+SELECT key, '{}', 'USD', 'UTC', 'hard', now(), now() FROM keys;
+INSERT INTO wallet (customer, asset, debt) SELECT key, 'USD', 0 FROM keys;
+INSERT INTO credit_grant (customer, id, asset, kind, amount, remaining, priority, effective_at,
+    expires_at, created_at)
+SELECT key, 'grant_' || key || n, 'USD', CASE n WHEN 1 THEN 'promotional' ELSE 'paid' END, 1000000,
+    1000000, n * 10, now(), CASE n WHEN 3 THEN NULL ELSE now() + n * interval '1 year' END, now()
+FROM keys, generate_series(1, 3) n;
+INSERT INTO budget (customer, name, path, asset, limit_amount, "window", enforcement, alerts,
+    created_at, updated_at)
+SELECT key, 'team', 'team', 'USD', 1000000, 'month', 'hard', '{}', now(), now() FROM keys;
+INSERT INTO budget (customer, name, path, asset, limit_amount, "window", enforcement, alerts,
+    created_at, updated_at)
+SELECT key, 'user', 'team/user', 'USD', 1000000, 'day', 'hard', '{}', now(), now() FROM keys;
+INSERT INTO cache_change (customer, at) SELECT key, now() FROM keys;
+"""
+
+
+def seed_wallets(running: Running, *, customers: int = CUSTOMERS_OF_HOLDS) -> None:
+    """Customers with hard limits, each with three grants and two budgets, by SQL: so many would
+    take minutes over HTTP.
+    """
+    with psycopg.connect(running.database_url) as connection:
+        connection.execute("CREATE TEMP TABLE keys (key text)")
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO keys VALUES (%s)", [(customer_key(n),) for n in range(customers)]
+            )
+        connection.execute(_WALLETS)
+    with psycopg.connect(running.database_url, autocommit=True) as connection:
+        connection.execute("ANALYZE")
 
 
 def customer_key(number: int) -> str:

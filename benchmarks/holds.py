@@ -1,0 +1,157 @@
+"""Holds over HTTP against the same decision by direct SQL, in the same run on the same database.
+
+The direct decision is one statement that updates a balance on condition and inserts a row, one
+durable commit each, over 16 connections. The server does that and the rest: HTTP, JSON, grants in
+burn order, two budgets for each customer, expiry, and an answer with what is left. The load
+generator shares the cores.
+"""
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import psycopg
+
+from benchmarks.world import CUSTOMERS_OF_HOLDS, Running, database, seed_wallets, server
+
+DIRECT_TABLES = """
+CREATE TABLE direct_wallet (customer text COLLATE "C" PRIMARY KEY, available numeric NOT NULL);
+CREATE TABLE direct_hold (
+    customer text COLLATE "C", id text COLLATE "C", amount numeric, expires_at timestamptz,
+    PRIMARY KEY (customer, id)
+);
+"""
+DIRECT_HOLD = """
+WITH taken AS (
+    UPDATE direct_wallet SET available = available - 0.01
+    WHERE customer = %s AND available >= 0.01 RETURNING customer
+)
+INSERT INTO direct_hold SELECT customer, %s, 0.01, now() + interval '300 s' FROM taken
+"""
+DIRECT_BATCH = """
+WITH asked AS (
+    SELECT customer, id FROM unnest(%s::text[], %s::text[]) AS a (customer, id)
+), needed AS (
+    SELECT customer, count(*) * 0.01 AS amount FROM asked GROUP BY customer
+), taken AS (
+    UPDATE direct_wallet w SET available = w.available - n.amount
+    FROM needed n WHERE w.customer = n.customer AND w.available >= n.amount RETURNING w.customer
+)
+INSERT INTO direct_hold SELECT a.customer, a.id, 0.01, now() + interval '300 s'
+FROM asked a JOIN taken USING (customer)
+"""
+CONNECTIONS_DIRECT = 16
+
+
+def customers_of(kind: str, count: int, seed: int) -> list[str]:
+    """Whose holds these are: `spread` over all customers, or all of one `hot` one."""
+    if kind == "hot":
+        return ["customer-00000"] * count
+    source = random.Random(seed)
+    return [f"customer-{source.randrange(CUSTOMERS_OF_HOLDS):05d}" for _ in range(count)]
+
+
+async def _each(work: Callable[[int], Awaitable[None]], workers: int) -> float:
+    begun = time.perf_counter()
+    await asyncio.gather(*(work(number) for number in range(workers)))
+    return time.perf_counter() - begun
+
+
+async def direct_rate(url: str, customers: list[str]) -> float:
+    """Holds a second by direct SQL, one commit each, over 16 connections."""
+    made = [
+        await psycopg.AsyncConnection.connect(url, autocommit=True, prepare_threshold=1)
+        for _ in range(CONNECTIONS_DIRECT)
+    ]
+
+    async def work(number: int) -> None:
+        for customer in customers[number::CONNECTIONS_DIRECT]:
+            await made[number].execute(DIRECT_HOLD, [customer, secrets.token_hex(16)])
+
+    took = await _each(work, CONNECTIONS_DIRECT)
+    for connection in made:
+        await connection.close()
+    return len(customers) / took
+
+
+async def direct_batch_rate(url: str, customers: list[str], size: int) -> float:
+    """Holds a second by direct SQL in batches, one commit a batch, over one connection."""
+    connection = await psycopg.AsyncConnection.connect(url, autocommit=True, prepare_threshold=1)
+    ids = [secrets.token_hex(16) for _ in customers]
+    begun = time.perf_counter()
+    for at in range(0, len(customers), size):
+        part = [customers[at : at + size], ids[at : at + size]]
+        await connection.execute(DIRECT_BATCH, part)
+    took = time.perf_counter() - begun
+    await connection.close()
+    return len(customers) / took
+
+
+def bodies(customers: list[str]) -> list[bytes]:
+    """Each hold as a request body."""
+    return [
+        msgspec.json.encode(
+            {"customer": one, "asset": "USD", "amount": "0.01", "path": "team/user"}
+        )
+        for one in customers
+    ]
+
+
+def batch_bodies(customers: list[str], size: int) -> list[bytes]:
+    """The holds as request bodies of `size` each."""
+    holds = [{"customer": one, "asset": "USD", "amount": "0.01", "path": "team/user"}
+             for one in customers]  # fmt: skip
+    return [
+        msgspec.json.encode({"mode": "independent", "holds": holds[at : at + size]})
+        for at in range(0, len(holds), size)
+    ]
+
+
+def print_rates(url: str, running: Running) -> None:
+    """Single holds, spread and hot, as ratios to direct SQL."""
+    for kind in ("spread", "hot"):
+        direct = asyncio.run(direct_rate(url, customers_of(kind, 8_000, 1)))
+        for connections in (16, 64, 256):
+            took = running.load("/v1/holds", bodies(customers_of(kind, 20_000, 2)), connections)
+            rate = 20_000 / took["wall_s"]
+            print(
+                f"  {kind:6} direct SQL, 16 connections {direct:8,.0f}/s   "
+                f"HTTP, {connections:3} connections {rate:8,.0f}/s (ratio {rate / direct:.2f}, "
+                f"p50 {took['p50_s'] * 1000:.1f} ms, p99 {took['p99_s'] * 1000:.1f} ms)",
+                flush=True,
+            )
+
+
+def print_batches(url: str, running: Running) -> None:
+    """Batches of 200, as ratios to direct SQL in batches of 200."""
+    for kind in ("spread", "hot"):
+        direct = asyncio.run(direct_batch_rate(url, customers_of(kind, 40_000, 3), 200))
+        made = batch_bodies(customers_of(kind, 40_000, 4), 200)
+        took = running.load("/v1/holds/batch", made, 8)
+        rate = 40_000 / took["wall_s"]
+        print(
+            f"  {kind:6} batches of 200: direct SQL {direct:8,.0f}/s   HTTP {rate:8,.0f}/s "
+            f"(ratio {rate / direct:.2f})",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Print rates and ratios."""
+    with database() as url, server(url) as running:
+        seed_wallets(running)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(DIRECT_TABLES)
+            connection.execute("INSERT INTO direct_wallet SELECT customer, 1000000 FROM customer")
+        running.load("/v1/holds", bodies(customers_of("spread", 5_000, 9)), 64)
+        print("holds: a second, and their ratio to direct SQL, one commit each")
+        print_rates(url, running)
+        print_batches(url, running)
+        print(f"  server memory: {running.memory_mb()} MB")
+
+
+if __name__ == "__main__":
+    main()
