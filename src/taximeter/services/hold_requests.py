@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias
 
+import msgspec
+
 from taximeter.domain.credit.hold import Ask, Doubt, Hold, Refused
 from taximeter.domain.metering.event import Event
 from taximeter.services.command import Answer
@@ -20,8 +22,7 @@ TTL_S_DEFAULT = 300
 TTL_S_MAX = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class NewHold:
+class NewHold(msgspec.Struct, frozen=True, gc=False):
     """A hold that is asked for. With an `estimate` its needs are what that event would cost."""
 
     customer: str
@@ -30,8 +31,7 @@ class NewHold:
     estimate: Event | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(msgspec.Struct, frozen=True, gc=False):
     """A hold that was placed; `available` by asset after it (None: nothing limits it)."""
 
     hold: Hold

@@ -11,7 +11,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
-import msgspec
+from msgspec import structs
 
 from taximeter.domain.credit.hold import Hold, less
 from taximeter.domain.metering.event import Event
@@ -114,12 +114,14 @@ class _Work:
                     captures.append(_Capture(number, step, hold, self._expired(hold)))
             elif isinstance(step, Extend):
                 until = self._accounts.at + timedelta(seconds=step.ttl_s)
-                after = replace(hold, expires_at=max(hold.expires_at, until))
+                after = structs.replace(hold, expires_at=max(hold.expires_at, until))
                 self._put(after)
                 self.results[number] = step.render(Resolved(after))
             else:
                 self._accounts.free(hold.customer, hold.counters)
-                hold = replace(hold, state="released", resolved_at=self._accounts.at, counters={})
+                hold = structs.replace(
+                    hold, state="released", resolved_at=self._accounts.at, counters={}
+                )
                 self._finish(number, step, Resolved(hold))
         if captures:
             await self._capture(captures)
@@ -186,13 +188,13 @@ class _Work:
         if one.step.keep_open and not one.late:
             freed = _part_of(hold, self._terms[hold.customer], charged)
             self._accounts.free(hold.customer, freed)
-            hold = replace(hold, captured=total, counters=less(hold.counters, freed))
+            hold = structs.replace(hold, captured=total, counters=less(hold.counters, freed))
             self._put(hold)
             self.results[one.number] = one.step.render(Resolved(hold, charged, ingested))
             return
         if not one.late:
             self._accounts.free(hold.customer, hold.counters)
-        hold = replace(
+        hold = structs.replace(
             hold, state="captured", resolved_at=self._accounts.at, late=one.late, captured=total,
             counters={},
         )  # fmt: skip
@@ -202,7 +204,7 @@ class _Work:
         answer = step.render(resolved)
         self.results[number] = answer
         stored = b"%d " % answer.status + answer.body
-        self._put(replace(resolved.hold, resolution=step.digest, answer=stored))
+        self._put(structs.replace(resolved.hold, resolution=step.digest, answer=stored))
 
     def _put(self, hold: Hold) -> None:
         self._holds[hold.id] = hold
@@ -234,7 +236,7 @@ def _early_answer(accounts: Accounts, hold: Hold | None, step: Resolve) -> Resul
 def _within(hold: Hold, request: IngestRequest) -> IngestRequest:
     """The events of a hold's work; one that names no path is the hold's, as a default."""
     events = [
-        msgspec.structs.replace(event, path=hold.path)
+        structs.replace(event, path=hold.path)
         if type(event) is Event and event.path is None
         else event
         for event in request.events

@@ -5,14 +5,11 @@ customer's account: usage that is being committed beside it counts as coming aft
 and another decision of the same customer waits for the account.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import NamedTuple
 
-from taximeter.domain.credit.burn import burn_order
-from taximeter.domain.credit.hold import Ask, BudgetRoom, Purse, Standing
-from taximeter.domain.credit.wallet import Grant
+from taximeter.domain.credit.hold import Ask, BudgetRoom, Purse, Source, Standing
 from taximeter.domain.entitlement.budget import ALWAYS, Budget
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.kernel.quantity import ZERO
@@ -26,37 +23,44 @@ Asks = Mapping[str, Sequence[Ask]]
 
 
 class Reading(NamedTuple):
-    """What was asked for; in a pipeline that waits for nothing yet."""
+    """What was asked for; in a pipeline that waits for nothing yet. `limits` are the budgets that
+    some ask counts towards, by customer, each with when its window ends.
+    """
 
-    keys: Sequence[WalletKey]
     debts: Cursor
-    grants: Cursor
+    sources: Cursor
     spent: Cursor | None
+    limits: Mapping[str, Sequence[tuple[Budget, datetime | None]]]
 
 
 async def send_reading(
     connection: Connection, terms: Mapping[str, CustomerTerms], asks: Asks, at: datetime
 ) -> Reading:
     """Ask for what decides about these asks, by customer, at the instant `at`."""
-    keys = sorted(
-        {(customer, need.asset) for customer, own in asks.items() for ask in own
-         for need in ask.needs}
-    )  # fmt: skip
+    keys = {
+        (customer, need.asset) for customer, own in asks.items() for ask in own
+        for need in ask.needs
+    }  # fmt: skip
     debts = await wallets.send_debts(connection, sorted(asks))
-    grants = await wallets.send_grants(connection, keys, at=at)
-    windows = [
-        (customer, budget.name, terms[customer].window_of(budget, at).start)
-        for customer in asks
-        for budget in _budgets(terms[customer], asks[customer])
-    ]
+    sources = await wallets.send_sources(connection, list(keys), at)
+    windows = []
+    limits: dict[str, list[tuple[Budget, datetime | None]]] = {}
+    for customer, own in asks.items():
+        of_customer = terms[customer]
+        limits[customer] = []
+        for budget in _budgets(of_customer, own):
+            window = of_customer.window_of(budget, at)
+            windows.append((customer, budget.name, window.start))
+            resets_at = None if window is ALWAYS else window.end
+            limits[customer].append((budget, resets_at))
     spent = await budget_storage.send_spent(connection, windows) if windows else None
-    return Reading(keys, debts, grants, spent)
+    return Reading(debts, sources, spent, limits)
 
 
-def _budgets(terms: CustomerTerms, asks: Sequence[Ask]) -> list[Budget]:
+def _budgets(terms: CustomerTerms, asks: Sequence[Ask]) -> Sequence[Budget]:
     """The budgets that some ask counts towards."""
     if not terms.budgets:
-        return []
+        return ()
     wanted = {(need.asset, ask.path) for ask in asks for need in ask.needs}
     return [
         budget
@@ -74,51 +78,46 @@ async def standings(
 ) -> dict[str, Standing]:
     """The standing of each customer, from what `send_reading` asked for."""
     debts = await wallets.locked_debts(reading.debts)
-    grants = await wallets.found_grants(reading.grants, reading.keys)
+    sources = await wallets.found_sources(reading.sources)
     spent = await budget_storage.found_spent(reading.spent) if reading.spent is not None else {}
-    at = accounts.at
-    for grant in await _spent_grants(connection, accounts, grants.values()):
-        if grant.usable_at(at) and (grant.customer, grant.asset) in grants:
-            grants[grant.customer, grant.asset].append(grant)
+    for key, source in await _spent_grants(connection, accounts, sources):
+        sources.setdefault(key, []).append(source)
     purses: dict[str, dict[str, Purse]] = {customer: {} for customer in asks}
     for key, debt in debts.items():
-        usable = [grant for grant in grants.get(key, ()) if grant.usable_at(at)]
-        purses[key[0]][key[1]] = Purse(tuple(burn_order(usable)), debt)
+        purses[key[0]][key[1]] = Purse(sources.get(key, ()), debt)
     return {
         customer: Standing(
             hard=terms[customer].customer.enforcement == "hard",
             purses=purses[customer],
-            budgets=_rooms(terms[customer], own, spent, at),
+            budgets=[
+                BudgetRoom(budget, spent.get((customer, budget.name), ZERO), resets_at)
+                for budget, resets_at in reading.limits[customer]
+            ],
             suspensions=terms[customer].suspensions,
             features={},
         )
-        for customer, own in asks.items()
+        for customer in asks
     }
 
 
 async def _spent_grants(
-    connection: Connection, accounts: Accounts, found: Iterable[Sequence[Grant]]
-) -> Iterable[Grant]:
-    """The grants that holds reserve of and that have nothing left for them: usage took it."""
-    known = {grant.id for grants in found for grant in grants}
+    connection: Connection, accounts: Accounts, found: Mapping[WalletKey, Sequence[Source]]
+) -> list[tuple[WalletKey, Source]]:
+    """The grants that holds reserve of and that have nothing left for them: usage took it. They
+    come last: nothing is drawn from them, but they are owed.
+    """
+    known = {f"g:{source.grant}" for sources in found.values() for source in sources}
     missing = [
         (customer, name[2:])
         for customer, counters in accounts.counters.items()
         for name in counters
-        if name.startswith("g:") and name[2:] not in known
+        if name.startswith("g:") and name not in known
     ]
-    return (await wallets.grants_by_id(connection, missing)).values() if missing else ()
-
-
-def _rooms(
-    terms: CustomerTerms,
-    asks: Sequence[Ask],
-    spent: Mapping[tuple[str, str], Decimal],
-    at: datetime,
-) -> list[BudgetRoom]:
-    rooms = []
-    for budget in _budgets(terms, asks):
-        window = terms.window_of(budget, at)
-        resets_at = None if window == ALWAYS else window.end
-        rooms.append(BudgetRoom(budget, spent.get((budget.customer, budget.name), ZERO), resets_at))
-    return rooms
+    if not missing:
+        return []
+    return [
+        ((grant.customer, grant.asset),
+         Source(grant.id, grant.remaining, grant.scope_meters, grant.scope_path))
+        for grant in (await wallets.grants_by_id(connection, missing)).values()
+        if grant.usable_at(accounts.at)
+    ]  # fmt: skip

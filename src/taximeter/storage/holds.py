@@ -153,15 +153,7 @@ async def write_accounts(
 
 async def insert(connection: Connection, holds: Sequence[Hold]) -> None:
     """Add placed holds."""
-    rows = [
-        {
-            "customer": h.customer, "id": h.id, "amounts": _json(h.amounts), "path": h.path,
-            "feature": h.feature, "quantity": h.quantity, "placed_at": h.placed_at,
-            "expires_at": h.expires_at, "counters": _json(h.counters),
-        }
-        for h in holds
-    ]  # fmt: skip
-    await connection.execute(_INSERT, [document(rows)])
+    await connection.execute(_INSERT, [_texts(holds).decode()])
 
 
 async def change(connection: Connection, holds: Sequence[Hold]) -> None:

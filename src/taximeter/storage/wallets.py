@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 from psycopg import AsyncConnection, AsyncCursor
 
+from taximeter.domain.credit.hold import Source
 from taximeter.domain.credit.wallet import Grant
 from taximeter.kernel.money import Money
 
@@ -52,6 +53,14 @@ WHERE g.voided_at IS NULL
 _GRANTS_BY_ID = f"""
 SELECT {GRANT_COLUMNS} FROM json_to_recordset(%s) AS k (customer text, id text)
 JOIN credit_grant g ON g.customer = k.customer AND g.id = k.id
+"""
+# In burn order: as domain/credit/burn.py's burn_key says.
+_SOURCES = """
+SELECT g.customer, g.asset, g.id, g.remaining, g.scope_meters, g.scope_path
+FROM json_to_recordset(%s) AS k (customer text, asset text)
+JOIN credit_grant g ON g.customer = k.customer AND g.asset = k.asset
+WHERE g.has_left AND COALESCE(g.expires_at, 'infinity') > %s AND g.effective_at <= %s
+ORDER BY g.customer, g.priority, g.expires_at NULLS LAST, g.kind = 'paid', g.created_at, g.id
 """
 _DEBTS = "SELECT customer, asset, debt FROM wallet WHERE customer = ANY(%s)"
 _SET_REMAINING = """
@@ -222,6 +231,21 @@ async def grants_of(
 ) -> dict[WalletKey, list[Grant]]:
     """The grants of these wallets that have something left (`spent_too`: all that are not void)."""
     return await found_grants(await send_grants(connection, keys, spent_too=spent_too), keys)
+
+
+async def send_sources(connection: Connection, keys: Sequence[WalletKey], at: datetime) -> Cursor:
+    """Ask what the grants of these wallets that are usable at `at` have left; `found_sources` reads
+    the answer.
+    """
+    return await connection.execute(_SOURCES, [_keys(keys), at, at])
+
+
+async def found_sources(cursor: Cursor) -> dict[WalletKey, list[Source]]:
+    """What `send_sources` asked for, by wallet, in burn order."""
+    found: dict[WalletKey, list[Source]] = {}
+    for customer, asset, grant, remaining, meters, path in await cursor.fetchall():
+        found.setdefault((customer, asset), []).append(Source(grant, remaining, meters, path))
+    return found
 
 
 async def grants_by_id(

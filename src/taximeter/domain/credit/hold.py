@@ -13,15 +13,17 @@ A hold reserves grants by name, so that a grant which expires meanwhile stays us
 grant for one path backs no hold of another.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from taximeter.domain.credit.wallet import Grant
+import msgspec
+
 from taximeter.domain.entitlement.budget import Budget
 from taximeter.domain.entitlement.suspension import Suspension
+from taximeter.kernel.paths import lies_within
 from taximeter.kernel.quantity import ONE, ZERO
 
 HoldState = Literal["open", "captured", "released"]
@@ -33,12 +35,11 @@ Counters = Mapping[str, Decimal]
 LimitValue = str | int | Decimal | datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True, gc=False):
     """`amounts` by asset reserved for work at `path`. An `open` one counts until, exclusive,
     `expires_at`. `counters` is what it reserves where. `captured` is what was charged, `late` says
     whether after it had expired; `resolution` is the digest of what resolved it, `answer` what was
-    answered.
+    answered. A struct, because each decision makes one and writes it out as JSON.
     """
 
     customer: str
@@ -66,8 +67,7 @@ class Hold:
         return "expired" if self.state == "open" and self.expires_at <= at else self.state
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(msgspec.Struct, frozen=True, gc=False):
     """An amount of an asset that work may cost. `meter`: of which one, where that is known;
     `invoiced`: it will be billed by invoice and draws from no wallet.
     """
@@ -81,8 +81,7 @@ class Need:
         assert self.amount >= ZERO, "work costs nothing or something"
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """What is to be reserved: money for work at `path`, and `quantity` units and one slot of the
     `feature`.
     """
@@ -93,18 +92,31 @@ class Ask:
     quantity: Decimal = ONE
 
 
-@dataclass(frozen=True, slots=True)
-class Purse:
+class Source(NamedTuple):
+    """What is left of a grant that is usable now, and what it is for."""
+
+    grant: str
+    remaining: Decimal
+    scope_meters: Collection[str] | None
+    scope_path: str | None
+
+    def covers(self, meter: str | None, path: str | None) -> bool:
+        """Whether work of `meter` (None: of no certain one) at `path` may draw from it."""
+        if self.scope_path is not None and not lies_within(path, self.scope_path):
+            return False
+        return self.scope_meters is None or meter in self.scope_meters
+
+
+class Purse(NamedTuple):
     """A wallet as it stands: its grants that are usable now (those reserved of that have nothing
     left, too), in burn order, and its debt.
     """
 
-    grants: tuple[Grant, ...]
+    grants: Sequence[Source]
     debt: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetRoom:
+class BudgetRoom(NamedTuple):
     """A budget, and what was spent of it in its window, which ends at `resets_at` (None: never)."""
 
     budget: Budget
@@ -158,8 +170,7 @@ class Standing:
     invoice: InvoiceRoom | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True, gc=False):
     """The hold can be placed: it adds `added` to the counters. `available` is what each asked
     asset has available then (None: nothing limits it).
     """
@@ -303,9 +314,9 @@ def _credit(
         if left == ZERO:
             break
         if grant.covers(need.meter, path):
-            part = min(grant.remaining - reserving.get(f"g:{grant.id}"), left)
+            part = min(grant.remaining - reserving.get(f"g:{grant.grant}"), left)
             if part > ZERO:
-                reserving.add(f"g:{grant.id}", part)
+                reserving.add(f"g:{grant.grant}", part)
                 left -= part
     reserving.add(f"w:{need.asset}", left)
     return None
@@ -337,7 +348,7 @@ def _available(
     available = -purse.debt - reserving.get(f"w:{need.asset}")
     for grant in purse.grants:
         if grant.covers(need.meter, path):
-            available += grant.remaining - reserving.get(f"g:{grant.id}")
+            available += grant.remaining - reserving.get(f"g:{grant.grant}")
     return available
 
 

@@ -23,6 +23,9 @@ _FIRST = datetime(2000, 1, 1)
 _CALENDAR: dict[str, tuple[datetime, PeriodUnit]] = {
     "day": (_FIRST, "day"), "week": (_MONDAY, "week"), "month": (_FIRST, "month"),
 }  # fmt: skip
+# The window of each kind and zone that was asked for last: asked for by each decision, it changes
+# once a day. Bounded by the zones there are.
+_newest: dict[tuple[str, str], Period] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +68,9 @@ def window_of(
         if period is not None:
             return period
         window = "month"
+    known = _newest.get((window, timezone))
+    if known is not None and known.start <= at < known.end:
+        return known
     start, unit = _CALENDAR[window]
-    return period_at(Anchor(start, timezone), unit, at)
+    found = _newest[window, timezone] = period_at(Anchor(start, timezone), unit, at)
+    return found
