@@ -38,6 +38,7 @@ EVENTS_WAITING_MAX = 100_000
 EVENTS_FOR_SECOND_LANE = 1_000
 HOLDS_PER_COMMIT = 1_000
 HOLDS_WAITING_MAX = 20_000
+HOLDS_FOR_SECOND_LANE = 200
 DATABASE_CHECK_S = 1.0
 API_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 
@@ -317,7 +318,7 @@ def _hold_committer(context: "Context", url: str) -> "Committer[HoldRequest, Hol
         commit=commit,
         weight=weight_of,
         weight_per_commit=HOLDS_PER_COMMIT,
-        weight_waiting_max=HOLDS_WAITING_MAX,
+        weight_waiting_max=HOLDS_WAITING_MAX, lanes=2, weight_of_second_lane=HOLDS_FOR_SECOND_LANE,
     )
 
 
