@@ -318,7 +318,9 @@ def _hold_committer(context: "Context", url: str) -> "Committer[HoldRequest, Hol
         commit=commit,
         weight=weight_of,
         weight_per_commit=HOLDS_PER_COMMIT,
-        weight_waiting_max=HOLDS_WAITING_MAX, lanes=2, weight_of_second_lane=HOLDS_FOR_SECOND_LANE,
+        weight_waiting_max=HOLDS_WAITING_MAX,
+        lanes=2,
+        weight_of_second_lane=HOLDS_FOR_SECOND_LANE,
     )
 
 

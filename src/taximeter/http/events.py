@@ -5,6 +5,7 @@ ones that every route shares.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,12 +17,22 @@ from taximeter.http.cloudevents import CONTENT_TYPES, read_events
 from taximeter.http.hot import Answered, Scope, Send, answer_hot
 from taximeter.http.problem import problem
 from taximeter.http.server import Server, authenticate, idempotency_key
-from taximeter.kernel.errors import FieldError, IdempotencyConflict, Invalid, Malformed
+from taximeter.kernel.errors import (
+    FieldError,
+    IdempotencyConflict,
+    Invalid,
+    Malformed,
+    TaximeterError,
+)
+from taximeter.services.command import Answer
+from taximeter.services.hold_requests import Enforce
 from taximeter.services.ingest import IngestAnswer, IngestRequest, Outcome
 from taximeter.services.keys import Caller
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
-PARAMETERS = {"atomic": ("true", "false"), "results": ("all", "problems")}
+PARAMETERS = {
+    "atomic": ("true", "false"), "enforce": ("true", "false"), "results": ("all", "problems"),
+}  # fmt: skip
 NOT_YOURS = FieldError("subject", "not_found", "This API key is confined to another customer.")
 
 _encode = msgspec.json.Encoder().encode
@@ -52,6 +63,9 @@ async def _answer(server: Server, scope: Scope, receive: Receive) -> Answered:
         ) if key is not None else None,
         body_bytes=len(body),
     )  # fmt: skip
+    shown = events if parameters.get("results") == "all" else ()
+    if parameters.get("enforce") == "true":
+        return await _enforced(server, request, shown)
     answer = await server.ingest.submit(request)
     if answer.reused_key:
         assert request.idempotency is not None
@@ -61,8 +75,25 @@ async def _answer(server: Server, scope: Scope, receive: Receive) -> Answered:
         return 422, _refusal(server, answer, len(events)), replay
     if not answer.replay:
         server.metrics.count_events(answer.accepted, [other.status for other in answer.others])
-    show_all = parameters.get("results") == "all"
-    return 200, render(answer, events if show_all else ()), replay
+    return 200, render(answer, shown), replay
+
+
+async def _enforced(
+    server: Server, request: IngestRequest, shown: Sequence[Event | InvalidEvent]
+) -> Answered:
+    """Take the events if they can be paid: as holds are decided."""
+
+    def rendered(answer: IngestAnswer) -> Answer:
+        if answer.refused:
+            return Answer(422, _refusal(server, answer, len(request.events)))
+        return Answer(200, render(answer, shown))
+
+    result = await server.holds.submit(
+        Enforce(replace(request, idempotency=None), rendered, request.idempotency)
+    )
+    if isinstance(result, TaximeterError):
+        raise result
+    return result.status, result.body, {"idempotent-replay": "true"} if result.replay else {}
 
 
 def _parameters(query: bytes) -> dict[str, str]:
@@ -106,7 +137,7 @@ def render(answer: IngestAnswer, show: Sequence[Event | InvalidEvent]) -> bytes:
     """The answer's body: the counts, and each event that was not plainly accepted; those that
     were as well where `show` holds the request's events.
     """
-    counts = {"duplicate": 0, "quarantined": 0, "conflict": 0, "invalid": 0}
+    counts = {"duplicate": 0, "quarantined": 0, "conflict": 0, "invalid": 0, "refused": 0}
     for other in answer.others:
         counts[other.status] += 1
     results = {other.index: _result(other) for other in answer.others}
@@ -117,7 +148,7 @@ def render(answer: IngestAnswer, show: Sequence[Event | InvalidEvent]) -> bytes:
             "accepted": answer.accepted,
             "duplicates": counts["duplicate"],
             "quarantined": counts["quarantined"],
-            "rejected": counts["conflict"] + counts["invalid"],
+            "rejected": counts["conflict"] + counts["invalid"] + counts["refused"],
             "results": [results[index] for index in sorted(results)],
         }
     )

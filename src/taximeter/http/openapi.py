@@ -95,7 +95,14 @@ _INGESTED: dict[str, Any] = {
                     "index": {"type": "integer"},
                     "id": {"type": ["string", "null"]},
                     "status": {
-                        "enum": ["accepted", "duplicate", "quarantined", "conflict", "invalid"]
+                        "enum": [
+                            "accepted",
+                            "duplicate",
+                            "quarantined",
+                            "conflict",
+                            "invalid",
+                            "refused",
+                        ]
                     },
                     "error": {
                         "type": "object",
@@ -121,6 +128,11 @@ _POST_EVENTS: dict[str, Any] = {
         {
             "name": "atomic", "in": "query", "required": False,
             "description": "All events are taken or none",
+            "schema": {"enum": ["true", "false"], "default": "false"},
+        },
+        {
+            "name": "enforce", "in": "query", "required": False,
+            "description": "Take the events only if all of them can be paid, else refuse them all",
             "schema": {"enum": ["true", "false"], "default": "false"},
         },
         {

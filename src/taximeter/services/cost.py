@@ -102,6 +102,43 @@ async def read_costs(
     return Costs(costs, changed, rows)
 
 
+async def cost_of_more(
+    connection: Connection,
+    targets: Mapping[SegmentKey, Target],
+    more: Mapping[SegmentKey, Mapping[str, Decimal]],
+) -> list[Cost]:
+    """What these quantities (by the dimensions' text) would cost on top of what is counted now, of
+    which nothing is locked.
+    """
+    wholes: dict[SegmentKey, UsagePrice] = {}
+    for key in more:
+        if not targets[key].linear:
+            wholes |= _rated_together(key, targets[key])
+    found = await storage.segment_totals(connection, list(wholes)) if wholes else {}
+    rows = {SegmentKey(*key): dict(totals) for key, totals in found.items()}
+    changed: dict[SegmentKey, list[ChangedTotal]] = {}
+    for key, added in more.items():
+        own = rows.setdefault(key, {})
+        changed[key] = []
+        for text, quantity in added.items():
+            before = own.get(text)
+            own[text] = (before or ZERO) + quantity
+            changed[key].append(
+                ChangedTotal(*key, text, before or ZERO, own[text], created=before is None)
+            )
+    after = {key: [*totals.items()] for key, totals in rows.items()}
+    costs = []
+    for key in more.keys() | wholes.keys():
+        price = wholes.get(key)
+        if price is None:
+            price = targets[key].price
+            amount = _linear_cost(price, changed[key])
+        else:
+            amount = _cost(key, price, changed, after)
+        costs.append(Cost(key, price, amount))
+    return costs
+
+
 def of_usage(price: UsagePrice) -> UsagePrice:
     """The price of usage alone: a minimum belongs to the period, not to any usage in it."""
     return price if price.minimum is None else replace(price, minimum=None)

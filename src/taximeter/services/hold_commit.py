@@ -10,18 +10,21 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from msgspec import structs
 from psycopg.errors import SerializationFailure
 
 from taximeter.domain.credit.hold import Ask, Hold, Refused, Standing, decide
-from taximeter.domain.credit.wallet import posted
 from taximeter.domain.subscription.customer import CustomerTerms
-from taximeter.kernel.errors import IdempotencyConflict, NotFound, TaximeterError
+from taximeter.kernel.errors import IdempotencyConflict, Invalid, NotFound, TaximeterError
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.command import Answer
 from taximeter.services.context import Connection, Context
+from taximeter.services.enforce import enforce
+from taximeter.services.estimates import needs_of
 from taximeter.services.hold_account import Accounts, send_locks
 from taximeter.services.hold_requests import (
     Allowed,
+    Enforce,
     HoldAnswer,
     HoldRequest,
     NewHold,
@@ -30,6 +33,7 @@ from taximeter.services.hold_requests import (
 )
 from taximeter.services.hold_resolve import resolve
 from taximeter.services.hold_standing import send_reading, standings
+from taximeter.services.terms import Held
 from taximeter.storage import holds as storage
 from taximeter.storage import idempotency
 from taximeter.storage.idempotency import StoredAnswer
@@ -40,7 +44,9 @@ HoldResult = Answer | TaximeterError
 
 def weight_of(request: HoldRequest) -> int:
     """What a request weighs in the committer's queue: its holds."""
-    return max(1, len(request.holds)) if isinstance(request, Place) else 1
+    if isinstance(request, Place):
+        return max(1, len(request.holds))
+    return max(1, len(request.events.events)) if isinstance(request, Enforce) else 1
 
 
 async def commit_holds(
@@ -103,24 +109,35 @@ async def _commit(
     }
     results: dict[int, HoldResult] = {}
     places: list[tuple[int, Place]] = []
+    enforced: list[tuple[int, Enforce]] = []
     steps: list[tuple[int, Resolve]] = []
     for number, request in enumerate(requests):
         unknown = [customer for customer in request.customers if customer not in terms]
-        if unknown:
+        if isinstance(request, Enforce):
+            enforced.append((number, request))
+        elif unknown:
             results[number] = NotFound(kind="customer", key=unknown[0])
         elif isinstance(request, Place):
-            places.append((number, request))
+            priced = await _priced(connection, held, request, at)
+            if isinstance(priced, Place):
+                places.append((number, priced))
+            else:
+                results[number] = priced
         else:
             steps.append((number, request))
-    if not places and not steps:
+    if not places and not steps and not enforced:
         return [results[number] for number in range(len(requests))]
     locking = await send_locks(connection, terms.keys(), at)
     asks = _asks(places)
-    reading = await send_reading(connection, terms, asks, at) if places and not steps else None
+    reading = (
+        await send_reading(connection, terms, asks, at) if len(places) == len(requests) else None
+    )
     accounts, complete = await locking.done(connection)
     if steps:
         results |= await resolve(context, connection, terms, accounts, steps)
     found: Mapping[str, Standing] = {}
+    for number, one in enforced:
+        results[number] = await enforce(context, connection, held, accounts, one)
     if places:
         if reading is None or not complete:
             reading = await send_reading(connection, terms, asks, at)
@@ -139,7 +156,7 @@ async def _mark_low(
 ) -> None:
     """Have wallets looked at that are topped up, and low with what is reserved of them now."""
     topped_up = {
-        (customer, asset): posted(purse.grants, purse.debt, at)
+        (customer, asset): sum((one.remaining for one in purse.grants), -purse.debt)
         for customer, standing in found.items()
         if terms[customer].auto_topups
         for asset, purse in standing.purses.items()
@@ -147,6 +164,24 @@ async def _mark_low(
     }
     if topped_up:
         await mark_low(connection, topped_up, at)
+
+
+async def _priced(
+    connection: Connection, held: Held, place: Place, at: datetime
+) -> Place | Invalid:
+    """The holds with what their estimates say they need."""
+    if all(new.estimate is None for new in place.holds):
+        return place
+    holds = []
+    for new in place.holds:
+        if new.estimate is not None:
+            needs = await needs_of(connection, held, new.estimate, at)
+            if isinstance(needs, Invalid):
+                return needs
+            ask = structs.replace(new.ask, needs=needs)
+            new = structs.replace(new, ask=ask)  # noqa: PLW2901 - what is asked, priced
+        holds.append(new)
+    return replace(place, holds=holds)
 
 
 def _asks(places: Sequence[tuple[int, Place]]) -> dict[str, list[Ask]]:

@@ -111,9 +111,10 @@ class Extend(Resolve):
 
 @dataclass(frozen=True, slots=True)
 class Enforce:
-    """Take these events in if they can be paid, else refuse them all."""
+    """Take these events in if all of them can be paid, else none."""
 
     events: IngestRequest
+    render: Callable[[IngestAnswer], Answer]
     idempotency: Key | None = None
 
     @property
@@ -122,4 +123,4 @@ class Enforce:
         return [event.customer for event in self.events.events if type(event) is Event]
 
 
-HoldRequest: TypeAlias = Place | Capture | Release | Extend
+HoldRequest: TypeAlias = Place | Capture | Release | Extend | Enforce

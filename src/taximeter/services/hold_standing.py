@@ -9,12 +9,24 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from taximeter.domain.credit.hold import Ask, BudgetRoom, Purse, Source, Standing
+from taximeter.domain.credit.hold import (
+    Ask,
+    BudgetRoom,
+    FeatureRoom,
+    InvoiceRoom,
+    Purse,
+    QuotaRoom,
+    Source,
+    Standing,
+)
 from taximeter.domain.entitlement.budget import ALWAYS, Budget
 from taximeter.domain.subscription.customer import CustomerTerms
+from taximeter.domain.subscription.rights import rights_of
 from taximeter.kernel.quantity import ZERO
+from taximeter.services.allowances import used_of_all
 from taximeter.services.context import Connection
 from taximeter.services.hold_account import Accounts
+from taximeter.services.owed import has_credit_limit, invoice_room
 from taximeter.storage import budgets as budget_storage
 from taximeter.storage import wallets
 from taximeter.storage.wallets import Cursor, WalletKey
@@ -85,6 +97,8 @@ async def standings(
     purses: dict[str, dict[str, Purse]] = {customer: {} for customer in asks}
     for key, debt in debts.items():
         purses[key[0]][key[1]] = Purse(sources.get(key, ()), debt)
+    features = await _feature_rooms(connection, terms, asks, accounts.at)
+    rooms = await _invoice_rooms(connection, terms, asks, purses, accounts.at)
     return {
         customer: Standing(
             hard=terms[customer].customer.enforcement == "hard",
@@ -94,10 +108,55 @@ async def standings(
                 for budget, resets_at in reading.limits[customer]
             ],
             suspensions=terms[customer].suspensions,
-            features={},
+            features=features.get(customer, {}),
+            invoice=rooms.get(customer),
         )
         for customer in asks
     }
+
+
+async def _invoice_rooms(
+    connection: Connection, terms: Mapping[str, CustomerTerms], asks: Asks,
+    purses: Mapping[str, Mapping[str, Purse]], at: datetime,
+) -> dict[str, InvoiceRoom]:  # fmt: skip
+    """What those may still owe who have a credit limit, and work that draws from no wallet."""
+    rooms = {}
+    for customer, own in asks.items():
+        if has_credit_limit(terms[customer]):
+            invoiced = any(need.invoiced for ask in own for need in ask.needs)
+            if invoiced or not purses[customer]:
+                room = await invoice_room(connection, terms[customer], at)
+                if room is not None:
+                    rooms[customer] = room
+    return rooms
+
+
+async def _feature_rooms(
+    connection: Connection, terms: Mapping[str, CustomerTerms], asks: Asks, at: datetime
+) -> dict[str, dict[str, FeatureRoom]]:
+    """What the customers may do with the features that they ask for; usage is read for all quotas
+    at once.
+    """
+    wanted = sorted(
+        {(customer, ask.feature) for customer, own in asks.items() for ask in own
+         if ask.feature is not None}
+    )  # fmt: skip
+    if not wanted:
+        return {}
+    found = [(key, rights_of(terms[key[0]], key[1], at)) for key in wanted]
+    quotas = [(key[0], quota) for key, rights in found if rights for quota in rights.quotas]
+    used = iter(await used_of_all(connection, quotas))
+    rooms: dict[str, dict[str, FeatureRoom]] = {}
+    for (customer, feature), rights in found:
+        if rights is not None:
+            rooms.setdefault(customer, {})[feature] = FeatureRoom(
+                rights.enabled, rights.slots,
+                tuple(
+                    QuotaRoom(one.limit, next(used), one.blocks, one.each, one.resets_at)
+                    for one in rights.quotas
+                ),
+            )  # fmt: skip
+    return rooms
 
 
 async def _spent_grants(

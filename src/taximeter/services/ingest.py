@@ -25,7 +25,7 @@ from taximeter.storage import ingestion as storage
 from taximeter.storage.idempotency import Key, StoredAnswer
 from taximeter.storage.ingestion import Identity
 
-Status = Literal["accepted", "duplicate", "quarantined", "conflict", "invalid"]
+Status = Literal["accepted", "duplicate", "quarantined", "conflict", "invalid", "refused"]
 EVENT_BYTES_USUAL = 1024
 CONFLICT = FieldError(
     "id",

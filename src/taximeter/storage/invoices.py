@@ -202,6 +202,21 @@ async def drafts_of(connection: Connection, subscription: Subscription) -> list[
     return [_row_of(row) for row in await cursor.fetchall()]
 
 
+async def unpaid(connection: Connection, customer: str) -> Decimal:
+    """What the customer's open invoices ask for in all."""
+    cursor = await connection.execute(
+        """
+        SELECT coalesce(sum((document -> 'totals' ->> 'amount_due')::numeric), 0) FROM invoice
+        WHERE customer = %s AND status = 'open'
+        """,
+        [customer],
+    )
+    row = await cursor.fetchone()
+    assert row is not None, "a sum is always there"
+    found: Decimal = row[0]
+    return found
+
+
 async def discard_drafts(
     connection: Connection, subscription: Subscription, since: datetime
 ) -> None:

@@ -214,6 +214,29 @@ def decide(standing: Standing, counters: Counters, ask: Ask) -> Decision:
     return Placed(reserving.added, available, tuple(reserving.warnings))
 
 
+def overdrawn(standing: Standing, counters: Counters, ask: Ask) -> Refused | None:
+    """Why usage that has just been charged cannot be paid: what is available for the (empty) needs
+    of `ask`, or is left of a budget, has come below zero. None: it can, or nothing limits it.
+    """
+    if not standing.hard:
+        return None
+    refused = _suspended(standing, ask)
+    if refused is not None:
+        return refused
+    for need in ask.needs:
+        for room in standing.budgets:
+            held = counters.get(f"b:{room.budget.name}", ZERO)
+            over = room.spent + held - room.budget.limit
+            binds = room.budget.enforcement == "hard" and room.budget.covers(need.asset, ask.path)
+            if binds and over > ZERO:
+                return Refused("budget_exceeded", _budget_limit(room, held), over)
+        available = _available(standing, _Reserving(counters), need, ask.path)
+        if available is not None and available < ZERO:
+            limit = _credit_limit(standing, need, available)
+            return Refused("insufficient_credits", limit, -available)
+    return None
+
+
 @dataclass(slots=True)
 class _Reserving:
     """Counters while one hold is decided about: those before, and what it adds."""
@@ -280,17 +303,19 @@ def _budgets(standing: Standing, reserving: _Reserving, ask: Ask) -> Refused | N
         missing = room.spent + held + needed - budget.limit
         if missing > ZERO:
             if standing.hard and budget.enforcement == "hard":
-                limit: dict[str, LimitValue] = {
-                    "kind": "budget", "name": budget.name, "path": budget.path,
-                    "asset": budget.asset, "window": budget.window, "limit": budget.limit,
-                    "spent": room.spent, "held": held,
-                    "remaining": max(budget.limit - room.spent - held, ZERO),
-                    "resets_at": room.resets_at,
-                }  # fmt: skip
-                return Refused("budget_exceeded", limit, missing)
+                return Refused("budget_exceeded", _budget_limit(room, held), missing)
             reserving.warn("budget_exceeded")
         reserving.add(f"b:{budget.name}", needed)
     return None
+
+
+def _budget_limit(room: BudgetRoom, held: Decimal) -> dict[str, LimitValue]:
+    budget = room.budget
+    return {
+        "kind": "budget", "name": budget.name, "path": budget.path, "asset": budget.asset,
+        "window": budget.window, "limit": budget.limit, "spent": room.spent, "held": held,
+        "remaining": max(budget.limit - room.spent - held, ZERO), "resets_at": room.resets_at,
+    }  # fmt: skip
 
 
 def _credit(
