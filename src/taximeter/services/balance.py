@@ -101,7 +101,9 @@ async def get_balance(
         if at is not None:
             return balances_of(await storage.folded_parts(connection, customer, at), at)
         reserved = await reserved_of(connection, customer, now)
-        return balances_of(await storage.parts_of(connection, customer, now), now, reserved)
+        grants = [name[2:] for name in reserved if name.startswith("g:")]
+        parts = await storage.parts_of(connection, customer, now, grants)
+        return balances_of(parts, now, reserved)
 
     return await look(context, read)
 

@@ -132,10 +132,9 @@ async def cost_of_more(
         price = wholes.get(key)
         if price is None:
             price = targets[key].price
-            amount = _linear_cost(price, changed[key])
+            costs.append(Cost(key, price, _linear_cost(price, changed[key]), linear=True))
         else:
-            amount = _cost(key, price, changed, after)
-        costs.append(Cost(key, price, amount))
+            costs.append(Cost(key, price, _cost(key, price, changed, after), linear=False))
     return costs
 
 

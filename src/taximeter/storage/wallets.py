@@ -96,7 +96,9 @@ _NOT_OVER = "g.remaining > 0 AND (g.expires_at IS NULL OR g.expires_at > %(at)s)
 _WALLETS = f"""
 SELECT w.asset, w.debt, {GRANT_COLUMNS}
 FROM wallet w
-LEFT JOIN credit_grant g ON g.customer = w.customer AND g.asset = w.asset AND {_NOT_OVER}
+LEFT JOIN credit_grant g ON g.customer = w.customer AND g.asset = w.asset
+    AND (g.has_left OR g.id = ANY(%(reserved)s))
+    AND COALESCE(g.expires_at, 'infinity') > %(at)s
 WHERE w.customer = %(customer)s ORDER BY w.asset
 """
 _FOLD = f"""
@@ -396,11 +398,15 @@ async def take_back(connection: Connection, grant: Grant, voided_at: datetime | 
     )
 
 
-async def parts_of(connection: Connection, customer: str, at: datetime) -> list[Part]:
+async def parts_of(
+    connection: Connection, customer: str, at: datetime, reserved: Iterable[str] = ()
+) -> list[Part]:
     """What the customer's wallets hold now, by asset: each wallet's own part, and its grants that
-    have something left and have not expired by `at`.
+    have something left (or are among the `reserved`) and have not expired by `at`.
     """
-    cursor = await connection.execute(_WALLETS, {"customer": customer, "at": at})
+    cursor = await connection.execute(
+        _WALLETS, {"customer": customer, "at": at, "reserved": list(reserved)}
+    )
     own: dict[str, Part] = {}
     grants = []
     for row in await cursor.fetchall():
