@@ -23,7 +23,7 @@ from taximeter.services.hold_standing import send_reading, standings
 from taximeter.services.ingest import IngestAnswer, Outcome, take_events
 from taximeter.services.settle import Captures, Charge
 from taximeter.services.terms import Held
-from taximeter.storage import wallets
+from taximeter.storage import purses
 
 _DETAILS = {
     "suspended": "The customer, or this path, is suspended.",
@@ -44,7 +44,7 @@ async def enforce(
         for customer, cached in held.customers.items()
         if cached.terms is not None and customer in set(request.customers)
     }
-    before = await wallets.locked_debts(await wallets.send_debts(connection, sorted(terms)))
+    before = await purses.found_debts(await purses.send_debts(connection, sorted(terms)))
     limited = {customer for customer, _ in before}
     await connection.execute("SAVEPOINT before_enforcing")
     captures = Captures(terms.keys(), {})

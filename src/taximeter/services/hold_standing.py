@@ -28,6 +28,7 @@ from taximeter.services.context import Connection
 from taximeter.services.hold_account import Accounts
 from taximeter.services.owed import has_credit_limit, invoice_room
 from taximeter.storage import budgets as budget_storage
+from taximeter.storage import purses as purse_storage
 from taximeter.storage import wallets
 from taximeter.storage.wallets import Cursor, WalletKey
 
@@ -53,8 +54,8 @@ async def send_reading(
         (customer, need.asset) for customer, own in asks.items() for ask in own
         for need in ask.needs
     }  # fmt: skip
-    debts = await wallets.send_debts(connection, sorted(asks))
-    sources = await wallets.send_sources(connection, list(keys), at)
+    debts = await purse_storage.send_debts(connection, sorted(asks))
+    sources = await purse_storage.send_sources(connection, keys, at)
     windows = []
     limits: dict[str, list[tuple[Budget, datetime | None]]] = {}
     for customer, own in asks.items():
@@ -89,8 +90,8 @@ async def standings(
     reading: Reading,
 ) -> dict[str, Standing]:
     """The standing of each customer, from what `send_reading` asked for."""
-    debts = await wallets.locked_debts(reading.debts)
-    sources = await wallets.found_sources(reading.sources)
+    debts = await purse_storage.found_debts(reading.debts)
+    sources = await purse_storage.found_sources(reading.sources)
     spent = await budget_storage.found_spent(reading.spent) if reading.spent is not None else {}
     for key, source in await _spent_grants(connection, accounts, sources):
         sources.setdefault(key, []).append(source)

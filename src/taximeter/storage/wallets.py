@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import msgspec
 from psycopg import AsyncConnection, AsyncCursor
 
-from taximeter.domain.credit.hold import Source
 from taximeter.domain.credit.wallet import Grant
 from taximeter.kernel.money import Money
 
@@ -54,15 +53,6 @@ _GRANTS_BY_ID = f"""
 SELECT {GRANT_COLUMNS} FROM json_to_recordset(%s) AS k (customer text, id text)
 JOIN credit_grant g ON g.customer = k.customer AND g.id = k.id
 """
-# In burn order: as domain/credit/burn.py's burn_key says.
-_SOURCES = """
-SELECT g.customer, g.asset, g.id, g.remaining, g.scope_meters, g.scope_path
-FROM json_to_recordset(%s) AS k (customer text, asset text)
-JOIN credit_grant g ON g.customer = k.customer AND g.asset = k.asset
-WHERE g.has_left AND COALESCE(g.expires_at, 'infinity') > %s AND g.effective_at <= %s
-ORDER BY g.customer, g.priority, g.expires_at NULLS LAST, g.kind = 'paid', g.created_at, g.id
-"""
-_DEBTS = "SELECT customer, asset, debt FROM wallet WHERE customer = ANY(%s)"
 _SET_REMAINING = """
 UPDATE credit_grant AS g SET remaining = k.remaining
 FROM json_to_recordset(%s) AS k (customer text, id text, remaining numeric)
@@ -182,7 +172,7 @@ async def send_lock(connection: Connection, keys: Sequence[WalletKey]) -> Cursor
 
 
 async def locked_debts(cursor: Cursor) -> dict[WalletKey, Decimal]:
-    """The debt of each wallet that `send_lock` locked, or `send_debts` asked for."""
+    """The debt of each wallet that `send_lock` locked."""
     return {(row[0], row[1]): row[2] for row in await cursor.fetchall()}
 
 
@@ -235,21 +225,6 @@ async def grants_of(
     return await found_grants(await send_grants(connection, keys, spent_too=spent_too), keys)
 
 
-async def send_sources(connection: Connection, keys: Sequence[WalletKey], at: datetime) -> Cursor:
-    """Ask what the grants of these wallets that are usable at `at` have left; `found_sources` reads
-    the answer.
-    """
-    return await connection.execute(_SOURCES, [_keys(keys), at, at])
-
-
-async def found_sources(cursor: Cursor) -> dict[WalletKey, list[Source]]:
-    """What `send_sources` asked for, by wallet, in burn order."""
-    found: dict[WalletKey, list[Source]] = {}
-    for customer, asset, grant, remaining, meters, path in await cursor.fetchall():
-        found.setdefault((customer, asset), []).append(Source(grant, remaining, meters, path))
-    return found
-
-
 async def grants_by_id(
     connection: Connection, grants: Iterable[tuple[str, str]]
 ) -> dict[str, Grant]:
@@ -257,13 +232,6 @@ async def grants_by_id(
     rows = [{"customer": customer, "id": grant_id} for customer, grant_id in sorted(grants)]
     cursor = await connection.execute(_GRANTS_BY_ID, [_document(rows)])
     return {row[0]: grant_of(row) for row in await cursor.fetchall()}
-
-
-async def send_debts(connection: Connection, customers: Sequence[str]) -> Cursor:
-    """Ask for the debts of all wallets of these customers, unlocked; `locked_debts` reads the
-    answer.
-    """
-    return await connection.execute(_DEBTS, [list(customers)])
 
 
 async def set_remaining(
