@@ -285,3 +285,54 @@ def test_what_a_limit_takes() -> None:
     assert (MONTHLY.remaining, standing(5, 9).remaining) == (Decimal(50), Decimal(0))
     assert standing(5, 9, blocks=False).takes(Decimal(1))
     assert not standing(5, 9).takes(Decimal(0))
+
+
+ENTRIES = st.lists(
+    st.one_of(
+        st.builds(
+            day,
+            st.integers(0, 9),
+            window=st.sampled_from(("day", "month", "total")),
+            meter=st.sampled_from(("m", "n")),
+            overage=st.sampled_from(("block", "allow")),
+        ),
+        st.builds(Slots, st.just("f"), st.integers(0, 3)),
+        st.builds(Switch, st.just("f"), st.sampled_from((True, False, "5", "20", "gold"))),
+    ),
+    min_size=1,
+    max_size=4,
+).map(tuple)
+
+
+def allowed(found: Rights, used: dict[str, int], running: int) -> bool:
+    """Whether one more fits, where so much of each meter is used and so many holds are open."""
+    quotas = all(
+        not one.blocks or used[one.meter] + 1 <= one.limit for one in found.quotas
+    )  # fmt: skip
+    return found.enabled and quotas and (found.slots is None or running < found.slots)
+
+
+@given(
+    offers=st.lists(ENTRIES, min_size=1, max_size=3),
+    used=st.fixed_dictionaries({"m": st.integers(0, 9), "n": st.integers(0, 9)}),
+    running=st.integers(0, 3),
+)
+def test_another_subscription_takes_nothing_away(
+    offers: list[tuple[Entitlement, ...]], used: dict[str, int], running: int
+) -> None:
+    alone = [allowed(rights(own), used, running) for own in offers]
+    assert allowed(rights(*offers), used, running) >= any(alone)
+    assert rights(*offers, *offers) == replace(
+        rights(*offers), sources=rights(*offers, *offers).sources
+    )
+
+
+@given(entries=ENTRIES, used=st.integers(0, 9), running=st.integers(0, 3))
+def test_within_a_plan_every_entry_can_only_take_away(
+    entries: tuple[Entitlement, ...], used: int, running: int
+) -> None:
+    counts = {"m": used, "n": used}
+    each = [allowed(rights((one,)), counts, running) for one in entries]
+    switches = [one for one in entries if isinstance(one, Switch)]
+    if len(switches) <= 1:  # a document has at most one
+        assert allowed(rights(entries), counts, running) == all(each)
