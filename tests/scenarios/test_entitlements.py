@@ -365,3 +365,50 @@ async def test_what_a_new_version_of_the_meter_cannot_read_adds_nothing(story: S
     span = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:01:00Z"}
     [shown] = await story.usage("calls", customer="acme", window="minute", **span)
     assert shown["value"] == "6.5"
+
+
+async def hold(story: Story, feature: str, **fields: Any) -> Json:
+    """Ask for a hold of 1 dollar that names the feature."""
+    body = {"customer": "acme", "asset": "USD", "amount": "1", "feature": feature, **fields}
+    return await story.ask("POST", "/v1/holds", json=body)
+
+
+async def test_t16_three_runs_at_once(story: Story) -> None:
+    await begin(story, {"feature": "runs", "concurrency": "3"})
+    await story.grant("100")
+    runs = [await hold(story, "runs") for _ in range(3)]
+    assert [run["allowed"] for run in runs] == [True, True, True]
+    refused = await hold(story, "runs")
+    assert (refused["allowed"], refused["reason"]) == (False, "concurrency")
+    assert await check(story, "runs") == {
+        "allowed": False, "reason": "concurrency", "value": None, "limit": "3", "used": "3",
+        "remaining": "0", "resets_at": None,
+    }  # fmt: skip
+    await story.ask("POST", f"/v1/holds/{runs[0]['id']}/release")
+    assert (await check(story, "runs"))["remaining"] == "1"
+    assert (await hold(story, "runs"))["allowed"]
+    assert not (await hold(story, "runs"))["allowed"]
+    # Runs that died free their slots when their holds expire.
+    await story.advance("2026-01-01T00:05:00Z")
+    assert (await check(story, "runs"))["used"] == "0"
+    assert (await hold(story, "runs"))["allowed"]
+    [listed] = await story.everything("/v1/customers/acme/entitlements")
+    assert listed["concurrency"] == {"limit": "3", "used": "1", "remaining": "2"}
+
+
+async def test_what_open_holds_reserve_of_a_quota_is_used(story: Story) -> None:
+    await begin(story, quota("10", "day"), {"feature": "sso", "value": False})
+    await story.grant("100")
+    await query(story, 4, "a")
+    placed = await hold(story, "queries", quantity="5")
+    assert placed["allowed"]
+    answer = await check(story)
+    assert (answer["used"], answer["remaining"]) == ("9", "1")  # 4 + 5 of 10
+    refused = await hold(story, "queries", quantity="2")
+    assert (refused["allowed"], refused["reason"]) == (False, "entitlement")
+    assert (await hold(story, "sso"))["reason"] == "entitlement"
+    # Captured with 3 queries: what was held is free, what was used counts.
+    events = [event("queries", f"b-{n}") for n in range(3)]
+    await story.ask("POST", f"/v1/holds/{placed['id']}/capture", json={"events": events})
+    assert (await check(story))["used"] == "7"
+    assert (await hold(story, "queries", quantity="3"))["allowed"]
