@@ -17,7 +17,7 @@ from taximeter.bootstrap import Instance, Settings, StandingClock, open_instance
 from taximeter.gateways.webhooks import HttpWebhooks, Reply, is_public
 from taximeter.services.command import Transaction, run
 from taximeter.services.deliver import CLAIM, RETRIES_MAX, Deliverer, retry_after
-from taximeter.services.outbox import Message, put
+from taximeter.services.outbox import MESSAGE_TYPES, Message, put
 from tests.http.api import (
     NOW,
     ROOT_KEY,
@@ -114,6 +114,11 @@ def documented(name: str) -> Any:
     found: Json = {}
     exec(text.partition("```python\n")[2].partition("```")[0], found)
     return found[name]
+
+
+def test_every_type_is_documented() -> None:
+    text = (ROOT / "docs/how-to/webhooks.md").read_text(encoding="utf-8")
+    assert [kind for kind in MESSAGE_TYPES if f"`{kind}`" not in text] == []
 
 
 async def test_a_message_is_sent_signed(
@@ -496,7 +501,13 @@ async def test_an_address_within_is_refused(shared: httpx.AsyncClient, url: str)
 
 async def test_a_public_address_is_taken(client: httpx.AsyncClient) -> None:
     """Also one that does not resolve where the tests run."""
-    for url in ("https://example.com/hooks?a=b", "http://8.8.8.8:8080/", "https://[2606:4700::1]/"):
+    long = "https://example.com/" + "x" * 1000
+    for url in (
+        long,
+        "https://example.com/?a=b",
+        "http://8.8.8.8:8080/",
+        "https://[2606:4700::1]/",
+    ):
         assert (await subscribe(client, url))["url"] == url
 
 

@@ -245,6 +245,10 @@ async def test_shares_of_a_budget_are_told_once_while_all_use_is_charged(story: 
         "window": {"from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z"},
     }  # fmt: skip
     assert await story.available() == "-14"
+    spend = await story.ask("GET", "/v1/customers/acme/spend")
+    assert spend["alerts"] == found
+    await story.advance("2026-02-01T00:00:00Z")
+    assert (await story.ask("GET", "/v1/customers/acme/spend"))["alerts"] == []
 
 
 async def test_a_budget_that_goes_down_and_up_again_is_told_once(story: Story) -> None:

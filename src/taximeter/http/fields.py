@@ -79,6 +79,7 @@ CustomerKey = Annotated[
 ]
 Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_without_controls)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_printable)]
+Url = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_printable)]
 Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX)]
 LIMIT: int = LIMIT_DEFAULT
 Cursor = Annotated[str | None, Query(max_length=4000)]

@@ -10,6 +10,7 @@ from taximeter.http.server import Reader, ok
 from taximeter.kernel.quantity import format_decimal
 from taximeter.kernel.times import Period
 from taximeter.services import spend
+from taximeter.services.alerts import alert_document
 from taximeter.services.spend import CustomerSpend, SubscriptionSpend
 
 router = APIRouter(prefix="/v1", tags=["Customers"])
@@ -45,7 +46,7 @@ def spend_json(found: CustomerSpend) -> dict[str, object]:
         "prices": [_price_json(part, one) for part in found.parts for one in part.spend.prices],
         "forecast": {"total": format_decimal(found.forecast), "method": FORECAST_METHOD},
         "caps": [budget_json(state) for state in found.caps],
-        "alerts": [],
+        "alerts": [alert_document(one) for one in found.alerts],
     }
 
 
@@ -57,7 +58,8 @@ async def get_spend(key: CustomerPath, call: Reader) -> Response:
     forecast extends usage at the rate since the period began and adds the fees due by its end.
     `total` counts what is in the customer's currency, not credit units, before discounts on the
     whole invoice. With several subscriptions `period` spans their open periods; each price names
-    its own. `caps` are the customer's budgets by name, the first 100 of them.
+    its own. `caps` are the customer's budgets by name, the first 100 of them; `alerts` the last 100
+    that were told since the open periods began, newest first.
     """
     call.see(key)
     return ok(spend_json(await spend.get_spend(call.context, key)))

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field, StringConstraints
 
-from taximeter.http.fields import LIMIT, Body, Cursor, Limit, Name, instant
+from taximeter.http.fields import LIMIT, Body, Cursor, Limit, Name, Url, instant
 from taximeter.http.server import Admin, ok, page_json
 from taximeter.services import webhooks
 from taximeter.services.webhooks import Delivery, DeliveryState, Endpoint
@@ -22,7 +22,7 @@ EventType = Annotated[str, StringConstraints(pattern=EVENT_PATTERN, max_length=1
 class EndpointBody(Body):
     """An address that is told of events: of the types listed, or with `*` of all."""
 
-    url: Annotated[Name, StringConstraints(max_length=2000)]
+    url: Url
     events: Annotated[list[EventType], Field(min_length=1, max_length=EVENTS_MAX)]
 
 

@@ -120,6 +120,15 @@ def alert_document(one: Raised) -> dict[str, object]:
     }
 
 
+async def raised_since(
+    connection: Connection, customer: str, since: datetime, limit: int
+) -> list[Raised]:
+    """The customer's alerts from the instant `since` on, newest first."""
+    return await storage.page(
+        connection, customer=customer, kind=None, before=None, limit=limit, since=since
+    )
+
+
 async def list_raised(
     context: Context,
     *,

@@ -37,6 +37,7 @@ async def put(context: Context, connection: Connection, *messages: Message) -> N
 
 
 def _row(context: Context, message: Message) -> storage.OutboxRow:
+    assert message.type in MESSAGE_TYPES, f"{message.type} is a type that nobody was told of"
     body = {
         "type": message.type, "timestamp": format_instant(message.at), "data": message.data,
     }  # fmt: skip

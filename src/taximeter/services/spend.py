@@ -24,6 +24,7 @@ from taximeter.domain.subscription.subscription import Segment, Subscription
 from taximeter.kernel.errors import NotFound
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Period
+from taximeter.services.alerts import Raised, raised_since
 from taximeter.services.budgets import BudgetState, states_of
 from taximeter.services.context import Connection, Context
 from taximeter.services.level_usage import read_levels
@@ -31,6 +32,7 @@ from taximeter.services.segment_usage import read_usage
 from taximeter.storage import terms as term_storage
 
 CAPS_MAX = 100
+ALERTS_MAX = 100
 GROWING = ("count", "sum")
 
 
@@ -57,14 +59,15 @@ class SubscriptionSpend:
 
 @dataclass(frozen=True, slots=True)
 class CustomerSpend:
-    """A customer's spend at `at`: one part for each subscription with an open period; `caps` are
-    the budgets, where they were asked for.
+    """A customer's spend at `at`: one part for each subscription with an open period. Where they
+    were asked for, `caps` are the budgets, and `alerts` what was told since the periods began.
     """
 
     customer: Customer
     at: datetime
     parts: tuple[SubscriptionSpend, ...]
     caps: tuple[BudgetState, ...] = ()
+    alerts: tuple[Raised, ...] = ()
 
     @property
     def period(self) -> Period | None:
@@ -86,7 +89,9 @@ class CustomerSpend:
 
 
 async def get_spend(context: Context, customer: str) -> CustomerSpend:
-    """The customer's spend now, with their first 100 budgets. Raises `NotFound`."""
+    """The customer's spend now, with their first 100 budgets, and the last 100 alerts of the open
+    periods. Raises `NotFound`.
+    """
     async with context.pool.connection() as connection:
         terms = await term_storage.customer_terms(connection, [customer])
         if customer not in terms:
@@ -94,7 +99,9 @@ async def get_spend(context: Context, customer: str) -> CustomerSpend:
         own, at = terms[customer], context.clock.now()
         (found,) = await read_spend(connection, [own], at)
         caps = await states_of(connection, own, own.budgets[:CAPS_MAX], at)
-    return replace(found, caps=tuple(caps))
+        since = found.period.start if found.period else at
+        alerts = await raised_since(connection, customer, since, ALERTS_MAX)
+    return replace(found, caps=tuple(caps), alerts=tuple(alerts))
 
 
 async def read_spend(

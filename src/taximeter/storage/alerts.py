@@ -15,6 +15,7 @@ from taximeter.domain.entitlement.alert import (
     BalanceAlert,
     SpendAlert,
 )
+from taximeter.kernel.ids import first_id
 from taximeter.storage.ingestion import document
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -94,6 +95,7 @@ SELECT customer, kind, name, window_start, ordinal, threshold, id, at, data, rea
 WHERE (%(customer)s::text IS NULL OR customer = %(customer)s)
   AND (%(kind)s::text IS NULL OR kind = %(kind)s)
   AND (%(before)s::text IS NULL OR id < %(before)s)
+  AND (%(since)s::text IS NULL OR id >= %(since)s)
 ORDER BY id DESC LIMIT %(limit)s
 """
 
@@ -274,10 +276,15 @@ async def page(
     kind: AlertKind | None,
     before: str | None,
     limit: int,
+    since: datetime | None = None,
 ) -> list[Raised]:
-    """What was raised, newest first, before `before`; of one customer, of one kind."""
+    """What was raised, newest first, before `before`; of one customer, of one kind, from the
+    instant `since` on.
+    """
+    first = first_id("alert", since) if since is not None else None
     cursor = await connection.execute(
-        _PAGE, {"customer": customer, "kind": kind, "before": before, "limit": limit}
+        _PAGE,
+        {"customer": customer, "kind": kind, "before": before, "since": first, "limit": limit},
     )
     return [_raised_of(row) for row in await cursor.fetchall()]
 
