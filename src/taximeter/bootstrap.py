@@ -281,7 +281,7 @@ def _context(url: str, *, connections_min: int, connections_max: int) -> "Contex
 def _ingest_committer(
     context: "Context", url: str, lanes: int
 ) -> "Committer[IngestRequest, IngestAnswer]":
-    from taximeter.services.committer import Committer
+    from taximeter.services.committer import Bounds, Committer
     from taximeter.services.ingest import commit_requests, weight_of
     from taximeter.storage.connection import FlushedConnection
 
@@ -295,14 +295,15 @@ def _ingest_committer(
 
     return Committer(
         connect=connect, commit=commit, weight=weight_of,
-        weight_per_commit=EVENTS_PER_COMMIT, weight_waiting_max=EVENTS_WAITING_MAX, lanes=lanes,
-        weight_of_second_lane=EVENTS_FOR_SECOND_LANE,
+        bounds=Bounds(
+            EVENTS_PER_COMMIT, EVENTS_WAITING_MAX, lanes=lanes, second_lane=EVENTS_FOR_SECOND_LANE
+        ),
     )  # fmt: skip
 
 
 def _hold_committer(context: "Context", url: str) -> "Committer[HoldRequest, HoldResult]":
-    from taximeter.services.committer import Committer
-    from taximeter.services.hold_commit import commit_holds, weight_of
+    from taximeter.services.committer import Bounds, Committer
+    from taximeter.services.hold_commit import commit_holds, key_of, weight_of
     from taximeter.storage.connection import FlushedConnection
 
     async def connect() -> "Connection":
@@ -314,14 +315,12 @@ def _hold_committer(context: "Context", url: str) -> "Committer[HoldRequest, Hol
         return await commit_holds(context, connection, requests)
 
     return Committer(
-        connect=connect,
-        commit=commit,
-        weight=weight_of,
-        weight_per_commit=HOLDS_PER_COMMIT,
-        weight_waiting_max=HOLDS_WAITING_MAX,
-        lanes=2,
-        weight_of_second_lane=HOLDS_FOR_SECOND_LANE,
-    )
+        connect=connect, commit=commit, weight=weight_of, key=key_of,
+        bounds=Bounds(
+            HOLDS_PER_COMMIT, HOLDS_WAITING_MAX, HOLDS_WAITING_MAX // 4, lanes=2,
+            second_lane=HOLDS_FOR_SECOND_LANE,
+        ),
+    )  # fmt: skip
 
 
 async def _keep_running(database: "EmbeddedPostgres") -> None:

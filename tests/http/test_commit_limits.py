@@ -10,7 +10,7 @@ import pytest
 from psycopg import AsyncConnection, errors
 
 from taximeter.kernel.errors import Unavailable
-from taximeter.services.committer import Committer, LimitExceeded
+from taximeter.services.committer import Bounds, Committer, LimitExceeded
 from taximeter.services.ingest import IngestRequest, weight_of
 from taximeter.storage.connection import FlushedConnection
 from tests.services import test_committer as virtual
@@ -27,7 +27,7 @@ class Bench:
         self.tried: list[int] = []
         self.committer: Committer[int, int] = Committer(
             connect=self._connect, commit=self._commit, weight=lambda _: 1,
-            weight_per_commit=10, weight_waiting_max=100,
+            bounds=Bounds(10, 100),
         )  # fmt: skip
 
     async def _connect(self) -> Connection:

@@ -13,7 +13,7 @@ import pytest
 from taximeter.bootstrap import Instance
 from taximeter.http.app import Application
 from taximeter.http.metrics import Metrics
-from taximeter.services.committer import Committer
+from taximeter.services.committer import Bounds, Committer
 from taximeter.services.context import Connection
 from taximeter.services.ingest import IngestAnswer, IngestRequest, commit_requests, weight_of
 from taximeter.storage.connection import FlushedConnection
@@ -642,9 +642,8 @@ async def test_over_capacity_nothing_is_taken(ready: httpx.AsyncClient, instance
         return await FlushedConnection.connect(instance.database_url)
 
     tiny = Committer(
-        connect=connect, commit=commit, weight=weight_of, weight_per_commit=100,
-        weight_waiting_max=3,
-    )  # fmt: skip
+        connect=connect, commit=commit, weight=weight_of, bounds=Bounds(100, waiting_max=3)
+    )
     app = Application(replace(server, ingest=tiny, metrics=Metrics()))
     transport = httpx.ASGITransport(app)
     tiny.start()

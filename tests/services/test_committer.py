@@ -15,7 +15,7 @@ import pytest
 from psycopg import errors
 
 from taximeter.kernel.errors import OverCapacity, Unavailable
-from taximeter.services.committer import Committer
+from taximeter.services.committer import Bounds, Committer
 
 Found = TypeVar("Found")
 
@@ -84,6 +84,8 @@ class Bench:
     connects: Callable[[], Awaitable[None]] | None = None
     weight_per_commit: int = 100
     weight_waiting_max: int = 100
+    weight_of_key_max: int = 100
+    key: Callable[[int], int] | None = None
     lanes: int = 1
     commits: list[list[int]] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
@@ -91,9 +93,11 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.committer = Committer(
-            connect=self._connect, commit=self._commit, weight=abs,
-            weight_per_commit=self.weight_per_commit,
-            weight_waiting_max=self.weight_waiting_max, lanes=self.lanes,
+            connect=self._connect, commit=self._commit, weight=abs, key=self.key,
+            bounds=Bounds(
+                self.weight_per_commit, self.weight_waiting_max, self.weight_of_key_max,
+                lanes=self.lanes,
+            ),
         )  # fmt: skip
 
     async def _connect(self) -> Any:
@@ -422,5 +426,45 @@ def test_two_lanes_share_the_queue() -> None:
             assert await asyncio.gather(*tasks) == [10, 20, 30, 40]
             assert sorted(bench.commits) == [[1], [2, 3], [4]]
             assert len(bench.lines) == 2
+
+    run(main())
+
+
+def test_keys_are_taken_in_turn() -> None:
+    """A crowd of one key (the ones below 10) does not delay the lone items of the others, and
+    keeps its own order.
+    """
+
+    async def main() -> None:
+        gate = Gate()
+        async with Bench(gate, weight_per_commit=25, key=lambda item: item // 10) as bench:
+            first = bench.submit(99)
+            await gate.arrived.acquire()
+            rest = bench.submit(1, 2, 3, 4, 5, 10, 20)
+            await settle()
+            for _ in range(4):
+                gate.opened.release()
+            await asyncio.gather(*first, *rest)
+            assert bench.commits == [[99], [1, 10], [20, 2, 3], [4, 5]]
+
+    run(main())
+
+
+def test_a_key_is_refused_before_the_others_are() -> None:
+    async def main() -> None:
+        gate = Gate()
+        async with Bench(gate, weight_of_key_max=10, key=lambda item: item // 10) as bench:
+            first = bench.submit(99)
+            await gate.arrived.acquire()
+            waiting = bench.submit(6, 4)
+            await settle()
+            with pytest.raises(OverCapacity):
+                await bench.committer.submit(1)
+            waiting += bench.submit(15)
+            await settle()
+            gate.opened.release()
+            gate.opened.release()
+            await asyncio.gather(*first, *waiting)
+            assert bench.commits == [[99], [6, 15, 4]]
 
     run(main())

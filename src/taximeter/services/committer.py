@@ -7,11 +7,17 @@ what it commits.
 A lane is one connection with at most one transaction under way. The first takes whatever waits;
 a further one only where a good batch waits, to prepare it while the database works on the first:
 few requests are better committed together than apart.
+
+Where items have keys (a customer's), each key waits in a queue of its own and they are taken in
+turn, so that one key's crowd delays its own items and not those of the others; and a key may be
+refused where the others are not yet.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import psycopg
@@ -23,6 +29,7 @@ from taximeter.kernel.errors import OverCapacity, Unavailable
 Connection = AsyncConnection[tuple[Any, ...]]
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+_Waiting = tuple[Item, int, asyncio.Future[Answer]]
 
 RETRIES_MAX = 5
 RETRY_FIRST_S = 0.02
@@ -40,6 +47,19 @@ class LimitExceeded(Exception):
     """An item is beyond what the database can hold: to try again is in vain."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much, by weight, goes into one commit; may wait in all, and of one key; and lets a second
+    lane begin, where there are several `lanes`.
+    """
+
+    per_commit: int
+    waiting_max: int
+    of_key_max: int = sys.maxsize
+    lanes: int = 1
+    second_lane: int = 1
+
+
 class Committer(Generic[Item, Answer]):
     """Commits items in groups. `commit(connection, items)` does all the work of one transaction
     but its begin and end, and gives one answer each, in order.
@@ -51,19 +71,16 @@ class Committer(Generic[Item, Answer]):
         connect: Callable[[], Awaitable[Connection]],
         commit: Callable[[Connection, Sequence[Item]], Awaitable[Sequence[Answer]]],
         weight: Callable[[Item], int],
-        weight_per_commit: int,
-        weight_waiting_max: int,
-        lanes: int = 1,
-        weight_of_second_lane: int = 1,
+        bounds: Bounds,
+        key: Callable[[Item], Hashable] | None = None,
     ) -> None:
         self._connect = connect
         self._commit = commit
         self._weight = weight
-        self._weight_per_commit = weight_per_commit
-        self._weight_waiting_max = weight_waiting_max
-        self._lanes = lanes
-        self._weight_of_second_lane = weight_of_second_lane
-        self._waiting: deque[tuple[Item, int, asyncio.Future[Answer]]] = deque()
+        self._bounds = bounds
+        self._key = key
+        self._waiting: OrderedDict[Hashable, deque[_Waiting[Item, Answer]]] = OrderedDict()
+        self._weights: dict[Hashable, int] = {}
         self._weight_waiting = 0
         self._wake = asyncio.Event()
         self._crowd = asyncio.Event()
@@ -81,7 +98,7 @@ class Committer(Generic[Item, Answer]):
         """Start the lanes in the running event loop."""
         self._tasks = [
             asyncio.create_task(self._run(self._crowd if lane else self._wake), name=f"lane-{lane}")
-            for lane in range(self._lanes)
+            for lane in range(self._bounds.lanes)
         ]
 
     async def stop(self) -> None:
@@ -99,8 +116,9 @@ class Committer(Generic[Item, Answer]):
     async def submit(self, item: Item) -> Answer:
         """Commit `item` with its neighbours; returns once that is durable.
 
-        Raises `OverCapacity` at once where the queue is full, `Unavailable` where the database
-        cannot be reached.
+        Raises `OverCapacity` at once where the queue (or that of its key) is full, `Unavailable`
+        where the database cannot be reached. Whoever gives up waiting is left out of the next
+        group.
         """
         if self._stopped:
             raise Unavailable(
@@ -108,10 +126,15 @@ class Committer(Generic[Item, Answer]):
                 cure="Send it again.",
             )
         weight = self._weight(item)
-        if self._waiting and self._weight_waiting + weight > self._weight_waiting_max:
+        if self._waiting and self._weight_waiting + weight > self._bounds.waiting_max:
+            raise OverCapacity(retry_after_s=RETRY_AFTER_S)
+        key = None if self._key is None else self._key(item)
+        of_key = self._weights.get(key, 0)
+        if of_key and of_key + weight > self._bounds.of_key_max:
             raise OverCapacity(retry_after_s=RETRY_AFTER_S)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, weight, future))
+        self._waiting.setdefault(key, deque()).append((item, weight, future))
+        self._weights[key] = of_key + weight
         self._weight_waiting += weight
         self._signal()
         self._pending.add(future)
@@ -120,16 +143,24 @@ class Committer(Generic[Item, Answer]):
         finally:
             self._pending.discard(future)
 
-    def _take(self) -> list[tuple[Item, int, asyncio.Future[Answer]]]:
-        """What goes into the next transaction. A request whose client has gone is dropped."""
-        batch: list[tuple[Item, int, asyncio.Future[Answer]]] = []
+    def _take(self) -> "list[_Waiting[Item, Answer]]":
+        """What goes into the next transaction: of each key one in turn. A request whose client has
+        gone is dropped.
+        """
+        batch: list[_Waiting[Item, Answer]] = []
         taken = 0
         while self._waiting:
-            item, weight, future = self._waiting[0]
-            if batch and taken + weight > self._weight_per_commit:
+            key, queue = next(iter(self._waiting.items()))
+            item, weight, future = queue[0]
+            if batch and taken + weight > self._bounds.per_commit:
                 break
-            self._waiting.popleft()
+            queue.popleft()
             self._weight_waiting -= weight
+            if queue:
+                self._weights[key] -= weight
+                self._waiting.move_to_end(key)
+            else:
+                del self._waiting[key], self._weights[key]
             if not future.done():
                 batch.append((item, weight, future))
                 taken += weight
@@ -139,7 +170,7 @@ class Committer(Generic[Item, Answer]):
     def _signal(self) -> None:
         """Wake the lanes that have work, let the others sleep."""
         _set(self._wake, bool(self._waiting))
-        _set(self._crowd, self._weight_waiting >= self._weight_of_second_lane)
+        _set(self._crowd, self._weight_waiting >= self._bounds.second_lane)
 
     async def _run(self, work: asyncio.Event) -> None:
         connection: Connection | None = None
@@ -156,7 +187,7 @@ class Committer(Generic[Item, Answer]):
     async def _commit_batch(
         self,
         connection: Connection | None,
-        batch: Sequence[tuple[Item, int, asyncio.Future[Answer]]],
+        batch: Sequence[_Waiting[Item, Answer]],
     ) -> Connection | None:
         items = [item for item, _, _ in batch]
         try:
@@ -182,9 +213,7 @@ class Committer(Generic[Item, Answer]):
                 future.set_result(answer)
         return connection
 
-    async def _commit_each(
-        self, batch: Sequence[tuple[Item, int, asyncio.Future[Answer]]]
-    ) -> Connection | None:
+    async def _commit_each(self, batch: Sequence[_Waiting[Item, Answer]]) -> Connection | None:
         connection: Connection | None = None
         try:
             for one in batch:
@@ -235,8 +264,10 @@ class Committer(Generic[Item, Answer]):
                 pause = min(pause * 2, 1.0)
 
     def _fail_waiting(self) -> None:
-        _refuse(list(self._waiting))
+        for queue in self._waiting.values():
+            _refuse(queue)
         self._waiting.clear()
+        self._weights.clear()
         self._weight_waiting = 0
 
 
@@ -247,7 +278,7 @@ def _set(event: asyncio.Event, on: bool) -> None:  # noqa: FBT001
         event.clear()
 
 
-def _refuse(batch: Sequence[tuple[Any, int, asyncio.Future[Any]]]) -> None:
+def _refuse(batch: "Iterable[_Waiting[Any, Any]]") -> None:
     for _, _, future in batch:
         if not future.done():
             future.set_exception(

@@ -49,6 +49,11 @@ def weight_of(request: HoldRequest) -> int:
     return max(1, len(request.events.events)) if isinstance(request, Enforce) else 1
 
 
+def key_of(request: HoldRequest) -> str:
+    """Whose queue a request waits in: its customer's; of several customers, the first one's."""
+    return next(iter(request.customers), "")
+
+
 async def commit_holds(
     context: Context, connection: Connection, requests: Sequence[HoldRequest]
 ) -> list[HoldResult]:
