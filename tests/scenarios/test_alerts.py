@@ -227,6 +227,7 @@ async def test_shares_of_a_budget_are_told_once_while_all_use_is_charged(story: 
     await prepaid(story)
     await story.grant("50")
     await set_budget(story, "all", "50")
+    await set_alert(story, "empty", on="balance", asset="USD", below=["0"])
 
     async def client() -> None:
         for _ in range(20):
@@ -245,8 +246,9 @@ async def test_shares_of_a_budget_are_told_once_while_all_use_is_charged(story: 
         "window": {"from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z"},
     }  # fmt: skip
     assert await story.available() == "-14"
+    assert await told(story, "name", "threshold", kind="balance.low") == [("empty", "0")]
     spend = await story.ask("GET", "/v1/customers/acme/spend")
-    assert spend["alerts"] == found
+    assert [one for one in spend["alerts"] if one["kind"] == "budget.threshold"] == found
     await story.advance("2026-02-01T00:00:00Z")
     assert (await story.ask("GET", "/v1/customers/acme/spend"))["alerts"] == []
 
