@@ -14,7 +14,13 @@ from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.entitlement import Entitlement, Quota, QuotaWindow, Slots, Switch
 from taximeter.domain.catalog.entitlement_document import WINDOWS
 from taximeter.domain.entitlement.budget import ALWAYS
-from taximeter.domain.entitlement.feature import Rights, Standing, binding, quota_window
+from taximeter.domain.entitlement.feature import (
+    FeatureStanding,
+    Rights,
+    Standing,
+    binding,
+    quota_window,
+)
 from taximeter.domain.subscription.customer import Customer, CustomerTerms
 from taximeter.domain.subscription.rights import features_of, rights_of
 from taximeter.domain.subscription.subscription import Subscription
@@ -285,6 +291,34 @@ def test_what_a_limit_takes() -> None:
     assert (MONTHLY.remaining, standing(5, 9).remaining) == (Decimal(50), Decimal(0))
     assert standing(5, 9, blocks=False).takes(Decimal(1))
     assert not standing(5, 9).takes(Decimal(0))
+
+
+ON = Rights("f", enabled=True, value=None, slots=None, quotas=(), sources=())
+FULL, HALF = standing(3, 3), standing(3, 1)
+
+
+@pytest.mark.parametrize(
+    ("rights", "quotas", "slots", "reason", "tells"),
+    [
+        (None, (), None, "entitlement", None),
+        (replace(ON, enabled=False, value=False), (), None, "entitlement", None),
+        (ON, (), None, None, None),
+        (ON, (DAILY, MONTHLY), HALF, "entitlement", DAILY),
+        (ON, (DAILY,), FULL, "entitlement", DAILY),  # before the slots
+        (ON, (MONTHLY,), FULL, "concurrency", FULL),
+        (ON, (MONTHLY,), HALF, None, MONTHLY),
+        (ON, (), FULL, "concurrency", FULL),
+        (ON, (), HALF, None, HALF),  # three more take a slot, as one does
+        (ON, (standing(5, 9, blocks=False),), None, None, standing(5, 9, blocks=False)),
+    ],
+)  # fmt: skip
+def test_what_forbids_a_feature(
+    rights: Rights | None, quotas: tuple[Standing, ...], slots: Standing | None,
+    reason: str | None, tells: Standing | None,
+) -> None:  # fmt: skip
+    found = FeatureStanding("f", rights, quotas, slots)
+    assert found.reason(Decimal(3)) == reason
+    assert found.binding(Decimal(3)) == tells
 
 
 ENTRIES = st.lists(

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator
 
 from taximeter.domain.catalog.plan_schema import AGREED
-from taximeter.domain.entitlement.feature import Allowance, Standing
+from taximeter.domain.entitlement.feature import Allowance, FeatureStanding, Standing
 from taximeter.http.customers import CustomerPath
 from taximeter.http.document import Document, document_body
 from taximeter.http.fields import (
@@ -23,7 +23,6 @@ from taximeter.http.fields import (
 from taximeter.http.server import Admin, Authorizer, Reader, ok, page_json
 from taximeter.kernel.quantity import ONE, ZERO, format_decimal
 from taximeter.services import entitlements
-from taximeter.services.entitlements import FeatureView
 
 router = APIRouter(prefix="/v1", tags=["Entitlements"])
 FeaturePath = Annotated[Key, Path(description="The feature's key")]
@@ -57,16 +56,16 @@ def _standing_json(standing: Standing | None) -> dict[str, object]:
     }  # fmt: skip
 
 
-def check_json(view: FeatureView, quantity: Decimal) -> dict[str, object]:
+def check_json(standing: FeatureStanding, quantity: Decimal) -> dict[str, object]:
     """Whether so much more of a feature is allowed, as answered: figures are those of the limit
     that tells.
     """
-    reason = view.reason(quantity)
+    reason = standing.reason(quantity)
     return {
         "allowed": reason is None,
         **({} if reason is None else {"reason": reason}),
-        "value": view.rights.value if view.rights else False,
-        **_standing_json(view.binding(quantity)),
+        "value": standing.rights.value if standing.rights else False,
+        **_standing_json(standing.binding(quantity)),
     }
 
 
@@ -79,16 +78,16 @@ def _quota_json(quota: Allowance, standing: Standing) -> dict[str, object]:
     }
 
 
-def feature_json(view: FeatureView) -> dict[str, object]:
+def feature_json(standing: FeatureStanding) -> dict[str, object]:
     """A feature as it stands, as answered."""
-    rights = view.rights
+    rights = standing.rights
     quotas = rights.quotas if rights else ()
     sources = rights.sources if rights else ()
     return {
-        "feature": view.feature,
-        **check_json(view, ONE),
-        "concurrency": _figures_json(view.slots) if view.slots else None,
-        "quotas": [_quota_json(*both) for both in zip(quotas, view.quotas, strict=True)],
+        "feature": standing.feature,
+        **check_json(standing, ONE),
+        "concurrency": _figures_json(standing.slots) if standing.slots else None,
+        "quotas": [_quota_json(*both) for both in zip(quotas, standing.quotas, strict=True)],
         "source": None if rights is None else "plan" if sources else "customer",
         "plans": [
             {"plan": one.plan, "version": one.version, "subscription": one.subscription}
@@ -109,8 +108,8 @@ async def check_entitlement(body: CheckBody, call: Authorizer) -> Response:
     where nothing that the customer has names it.
     """
     call.see(body.customer)
-    view = await entitlements.check_entitlement(call.context, body.customer, body.feature)
-    return ok(check_json(view, body.quantity))
+    standing = await entitlements.check_entitlement(call.context, body.customer, body.feature)
+    return ok(check_json(standing, body.quantity))
 
 
 @router.get("/customers/{key}/entitlements")

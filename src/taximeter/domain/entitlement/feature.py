@@ -1,7 +1,7 @@
 """Features: what a customer may use at an instant, and how much of it.
 
 Owns how entries of one source and of several come together, which window of a quota an instant
-lies in, and which of several limits is the one to tell. What was used is counted elsewhere.
+lies in, what forbids more, and which limit is the one to tell. What was used is counted elsewhere.
 
 All entries of one source hold together. Where several sources name a feature (the plans of
 several subscriptions), each of its limits is the most generous that one of them states: one that
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Literal
 
 from taximeter.domain.catalog.entitlement import (
     Entitlement,
@@ -24,7 +25,7 @@ from taximeter.domain.catalog.entitlement import (
 )
 from taximeter.domain.entitlement.budget import ALWAYS, window_of
 from taximeter.domain.metering.window import window_at
-from taximeter.kernel.quantity import ZERO, parse_decimal
+from taximeter.kernel.quantity import ONE, ZERO, parse_decimal
 from taximeter.kernel.times import Period
 
 
@@ -200,3 +201,32 @@ def binding(standings: Iterable[Standing], quantity: Decimal) -> Standing | None
         return one.takes(quantity), not one.blocks, one.remaining, early
 
     return min(standings, key=rank, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureStanding:
+    """One feature as it stands for a customer at an instant: the `rights` to it (None: nothing that
+    the customer has names it), how far each of its `quotas` is used, in their order, and its
+    `slots` (None: as many holds as there may be). What open holds reserve is used.
+    """
+
+    feature: str
+    rights: Rights | None
+    quotas: tuple[Standing, ...]
+    slots: Standing | None
+
+    def reason(self, quantity: Decimal) -> Literal["entitlement", "concurrency"] | None:
+        """What forbids `quantity` more, of what takes one slot at most; None: it is allowed."""
+        on = self.rights is not None and self.rights.enabled
+        if not on or not all(quota.takes(quantity) for quota in self.quotas):
+            return "entitlement"
+        free = self.slots is None or self.slots.takes(min(quantity, ONE))
+        return None if free else "concurrency"
+
+    def binding(self, quantity: Decimal) -> Standing | None:
+        """The limit that tells about `quantity` more; None where there is none. Slots do where
+        they are what forbids it, or all there is.
+        """
+        if self.reason(quantity) == "concurrency" or not self.quotas:
+            return self.slots
+        return binding(self.quotas, quantity)
