@@ -25,10 +25,11 @@ from taximeter.http.fields import (
 from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.kernel.money import Money
 from taximeter.kernel.quantity import ZERO, format_decimal
-from taximeter.services import balance, consumption, grants
+from taximeter.services import balance, consumption, grants, outlook
 from taximeter.services.balance import GrantBalance, WalletBalance
 from taximeter.services.consumption import Consumption, Taken
 from taximeter.services.grants import Entry, StoredGrant, Voided
+from taximeter.services.outlook import Outlook
 
 router = APIRouter(prefix="/v1", tags=["Credits"])
 PRIORITY_DEFAULT = 50
@@ -210,6 +211,18 @@ def _wallet_json(wallet: WalletBalance) -> dict[str, object]:
     }
 
 
+def _outlook_json(one: Outlook) -> dict[str, object]:
+    return {
+        **_wallet_json(one.wallet),
+        "drawn_per_day": format_decimal(one.drawn_per_day),
+        "runs_out_at": instant(one.runs_out_at),
+        "enough_for": [
+            {"price": each.price, "meter": each.meter, "quantity": format_decimal(each.quantity)}
+            for each in one.enough_for
+        ],
+    }
+
+
 def _grant_balance_json(one: GrantBalance) -> dict[str, object]:
     grant = one.grant
     return {
@@ -303,6 +316,9 @@ async def get_balance(key: CustomerPath, call: Reader, at: Instant | None = None
     burn; those not yet in force are listed, but not counted.
     """
     call.see(key)
+    if at is None:
+        found = await outlook.get_outlook(call.context, key)
+        return ok({"wallets": [_outlook_json(one) for one in found]})
     wallets = await balance.get_balance(call.context, key, at)
     return ok({"wallets": [_wallet_json(wallet) for wallet in wallets]})
 

@@ -22,7 +22,7 @@ from taximeter.services.context import Connection, Context
 from taximeter.services.hold_account import reserved_of
 from taximeter.storage import customers
 from taximeter.storage import wallets as storage
-from taximeter.storage.wallets import Entry, Part
+from taximeter.storage.wallets import Entry, Part, WalletKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +83,37 @@ def _balance(
     return WalletBalance(asset, posted, held=held, grants=tuple(grants))
 
 
-async def get_balance(
-    context: Context, customer: str, at: datetime | None = None
-) -> list[WalletBalance]:
-    """The customer's wallets by asset, now or as they were at `at`, what happened at that very
-    instant included. A wallet begins with its first movement.
+async def get_balance(context: Context, customer: str, at: datetime) -> list[WalletBalance]:
+    """The customer's wallets by asset as they were at `at`, what happened at that very instant
+    included. A wallet begins with its first movement.
 
     Raises `NotFound` for the customer, `Invalid` for an `at` that is yet to come.
     """
     now = context.clock.now()
-    if at is not None and at > now:
+    if at > now:
         detail = f"It is {format_instant(now)} now. Ask for now or the past."
         raise Invalid([FieldError("at", "in_the_future", detail)])
 
     async def read(connection: Connection) -> list[WalletBalance]:
         await _require(connection, customer)
-        if at is not None:
-            return balances_of(await storage.folded_parts(connection, customer, at), at)
-        reserved = await reserved_of(connection, customer, now)
-        grants = [name[2:] for name in reserved if name.startswith("g:")]
-        parts = await storage.parts_of(connection, customer, now, grants)
-        return balances_of(parts, now, reserved)
+        return balances_of(await storage.folded_parts(connection, customer, at), at)
 
     return await look(context, read)
+
+
+async def read_balance(connection: Connection, customer: str, now: datetime) -> list[WalletBalance]:
+    """The customer's wallets by asset as they are now, on a snapshot. Raises `NotFound`."""
+    await _require(connection, customer)
+    reserved = await reserved_of(connection, customer, now)
+    grants = [name[2:] for name in reserved if name.startswith("g:")]
+    parts = await storage.parts_of(connection, customer, now, grants)
+    return balances_of(parts, now, reserved)
+
+
+async def read_wallet(connection: Connection, key: WalletKey, now: datetime) -> WalletBalance:
+    """One wallet as it is now; it is there, and locked together with the customer's holds."""
+    wallets = await read_balance(connection, key[0], now)
+    return next(wallet for wallet in wallets if wallet.asset == key[1])
 
 
 async def list_entries(

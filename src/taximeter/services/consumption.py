@@ -18,8 +18,10 @@ from taximeter.kernel.paging import decode_cursor, encode_cursor, invalid_cursor
 from taximeter.kernel.quantity import ZERO, format_decimal, parse_decimal
 from taximeter.services.command import look
 from taximeter.services.context import Connection, Context
+from taximeter.storage import wallet_entries
 from taximeter.storage import wallets as storage
-from taximeter.storage.wallets import Entry, Movements, StoredGrant
+from taximeter.storage.wallet_entries import Movements
+from taximeter.storage.wallets import Entry, StoredGrant
 
 
 class Taken(NamedTuple):
@@ -79,12 +81,12 @@ async def get_consumption(
         if after is not None:
             gone = after[1]
         else:
-            gone = await storage.taken_before(connection, grant, first) if first else ZERO
-        entries = await storage.page_movements(
+            gone = await wallet_entries.taken_before(connection, grant, first) if first else ZERO
+        entries = await wallet_entries.page_movements(
             connection, grant, since=first, until=first_id("went", until) if until else None,
             after=after[0] if after else None, limit=limit + 1,
         )  # fmt: skip
-        movements = await storage.sum_movements(connection, grant)
+        movements = await wallet_entries.sum_movements(connection, grant)
         taken, gone = _taken(stored, entries[:limit], gone)
         more = len(entries) > limit
         is_over = grant.expires_at is not None and grant.expires_at <= context.clock.now()

@@ -24,7 +24,7 @@ from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import DIGITS_FRACTION_MAX, ZERO, format_decimal, round_half_up
 from taximeter.kernel.times import format_instant, parse_duration
 from taximeter.services import outbox
-from taximeter.services.balance import WalletBalance, balances_of
+from taximeter.services.balance import WalletBalance, read_wallet
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Connection, Context
 from taximeter.services.grants import issue_grant
@@ -34,7 +34,7 @@ from taximeter.storage import customers
 from taximeter.storage import topups as storage
 from taximeter.storage import wallets as wallet_storage
 from taximeter.storage.terms import customer_terms, note_change
-from taximeter.storage.wallets import Part, WalletKey
+from taximeter.storage.wallets import WalletKey
 
 StoredAutoTopup: TypeAlias = storage.StoredAutoTopup
 Topup: TypeAlias = storage.Topup
@@ -109,17 +109,15 @@ async def look_due(context: Context) -> int:
 
 async def _look(key: WalletKey, transaction: Transaction) -> None:
     connection, at = transaction.connection, transaction.at
-    account = await lock_account(connection, key[0], at)
-    debt = (await wallet_storage.lock_wallets(connection, [key]))[key]
+    await lock_account(connection, key[0], at)
+    await wallet_storage.lock_wallets(connection, [key])
     settings = await storage.settings(connection, *key)
     if not settings:
         return
     auto, since, _ = settings[0]
-    grants = (await wallet_storage.grants_of(connection, [key]))[key]
-    parts = [Part(key[1], None, -debt), *(Part(key[1], one, one.remaining) for one in grants)]
-    (wallet,) = balances_of(parts, at, account.counters[key[0]])
-    ends = [one.expires_at for one in grants if one.expires_at is not None and at < one.expires_at]
-    check_at = min(ends, default=None)
+    wallet = await read_wallet(connection, key, at)
+    ends = [one.grant.expires_at for one in wallet.grants]
+    check_at = min((end for end in ends if end is not None and at < end), default=None)
     quiet = await _ask(transaction, auto, wallet, since)
     if quiet is not None:
         check_at = min(quiet, check_at or quiet)

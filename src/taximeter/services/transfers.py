@@ -17,7 +17,7 @@ from taximeter.domain.credit.wallet import Grant
 from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.money import Money
 from taximeter.kernel.quantity import ZERO, format_decimal, within_bounds
-from taximeter.services.balance import balances_of
+from taximeter.services.balance import WalletBalance, read_wallet
 from taximeter.services.balance_alerts import look_at_balance
 from taximeter.services.command import Transaction
 from taximeter.services.grants import grant_entry, issue_grant
@@ -25,7 +25,6 @@ from taximeter.services.hold_account import lock_account
 from taximeter.storage import customers
 from taximeter.storage import wallets as storage
 from taximeter.storage.topups import look_again
-from taximeter.storage.wallets import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +77,10 @@ async def transfer(transaction: Transaction, new: NewTransfer) -> Transfer:
     _check(new, customer.currency)
     account = await lock_account(connection, new.customer, at)
     keys = [(new.customer, new.from_asset), (new.customer, new.to_asset)]
-    debts = await storage.lock_wallets(connection, keys)
+    await storage.lock_wallets(connection, keys)
     grants = {one.id: one for one in (await storage.grants_of(connection, keys[:1]))[keys[0]]}
-    drawn = _draw(new, grants, debts[keys[0]], account.counters[new.customer], at)
+    wallet = await read_wallet(connection, keys[0], at)
+    drawn = _draw(new, grants, wallet, account.counters[new.customer], at)
     costs = await storage.cost_bases(connection, new.customer, [name for name, _ in drawn.parts])
     amounts = {name: cost.amount for name, cost in costs.items()}
     transfer_id = transaction.new_id("transfer")
@@ -124,7 +124,7 @@ def _check(new: NewTransfer, currency: str) -> None:
 def _draw(
     new: NewTransfer,
     grants: Mapping[str, Grant],
-    debt: Decimal,
+    wallet: WalletBalance,
     reserved: Mapping[str, Decimal],
     at: datetime,
 ) -> Draw:
@@ -133,8 +133,6 @@ def _draw(
         replace(one, remaining=max(ZERO, one.remaining - reserved.get(f"g:{one.id}", ZERO)))
         for one in grants.values()
     ]
-    parts = [Part(new.from_asset, one, one.remaining) for one in grants.values()]
-    (wallet,) = balances_of([Part(new.from_asset, None, -debt), *parts], at, reserved)
     for_any = sum((one.remaining for one in free if one.usable_at(at) and one.covers(None)), ZERO)
     most = max(ZERO, min(for_any, wallet.available))
     if new.amount > most:
