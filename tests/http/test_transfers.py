@@ -200,6 +200,8 @@ async def test_what_became_of_a_grant_and_of_its_cost(
     assert found["cost_used"] == {"amount": "8.333333333333", "asset": "EUR"}
     assert sum(map(Decimal, costs)) == Decimal(found["cost_used"]["amount"])
     assert found["totals"]["remaining"] == "0.5"
+    assert sum(Decimal(one["amount"]) for one in found["data"]) == Decimal("2.5")
+    assert found["totals"]["used"] == "2.5"
     # Page by page, and from the second day on, each says the same.
     first = await get(client, path, limit=2)
     rest = await get(client, path, limit=2, cursor=first["next_cursor"])

@@ -163,7 +163,7 @@ def _voided_json(voided: Voided) -> dict[str, object]:
 
 
 def _consumption_json(found: Consumption) -> dict[str, object]:
-    moved, grant = found.movements, found.stored.grant
+    removed, grant = found.removals, found.stored.grant
     return {
         "grant": grant.id,
         "customer": grant.customer,
@@ -171,10 +171,10 @@ def _consumption_json(found: Consumption) -> dict[str, object]:
         "kind": grant.kind,
         "totals": {
             "granted": format_decimal(grant.amount),
-            "used": format_decimal(moved.used),
-            "voided": format_decimal(moved.voided),
-            "transferred": format_decimal(moved.transferred),
-            "rolled_over": format_decimal(moved.rolled_over),
+            "used": format_decimal(found.used),
+            "voided": format_decimal(removed.voided),
+            "transferred": format_decimal(removed.transferred),
+            "rolled_over": format_decimal(removed.rolled_over),
             "expired": format_decimal(found.expired),
             "remaining": format_decimal(found.remaining),
         },

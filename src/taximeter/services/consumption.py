@@ -20,7 +20,7 @@ from taximeter.services.command import look
 from taximeter.services.context import Connection, Context
 from taximeter.storage import wallet_entries
 from taximeter.storage import wallets as storage
-from taximeter.storage.wallet_entries import Movements
+from taximeter.storage.wallet_entries import Removals
 from taximeter.storage.wallets import Entry, StoredGrant
 
 
@@ -43,14 +43,14 @@ class Consumption:
     stored: StoredGrant
     taken: list[Taken]
     next_cursor: str | None
-    movements: Movements
+    used: Decimal
+    removals: Removals
     expired: Decimal
     remaining: Decimal
     cost_used: Money | None
 
     def __post_init__(self) -> None:
-        parts = sum(self.movements, self.expired + self.remaining)
-        assert parts == self.stored.grant.amount, "what became of a grant is what was granted"
+        assert self.used >= ZERO, "no more was taken back than there was"
 
 
 async def get_consumption(
@@ -77,23 +77,25 @@ async def get_consumption(
         if stored is None:
             raise NotFound(kind="grant", key=grant_id)
         grant = stored.grant
-        first = first_id("went", since) if since is not None else ""
-        if after is not None:
-            gone = after[1]
-        else:
-            gone = await wallet_entries.taken_before(connection, grant, first) if first else ZERO
+        first = wallet_entries.first_movement_id(grant)
+        gone = after[1] if after is not None else ZERO
+        if since is not None:
+            first = max(first, first_id("went", since))
+            if after is None:
+                gone = await wallet_entries.taken_before(connection, grant, first)
         entries = await wallet_entries.page_movements(
             connection, grant, since=first, until=first_id("went", until) if until else None,
             after=after[0] if after else None, limit=limit + 1,
         )  # fmt: skip
-        movements = await wallet_entries.sum_movements(connection, grant)
+        removals = await wallet_entries.sum_removals(connection, grant)
         taken, gone = _taken(stored, entries[:limit], gone)
         more = len(entries) > limit
         is_over = grant.expires_at is not None and grant.expires_at <= context.clock.now()
         return Consumption(
             stored, taken,
             encode_cursor((entries[limit - 1].id, format_decimal(gone))) if more else None,
-            movements, expired=grant.remaining if is_over else ZERO,
+            used=grant.amount - grant.remaining - sum(removals, ZERO), removals=removals,
+            expired=grant.remaining if is_over else ZERO,
             remaining=ZERO if is_over else grant.remaining,
             cost_used=_cost(stored, ZERO, grant.amount - grant.remaining),
         )  # fmt: skip

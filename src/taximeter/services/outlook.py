@@ -18,8 +18,8 @@ from taximeter.kernel.quantity import ZERO, divide
 from taximeter.services.balance import WalletBalance, read_balance
 from taximeter.services.command import look
 from taximeter.services.context import Connection, Context
+from taximeter.storage import subscriptions
 from taximeter.storage import wallet_entries as storage
-from taximeter.storage.terms import customer_terms
 
 SPAN = timedelta(days=7)
 SPAN_MIN = timedelta(days=1)
@@ -53,8 +53,8 @@ async def get_outlook(context: Context, customer: str) -> list[Outlook]:
     async def read(connection: Connection) -> list[Outlook]:
         wallets = await read_balance(connection, customer, now)
         rates = await _rates(connection, customer, now)
-        terms = (await customer_terms(connection, [customer]))[customer]
-        phases = [one.phase_at(now) for one in terms.subscriptions]
+        running = await subscriptions.of_customer(connection, customer)
+        phases = [one.phase_at(now) for one in running]
         prices = [
             price
             for phase in phases

@@ -309,7 +309,7 @@ CREATE TABLE wallet_entry (
     PRIMARY KEY (customer, id)
 );
 CREATE INDEX wallet_entry_grant ON wallet_entry (customer, grant_id, id)
-    WHERE grant_id IS NOT NULL;
+    WHERE kind IN ('void', 'transfer', 'rollover');
 
 -- Below what available balance a wallet is topped up, to what, and how much of it at most a day and
 -- a month of the customer's. A wallet is looked at when check_at comes; nothing is asked for before

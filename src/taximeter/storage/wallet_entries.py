@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection
 
 from taximeter.domain.credit.wallet import Grant
+from taximeter.kernel.ids import first_id
 from taximeter.storage.wallets import Entry
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -17,14 +18,17 @@ FROM wallet_entry
 WHERE customer = %(customer)s AND grant_id = %(grant)s
   AND NOT (amount > 0 AND kind IN ('grant', 'rollover', 'transfer'))
 """
-_SUM_MOVEMENTS = f"""
-SELECT coalesce(-sum(amount) FILTER (WHERE kind NOT IN ('void', 'transfer', 'rollover')), 0),
-    coalesce(-sum(amount) FILTER (WHERE kind = 'void'), 0),
+_SUM_REMOVALS = """
+SELECT coalesce(-sum(amount) FILTER (WHERE kind = 'void'), 0),
     coalesce(-sum(amount) FILTER (WHERE kind = 'transfer'), 0),
     coalesce(-sum(amount) FILTER (WHERE kind = 'rollover'), 0)
-{_OF_GRANT}
+FROM wallet_entry
+WHERE customer = %(customer)s AND grant_id = %(grant)s
+  AND kind IN ('void', 'transfer', 'rollover') AND amount < 0
 """
-_TAKEN_BEFORE = f"SELECT coalesce(-sum(amount), 0) {_OF_GRANT} AND id < %(before)s"
+_TAKEN_BEFORE = f"""
+SELECT coalesce(-sum(amount), 0) {_OF_GRANT} AND id >= %(first)s AND id < %(before)s
+"""
 _PAGE_MOVEMENTS = f"""
 SELECT customer, id, asset, grant_id, kind, amount, at, ref
 {_OF_GRANT} AND id >= %(since)s AND (%(until)s::text IS NULL OR id < %(until)s)
@@ -41,32 +45,38 @@ GROUP BY asset
 """
 
 
+def first_movement_id(grant: Grant) -> str:
+    """An id that sorts before those of the grant's entries."""
+    return first_id("went", grant.created_at)
+
+
 def _of(grant: Grant) -> dict[str, str]:
     return {"customer": grant.customer, "grant": grant.id}
 
 
-class Movements(NamedTuple):
-    """What moved a grant, summed: used (drawn, invoiced, or repaying a debt), voided, transferred
-    to another asset, rolled over; each as a positive amount.
+class Removals(NamedTuple):
+    """What was taken out of a grant otherwise than by use, as positive amounts: voided, transferred
+    to another asset, rolled over.
     """
 
-    used: Decimal
     voided: Decimal
     transferred: Decimal
     rolled_over: Decimal
 
 
-async def sum_movements(connection: Connection, grant: Grant) -> Movements:
-    """What became of a grant so far, by its entries."""
-    cursor = await connection.execute(_SUM_MOVEMENTS, _of(grant))
+async def sum_removals(connection: Connection, grant: Grant) -> Removals:
+    """What was taken out of a grant so far otherwise than by use."""
+    cursor = await connection.execute(_SUM_REMOVALS, _of(grant))
     row = await cursor.fetchone()
     assert row is not None, "a sum has a row"
-    return Movements(*row)
+    return Removals(*row)
 
 
 async def taken_before(connection: Connection, grant: Grant, before: str) -> Decimal:
     """What had been taken out of a grant by its entries with ids below `before`."""
-    cursor = await connection.execute(_TAKEN_BEFORE, {**_of(grant), "before": before})
+    cursor = await connection.execute(
+        _TAKEN_BEFORE, {**_of(grant), "first": first_movement_id(grant), "before": before}
+    )
     row = await cursor.fetchone()
     assert row is not None, "a sum has a row"
     return Decimal(row[0])

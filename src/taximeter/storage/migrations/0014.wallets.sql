@@ -1,8 +1,8 @@
 -- depends: 0001.initial
 
--- The movements of one grant in their order: what became of it, for finance.
+-- What was taken out of a grant otherwise than by use: rare, and not written with usage.
 CREATE INDEX wallet_entry_grant ON wallet_entry (customer, grant_id, id)
-    WHERE grant_id IS NOT NULL;
+    WHERE kind IN ('void', 'transfer', 'rollover');
 
 -- Below what available balance a wallet is topped up, to what, and how much of it at most a day and
 -- a month of the customer's. A wallet is looked at when check_at comes; nothing is asked for before
