@@ -226,6 +226,20 @@ async def test_an_enforced_event_is_refused_if_it_cannot_be_paid(story: Story) -
     assert await balance(story) == ("-25", "3", "-28")
 
 
+async def test_an_enforced_event_of_what_is_suspended_is_refused(story: Story) -> None:
+    await story.meter("t")
+    await story.plan("p", usage_price("use", "t", unit="1", settle="wallet"))
+    await begin(story, "10")
+    await story.subscribe("p")
+    body = {"path": "team/rogue", "reason": "runs away"}
+    await story.ask("POST", "/v1/customers/acme/suspend", json=body)
+    rogue = {**event("t", "a", q="1"), "path": "team/rogue/7"}
+    found = await enforced(story, rogue, event("t", "b", q="1"))
+    assert [one["error"]["code"] for one in found["results"]] == ["suspended"] * 2
+    assert (await enforced(story, event("t", "b", q="1")))["accepted"] == 1
+    assert await balance(story) == ("9", "0", "9")
+
+
 async def test_enforced_events_at_once_never_overspend(story: Story) -> None:
     await story.meter("t")
     await story.plan("p", usage_price("use", "t", unit="1", settle="wallet"))

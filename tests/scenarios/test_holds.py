@@ -197,6 +197,25 @@ async def test_what_is_captured_in_parts(story: Story) -> None:
     assert await balance(story) == ("11", "0", "11")
 
 
+async def test_a_part_frees_what_it_drew(story: Story) -> None:
+    """8 held: 5 of what burns first, 3 of an older grant. A part of 5 draws the 5; the 3 stay held,
+    so that voiding their grant takes nothing from the hold.
+    """
+    await begin(story)
+    older = await story.grant("3", priority=90)
+    await story.grant("5", priority=10)
+    hold = await place(story, "8")
+    await story.ask(
+        "POST", f"/v1/holds/{hold['id']}/capture", json={"amount": "5", "keep_open": True},
+        headers={"Idempotency-Key": "k"},
+    )  # fmt: skip
+    voided = await story.ask("POST", f"/v1/grants/{older}/void", json={})
+    assert (voided["taken_back"], voided["held"]) == ("0", "3")
+    assert await balance(story) == ("3", "3", "0")
+    await capture(story, hold, "3")
+    assert await balance(story) == ("0", "0", "0")
+
+
 async def test_events_capture_a_hold(story: Story) -> None:
     """100 tokens at 0.02 are 2 of the 5 held; a replay of the events counts nothing."""
     await story.meter("tokens")

@@ -8,7 +8,7 @@ the decision is exact whatever the prices are, and atomic with what it decides a
 from collections.abc import Sequence
 from dataclasses import replace
 
-from taximeter.domain.credit.hold import Ask, Need, Refused, overdrawn
+from taximeter.domain.credit.hold import Ask, Need, Refused, overdrawn, suspended
 from taximeter.domain.metering.event import Event
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.rights import features_of, rights_of
@@ -49,13 +49,28 @@ async def enforce(
     await connection.execute("SAVEPOINT before_enforcing")
     captures = Captures(terms.keys(), {})
     (answer,), charges = await take_events(context, connection, [request.events], captures)
-    refused = await _refused(connection, terms, accounts, charges, limited)
+    refused = _suspended(terms, request) if answer.accepted else None
+    refused = refused or await _refused(connection, terms, accounts, charges, limited)
     refused = refused or await _over_quota(connection, held, terms, accounts, request)
     if refused is None or answer.refused:
         await connection.execute("RELEASE SAVEPOINT before_enforcing")
         return request.render(answer)
     await connection.execute("ROLLBACK TO SAVEPOINT before_enforcing")
     return request.render(_refusal(request, refused))
+
+
+def _suspended(terms: dict[str, CustomerTerms], request: Enforce) -> Refused | None:
+    """The first suspension of one who is hard that some event lies within. What an event costs
+    names its path only as deep as grants and budgets ask, so the events themselves are looked at.
+    """
+    for event in request.events.events:
+        if type(event) is not Event or event.customer not in terms:
+            continue
+        own = terms[event.customer]
+        refused = suspended(own.suspensions, event.path)
+        if refused is not None and own.customer.enforcement == "hard":
+            return refused
+    return None
 
 
 async def _refused(

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
+from taximeter.domain.credit.burn import burn_order
 from taximeter.domain.credit.hold import Hold, less
 from taximeter.domain.metering.event import Event
 from taximeter.domain.subscription.customer import CustomerTerms
@@ -26,6 +27,7 @@ from taximeter.services.ingest import IngestAnswer, IngestRequest, take_events
 from taximeter.services.settle import Captures, Charge, settle_charges
 from taximeter.services.spending import limited_among
 from taximeter.storage import holds as storage
+from taximeter.storage import wallets
 from taximeter.storage.wallets import WalletKey
 
 Result = Answer | TaximeterError
@@ -96,6 +98,7 @@ class _Work:
         self._accounts = accounts
         self._holds = holds
         self._changed: set[str] = set()
+        self._order: dict[str, int] = {}
         self.results: dict[int, Result] = {}
 
     async def do(self, steps: Steps) -> None:
@@ -133,6 +136,7 @@ class _Work:
         """Charge these captures. Of each customer one at most is by events."""
         by_events = [one for one in captures if one.step.events is not None]
         by_amount = [one for one in captures if one.step.events is None]
+        await self._note_order(captures)
         if by_events:
             await self._capture_events(by_events)
         charges = [
@@ -149,6 +153,19 @@ class _Work:
             )  # fmt: skip
         for one in by_amount:
             self._captured(one, _amounts(one))
+
+    async def _note_order(self, captures: Sequence[_Capture]) -> None:
+        """Note in which order the grants burn of which a part frees some."""
+        several: set[tuple[str, str]] = set()
+        for one in captures:
+            if one.step.keep_open and not one.late:
+                own = {name[2:] for name in one.hold.counters if name.startswith("g:")}
+                if len(own) > 1:
+                    several |= {(one.hold.customer, grant_id) for grant_id in own}
+        if several:
+            grants = await wallets.grants_by_id(self._connection, several)
+            order = burn_order(grants.values())
+            self._order = {f"g:{grant.id}": index for index, grant in enumerate(order)}
 
     async def _capture_events(self, captures: Sequence[_Capture]) -> None:
         requests = [
@@ -186,7 +203,7 @@ class _Work:
         for asset, amount in charged.items():
             total[asset] = total.get(asset, ZERO) + amount
         if one.step.keep_open and not one.late:
-            freed = _part_of(hold, self._terms[hold.customer], charged)
+            freed = _part_of(hold, self._terms[hold.customer], charged, self._order)
             self._accounts.free(hold.customer, freed)
             hold = structs.replace(hold, captured=total, counters=less(hold.counters, freed))
             self._put(hold)
@@ -265,15 +282,18 @@ def _unfit(hold: Hold, step: Capture) -> Invalid | None:
 
 
 def _part_of(
-    hold: Hold, terms: CustomerTerms, charged: Mapping[str, Decimal]
+    hold: Hold, terms: CustomerTerms, charged: Mapping[str, Decimal], order: Mapping[str, int]
 ) -> dict[str, Decimal]:
-    """What a hold of one asset no longer reserves once so much was charged: money, no slot."""
+    """What a hold of one asset no longer reserves once so much was charged: money, no slot; of its
+    grants in burn `order`, as they were drawn, or a grant could be voided that still backs it.
+    """
     (asset,) = hold.amounts
     amount = max(charged.get(asset, ZERO), ZERO)
     budgets = {f"b:{budget.name}" for budget in terms.budgets if budget.asset == asset}
     part: dict[str, Decimal] = {}
     rest = amount
-    for name, reserved in sorted(hold.counters.items()):
+    for name in sorted(hold.counters, key=lambda name: (name[0], order.get(name, 0))):
+        reserved = hold.counters[name]
         if name in budgets:
             part[name] = min(reserved, amount)
         elif name.startswith(("g:", "i:", "w:")):

@@ -196,7 +196,7 @@ Decision = Placed | Refused
 
 def decide(standing: Standing, counters: Counters, ask: Ask) -> Decision:
     """Whether `ask` fits beside what `counters` reserves already."""
-    refused = _suspended(standing, ask) or _feature(standing, counters, ask)
+    refused = suspended(standing.suspensions, ask.path) or _feature(standing, counters, ask)
     if refused is not None:
         return refused
     reserving = _Reserving(counters)
@@ -220,9 +220,6 @@ def overdrawn(standing: Standing, counters: Counters, ask: Ask) -> Refused | Non
     """
     if not standing.hard:
         return None
-    refused = _suspended(standing, ask)
-    if refused is not None:
-        return refused
     for need in ask.needs:
         for room in standing.budgets:
             held = counters.get(f"b:{room.budget.name}", ZERO)
@@ -258,9 +255,10 @@ class _Reserving:
             self.warnings.append(warning)
 
 
-def _suspended(standing: Standing, ask: Ask) -> Refused | None:
-    for one in standing.suspensions:
-        if one.covers(ask.path):
+def suspended(suspensions: Sequence[Suspension], path: str | None) -> Refused | None:
+    """Why nothing may be done at this path; None: it is not suspended."""
+    for one in suspensions:
+        if one.covers(path):
             limit = {"kind": "suspension", "path": one.path, "reason": one.reason, "since": one.at}
             return Refused("suspended", limit)
     return None
