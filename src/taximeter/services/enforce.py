@@ -44,8 +44,8 @@ async def enforce(
         for customer, cached in held.customers.items()
         if cached.terms is not None and customer in set(request.customers)
     }
-    before = await purses.found_debts(await purses.send_debts(connection, sorted(terms)))
-    limited = {customer for customer, _ in before}
+    before = await purses.send_purses(connection, terms.keys(), accounts.at)
+    limited = set(await purses.found_purses(before))
     await connection.execute("SAVEPOINT before_enforcing")
     captures = Captures(terms.keys(), {})
     (answer,), charges = await take_events(context, connection, [request.events], captures)

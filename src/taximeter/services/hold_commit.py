@@ -6,7 +6,7 @@ arrival, each judged with what those before it reserve. The decision is domain/c
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -21,7 +21,7 @@ from taximeter.services.command import Answer
 from taximeter.services.context import Connection, Context
 from taximeter.services.enforce import enforce
 from taximeter.services.estimates import needs_of
-from taximeter.services.hold_account import Accounts, send_locks
+from taximeter.services.hold_account import Accounts, Locking, send_locks
 from taximeter.services.hold_requests import (
     Allowed,
     Enforce,
@@ -32,7 +32,7 @@ from taximeter.services.hold_requests import (
     Resolve,
 )
 from taximeter.services.hold_resolve import resolve
-from taximeter.services.hold_standing import send_reading, standings
+from taximeter.services.hold_standing import Reading, send_reading, standings
 from taximeter.services.terms import Held
 from taximeter.storage import holds as storage
 from taximeter.storage import idempotency
@@ -106,51 +106,122 @@ async def _commit(
 ) -> list[HoldResult]:
     at = context.clock.now()
     customers = {customer for request in requests for customer in request.customers}
-    held = await context.terms.hold(connection, customers)
-    terms = {
-        customer: cached.terms
-        for customer, cached in held.customers.items()
-        if cached.terms is not None
-    }
-    results: dict[int, HoldResult] = {}
-    places: list[tuple[int, Place]] = []
-    enforced: list[tuple[int, Enforce]] = []
-    steps: list[tuple[int, Resolve]] = []
-    for number, request in enumerate(requests):
-        unknown = [customer for customer in request.customers if customer not in terms]
-        if isinstance(request, Enforce):
-            enforced.append((number, request))
-        elif unknown:
-            results[number] = NotFound(kind="customer", key=unknown[0])
-        elif isinstance(request, Place):
-            priced = await _priced(connection, held, request, at)
-            if isinstance(priced, Place):
-                places.append((number, priced))
-            else:
-                results[number] = priced
-        else:
-            steps.append((number, request))
-    if not places and not steps and not enforced:
-        return [results[number] for number in range(len(requests))]
-    locking = await send_locks(connection, terms.keys(), at)
-    asks = _asks(places)
-    reading = (
-        await send_reading(connection, terms, asks, at) if len(places) == len(requests) else None
+    asking = await context.terms.send_hold(connection, customers)
+    # Where all is known and all are to be placed, one round trip reads what decides.
+    early = None
+    group = None if asking.guess is None else _group_of(asking.guess, requests)
+    if group is not None and group.is_placing:
+        locking = await send_locks(connection, group.terms.keys(), at)
+        asks = _asks(group.places)
+        early = locking, await send_reading(connection, group.terms, asks, at)
+    held, as_guessed = await context.terms.held(connection, asking)
+    if group is None or not as_guessed:
+        group, early = _group_of(held, requests), None
+    work = _Work(context, connection, held, group, at)
+    if early is None:
+        await work.price_estimates()
+    if group.is_anything:
+        await work.do(early)
+    return [group.results[number] for number in range(len(requests))]
+
+
+@dataclass(slots=True)
+class _Group:
+    """The requests of one transaction apart by what they ask, each with its place among them; and
+    the results that are known. `terms` are those of the customers that exist.
+    """
+
+    terms: dict[str, CustomerTerms]
+    results: dict[int, HoldResult] = field(default_factory=dict)
+    places: list[tuple[int, Place]] = field(default_factory=list)
+    enforced: list[tuple[int, Enforce]] = field(default_factory=list)
+    steps: list[tuple[int, Resolve]] = field(default_factory=list)
+
+    @property
+    def is_anything(self) -> bool:
+        """Whether there is something to be done."""
+        return bool(self.places or self.enforced or self.steps)
+
+    @property
+    def is_placing(self) -> bool:
+        """Whether all there is to be done is to place holds of known amounts."""
+        return (
+            bool(self.places)
+            and not (self.enforced or self.steps)
+            and not any(new.estimate is not None for _, place in self.places for new in place.holds)
+        )
+
+
+def _group_of(held: Held, requests: Sequence[HoldRequest]) -> _Group:
+    group = _Group(
+        {
+            customer: cached.terms
+            for customer, cached in held.customers.items()
+            if cached.terms is not None
+        }
     )
-    accounts, complete = await locking.done(connection)
-    if steps:
-        results |= await resolve(context, connection, terms, accounts, steps)
-    found: Mapping[str, Standing] = {}
-    for number, one in enforced:
-        results[number] = await enforce(context, connection, held, accounts, one)
-    if places:
-        if reading is None or not complete:
-            reading = await send_reading(connection, terms, asks, at)
-        found = await standings(connection, terms, asks, accounts, reading)
-        results |= await _place(context, connection, accounts, found, places)
-    await accounts.write(connection)
-    await _mark_low(connection, terms, found, at)
-    return [results[number] for number in range(len(requests))]
+    for number, request in enumerate(requests):
+        if isinstance(request, Enforce):
+            group.enforced.append((number, request))
+            continue
+        unknown = next((one for one in request.customers if one not in group.terms), None)
+        if unknown is not None:
+            group.results[number] = NotFound(kind="customer", key=unknown)
+        elif isinstance(request, Place):
+            group.places.append((number, request))
+        else:
+            group.steps.append((number, request))
+    return group
+
+
+_Early = tuple[Locking, Reading]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What one transaction does."""
+
+    context: Context
+    connection: Connection
+    held: Held
+    group: _Group
+    at: datetime
+
+    async def price_estimates(self) -> None:
+        """Give the holds the needs that their estimates come to."""
+        priced = []
+        for number, place in self.group.places:
+            found = await _priced(self.connection, self.held, place, self.at)
+            if isinstance(found, Place):
+                priced.append((number, found))
+            else:
+                self.group.results[number] = found
+        self.group.places[:] = priced
+
+    async def do(self, early: _Early | None) -> None:
+        """Lock, resolve, enforce, place, write; `early` is what was asked for before."""
+        connection, group, terms = self.connection, self.group, self.group.terms
+        asks = _asks(group.places)
+        reading = None
+        if early is None:
+            locking = await send_locks(connection, terms.keys(), self.at)
+        else:
+            locking, reading = early
+        accounts, complete = await locking.done(connection)
+        if group.steps:
+            group.results |= await resolve(self.context, connection, terms, accounts, group.steps)
+        for number, one in group.enforced:
+            group.results[number] = await enforce(
+                self.context, connection, self.held, accounts, one
+            )
+        found: Mapping[str, Standing] = {}
+        if group.places:
+            if reading is None or not complete:
+                reading = await send_reading(connection, terms, asks, self.at)
+            found = await standings(connection, terms, asks, accounts, reading)
+            group.results |= await _place(self.context, connection, accounts, found, group.places)
+        await accounts.write(connection)
+        await _mark_low(connection, terms, found, self.at)
 
 
 async def _mark_low(

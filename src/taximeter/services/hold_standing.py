@@ -30,7 +30,7 @@ from taximeter.services.owed import has_credit_limit, invoice_room
 from taximeter.storage import budgets as budget_storage
 from taximeter.storage import purses as purse_storage
 from taximeter.storage import wallets
-from taximeter.storage.wallets import Cursor, WalletKey
+from taximeter.storage.wallets import Cursor
 
 Asks = Mapping[str, Sequence[Ask]]
 
@@ -40,8 +40,7 @@ class Reading(NamedTuple):
     some ask counts towards, by customer, each with when its window ends.
     """
 
-    debts: Cursor
-    sources: Cursor
+    purses: Cursor
     spent: Cursor | None
     limits: Mapping[str, Sequence[tuple[Budget, datetime | None]]]
 
@@ -50,12 +49,7 @@ async def send_reading(
     connection: Connection, terms: Mapping[str, CustomerTerms], asks: Asks, at: datetime
 ) -> Reading:
     """Ask for what decides about these asks, by customer, at the instant `at`."""
-    keys = {
-        (customer, need.asset) for customer, own in asks.items() for ask in own
-        for need in ask.needs
-    }  # fmt: skip
-    debts = await purse_storage.send_debts(connection, sorted(asks))
-    sources = await purse_storage.send_sources(connection, keys, at)
+    purses = await purse_storage.send_purses(connection, asks.keys(), at)
     windows = []
     limits: dict[str, list[tuple[Budget, datetime | None]]] = {}
     for customer, own in asks.items():
@@ -67,7 +61,7 @@ async def send_reading(
             resets_at = None if window is ALWAYS else window.end
             limits[customer].append((budget, resets_at))
     spent = await budget_storage.send_spent(connection, windows) if windows else None
-    return Reading(debts, sources, spent, limits)
+    return Reading(purses, spent, limits)
 
 
 def _budgets(terms: CustomerTerms, asks: Sequence[Ask]) -> Sequence[Budget]:
@@ -90,20 +84,15 @@ async def standings(
     reading: Reading,
 ) -> dict[str, Standing]:
     """The standing of each customer, from what `send_reading` asked for."""
-    debts = await purse_storage.found_debts(reading.debts)
-    sources = await purse_storage.found_sources(reading.sources)
+    purses = await purse_storage.found_purses(reading.purses)
     spent = await budget_storage.found_spent(reading.spent) if reading.spent is not None else {}
-    for key, source in await _spent_grants(connection, accounts, sources):
-        sources.setdefault(key, []).append(source)
-    purses: dict[str, dict[str, Purse]] = {customer: {} for customer in asks}
-    for key, debt in debts.items():
-        purses[key[0]][key[1]] = Purse(sources.get(key, ()), debt)
+    await _add_spent_grants(connection, accounts, purses)
     features = await _feature_rooms(connection, terms, asks, accounts.at)
     rooms = await _invoice_rooms(connection, terms, asks, purses, accounts.at)
     return {
         customer: Standing(
             hard=terms[customer].customer.enforcement == "hard",
-            purses=purses[customer],
+            purses=purses.get(customer, {}),
             budgets=[
                 BudgetRoom(budget, spent.get((customer, budget.name), ZERO), resets_at)
                 for budget, resets_at in reading.limits[customer]
@@ -125,7 +114,7 @@ async def _invoice_rooms(
     for customer, own in asks.items():
         if has_credit_limit(terms[customer]):
             invoiced = any(need.invoiced for ask in own for need in ask.needs)
-            if invoiced or not purses[customer]:
+            if invoiced or not purses.get(customer):
                 room = await invoice_room(connection, terms[customer], at)
                 if room is not None:
                     rooms[customer] = room
@@ -160,24 +149,26 @@ async def _feature_rooms(
     return rooms
 
 
-async def _spent_grants(
-    connection: Connection, accounts: Accounts, found: Mapping[WalletKey, Sequence[Source]]
-) -> list[tuple[WalletKey, Source]]:
-    """The grants that holds reserve of and that have nothing left for them: usage took it. They
+async def _add_spent_grants(
+    connection: Connection, accounts: Accounts, purses: Mapping[str, Mapping[str, Purse]]
+) -> None:
+    """Add the grants that holds reserve of and that have nothing left for them: usage took it. They
     come last: nothing is drawn from them, but they are owed.
     """
-    known = {f"g:{source.grant}" for sources in found.values() for source in sources}
-    missing = [
-        (customer, name[2:])
-        for customer, counters in accounts.counters.items()
-        for name in counters
-        if name.startswith("g:") and name not in known
-    ]
-    if not missing:
-        return []
-    return [
-        ((grant.customer, grant.asset),
-         Source(grant.id, grant.remaining, grant.scope_meters, grant.scope_path))
-        for grant in (await wallets.grants_by_id(connection, missing)).values()
-        if grant.usable_at(accounts.at)
-    ]  # fmt: skip
+    missing = []
+    for customer, counters in accounts.counters.items():
+        known = {
+            f"g:{source.grant}"
+            for purse in purses.get(customer, {}).values()
+            for source in purse.grants
+        }
+        missing += [
+            (customer, name[2:]) for name in counters if name.startswith("g:") and name not in known
+        ]
+    if missing:
+        for grant in (await wallets.grants_by_id(connection, missing)).values():
+            purse = purses.get(grant.customer, {}).get(grant.asset)
+            if purse is not None and grant.usable_at(accounts.at):
+                purse.grants.append(
+                    Source(grant.id, grant.remaining, grant.scope_meters, grant.scope_path)
+                )

@@ -6,7 +6,7 @@ delay but never misprice. Bounded: the customers used longest ago are dropped.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.routing import Routing, routing_at
 from taximeter.storage import terms as storage
-from taximeter.storage.ingestion import Connection
+from taximeter.storage.ingestion import Connection, Cursor
 
 CUSTOMERS_MAX = 50_000
 ROUTINGS_MAX = 64
@@ -58,6 +58,17 @@ class Held(NamedTuple):
     customers: Mapping[str, CachedTerms]
 
 
+class Holding(NamedTuple):
+    """Terms that were asked for under their lock: of which customers; what they are unless
+    something has changed (None: not all are known); and where the changes since `seen` are read.
+    """
+
+    customers: Collection[str]
+    guess: Held | None
+    seen: int
+    changes: Cursor
+
+
 class Terms:
     """The cache. Several lanes may use it at once: what one holds is its own."""
 
@@ -70,11 +81,35 @@ class Terms:
         """The terms of these customers as they are until the transaction ends: they are locked
         against writers, and what has changed is read anew.
         """
-        await self._refresh(connection)
+        asking = await self.send_hold(connection, customers)
+        return (await self.held(connection, asking))[0]
+
+    async def send_hold(self, connection: Connection, customers: Iterable[str]) -> "Holding":
+        """As `hold`: `held` reads the answer. In a pipeline what is sent after this sees what the
+        lock protects; what is guessed holds if `held` confirms it.
+        """
+        seen, wanted = self._seen, set(customers)
+        known = {key: self._customers[key] for key in wanted if key in self._customers}
+        guess = Held(self._meters, known) if seen >= 0 and len(known) == len(wanted) else None
+        return Holding(wanted, guess, seen, await storage.send_lock_changes(connection, seen))
+
+    async def held(self, connection: Connection, asking: "Holding") -> tuple[Held, bool]:
+        """The terms that `send_hold` asked for, and whether they are as guessed."""
+        changes = await storage.found_changes(asking.changes)
+        if not changes and asking.guess is not None:
+            for key in asking.customers:
+                if key in self._customers:
+                    self._customers.move_to_end(key)
+            return asking.guess, True
+        await self._refresh(connection, asking.seen, changes)
+        return await self._all(connection, asking.customers), False
+
+    async def _all(self, connection: Connection, customers: Iterable[str]) -> Held:
+        """The terms of these customers; those that are not cached are read."""
         meters = self._meters
         held: dict[str, CachedTerms] = {}
         missing = []
-        for key in set(customers):
+        for key in customers:
             cached = self._customers.get(key)
             if cached is None:
                 missing.append(key)
@@ -89,12 +124,13 @@ class Terms:
             self._customers.popitem(last=False)
         return Held(meters, held)
 
-    async def _refresh(self, connection: Connection) -> None:
-        """Lock the terms against writers and drop what has changed."""
-        changes = await storage.lock_changes(connection, self._seen)
-        if not changes and self._seen >= 0:
+    async def _refresh(
+        self, connection: Connection, seen: int, changes: Sequence[tuple[int, str | None]]
+    ) -> None:
+        """Drop what has changed since `seen`."""
+        if not changes and seen >= 0:
             return
-        if self._seen < 0 or any(customer is None for _, customer in changes):
+        if seen < 0 or any(customer is None for _, customer in changes):
             meters: dict[str, tuple[Meter, ...]] = {}
             for meter in await storage.current_meters(connection):
                 meters[meter.event_type] = (*meters.get(meter.event_type, ()), meter)

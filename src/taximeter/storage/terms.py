@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.meter_document import parse_meter
@@ -22,6 +22,7 @@ from taximeter.storage.phases import phase_of
 from taximeter.storage.topups import auto_topups_of
 
 Connection = AsyncConnection[tuple[Any, ...]]
+Cursor = AsyncCursor[tuple[Any, ...]]
 
 _CHANGES = "SELECT id, customer FROM cache_change WHERE id > %s ORDER BY id"
 _FIRST_CHANGE = "SELECT max(id), NULL FROM cache_change HAVING max(id) IS NOT NULL"
@@ -62,11 +63,19 @@ async def lock_changes(connection: Connection, seen: int) -> list[tuple[int, str
 
     The lock is a table's, because its queue is fair: a writer is never starved by ingestion.
     """
+    return await found_changes(await send_lock_changes(connection, seen))
+
+
+async def send_lock_changes(connection: Connection, seen: int) -> Cursor:
+    """As `lock_changes`; `found_changes` reads the answer."""
     await connection.execute("LOCK TABLE cache_change IN SHARE MODE")
     if seen < 0:
-        cursor = await connection.execute(_FIRST_CHANGE)
-    else:
-        cursor = await connection.execute(_CHANGES, [seen])
+        return await connection.execute(_FIRST_CHANGE)
+    return await connection.execute(_CHANGES, [seen])
+
+
+async def found_changes(cursor: Cursor) -> list[tuple[int, str | None]]:
+    """What `send_lock_changes` asked for."""
     return [(row[0], row[1]) for row in await cursor.fetchall()]
 
 

@@ -112,7 +112,7 @@ class Purse(NamedTuple):
     left, too), in burn order, and its debt.
     """
 
-    grants: Sequence[Source]
+    grants: list[Source]
     debt: Decimal
 
 
