@@ -60,6 +60,8 @@ async def put_auto_topup(transaction: Transaction, auto: AutoTopup) -> tuple[Sto
     if auto.asset != customer.currency and auto.asset.upper() == customer.currency:
         detail = f"Currencies are in capitals. Say {customer.currency}."
         raise Invalid([FieldError("asset", "unknown_currency", detail)])
+    # Against a look under way, which would write over that the wallet is to be looked at.
+    await wallet_storage.lock_wallets(connection, [(auto.customer, auto.asset)])
     before = await storage.settings(connection, auto.customer, auto.asset)
     await storage.put(connection, auto, at)
     await transaction.audit(
