@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import psycopg
 
+from benchmarks.redis_lua import redis_rate
 from benchmarks.world import CUSTOMERS_OF_HOLDS, Running, database, seed_wallets, server
 
 DIRECT_TABLES = """
@@ -114,15 +115,33 @@ def print_rates(url: str, running: Running) -> None:
     """Single holds, spread and hot, as ratios to direct SQL."""
     for kind in ("spread", "hot"):
         direct = asyncio.run(direct_rate(url, customers_of(kind, 8_000, 1)))
+        best = 0.0
         for connections in (16, 64, 256):
             took = running.load("/v1/holds", bodies(customers_of(kind, 20_000, 2)), connections)
             rate = 20_000 / took["wall_s"]
+            best = max(best, rate)
             print(
                 f"  {kind:6} direct SQL, 16 connections {direct:8,.0f}/s   "
                 f"HTTP, {connections:3} connections {rate:8,.0f}/s (ratio {rate / direct:.2f}, "
                 f"p50 {took['p50_s'] * 1000:.1f} ms, p99 {took['p99_s'] * 1000:.1f} ms)",
                 flush=True,
             )
+        made = bodies(customers_of(kind, int(best * 5), 7))
+        paced = running.load("/v1/holds", made, 64, best / 2)
+        print(
+            f"  {kind:6} at half of that rate, {best / 2:,.0f}/s: "
+            f"p50 {paced['p50_s'] * 1000:.1f} ms, p99 {paced['p99_s'] * 1000:.1f} ms",
+            flush=True,
+        )
+        for durable in (False, True):
+            redis = redis_rate(customers_of(kind, 20_000, 8), durable=durable)
+            name = "Redis Lua, " + ("appendfsync always" if durable else "default")
+            print(
+                f"  {kind:6} {name}: "
+                + ("there is no redis-server here" if redis is None
+                   else f"{redis:,.0f}/s (holds: {best / redis:.2f} of it)"),
+                flush=True,
+            )  # fmt: skip
 
 
 def print_batches(url: str, running: Running) -> None:
@@ -139,6 +158,42 @@ def print_batches(url: str, running: Running) -> None:
         )
 
 
+PAST = """
+INSERT INTO hold (customer, id, state, amounts, quantity, placed_at, expires_at, counters,
+    resolved_at, late, captured)
+SELECT %(customer)s, 'hold_past' || n, CASE n %% 2 WHEN 0 THEN 'captured' ELSE 'open' END,
+    '{"USD": "0.01"}', 1, now() - interval '2 days', now() - interval '1 day', '{}',
+    CASE n %% 2 WHEN 0 THEN now() - interval '1 day' END, false, '{"USD": "0.01"}'
+FROM generate_series(1, %(count)s) n;
+INSERT INTO credit_grant (customer, id, asset, kind, amount, remaining, priority, effective_at,
+    expires_at, created_at)
+SELECT %(customer)s, 'grant_past' || n, 'USD', 'paid', 1, CASE n %% 2 WHEN 0 THEN 0 ELSE 1 END, 50,
+    now() - interval '2 days', now() - interval '1 day', now()
+FROM generate_series(1, %(count)s) n;
+INSERT INTO event (customer, source, id, type, time, received_at, status, digest, data)
+SELECT %(customer)s, '', 'past' || n, 'call', now(), now(), 'accepted', '\\x00', '{}'
+FROM generate_series(1, %(count)s) n;
+"""
+
+
+def print_growth(url: str, running: Running) -> None:
+    """The cost of a hold of a customer with many past holds, grants and events."""
+    first = 0.0
+    for number, count in enumerate((1_000, 100_000, 1_000_000), 1):
+        customer = f"customer-{number:05d}"
+        with psycopg.ClientCursor(psycopg.connect(url, autocommit=True)) as cursor:
+            cursor.execute(PAST, {"customer": customer, "count": count})
+            cursor.execute("ANALYZE hold, credit_grant, event")
+            cursor.connection.close()
+        took = running.load("/v1/holds", bodies([customer] * 3_000), 16)
+        first = first or took["p50_s"]
+        print(
+            f"  {count:9,} past holds, grants and events each: p50 {took['p50_s'] * 1000:.2f} ms "
+            f"({took['p50_s'] / first:.2f} of the first)",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Print rates and ratios."""
     with database() as url, server(url) as running:
@@ -146,10 +201,12 @@ def main() -> None:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(DIRECT_TABLES)
             connection.execute("INSERT INTO direct_wallet SELECT customer, 1000000 FROM customer")
-        running.load("/v1/holds", bodies(customers_of("spread", 5_000, 9)), 64)
+        every = [f"customer-{number:05d}" for number in range(CUSTOMERS_OF_HOLDS)]
+        running.load("/v1/holds", bodies(every), 64)  # their terms are known, their accounts made
         print("holds: a second, and their ratio to direct SQL, one commit each")
         print_rates(url, running)
         print_batches(url, running)
+        print_growth(url, running)
         print(f"  server memory: {running.memory_mb()} MB")
 
 

@@ -8,6 +8,7 @@ import asyncio
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -15,27 +16,70 @@ from typing import cast
 import uvloop
 
 
+class _Feed:
+    """The requests that are still to be sent. Without a `rate` each connection takes the next one
+    as soon as it is free; with one they fall due so many a second, and the time that one waits for
+    a free connection is part of its latency.
+    """
+
+    def __init__(self, requests: Sequence[bytes], rate: float | None) -> None:
+        self._requests = deque(requests)
+        self._rate = rate
+        self._due: deque[tuple[bytes, float]] = deque()
+        self._idle: list[_Connection] = []
+        self.seconds: list[float] = []
+
+    async def pace(self) -> None:
+        """Let the requests fall due, if there is a rate."""
+        if self._rate is None:
+            return
+        begun, sent = time.perf_counter(), 0
+        while self._requests:
+            now = time.perf_counter()
+            while self._requests and begun + sent / self._rate <= now:
+                self._due.append((self._requests.popleft(), begun + sent / self._rate))
+                sent += 1
+            while self._due and self._idle:
+                self._idle.pop().send(*self._due.popleft())
+            await asyncio.sleep(0.0005)
+        while self._idle:
+            self._idle.pop().finish()
+
+    def next(self, connection: "_Connection") -> None:
+        """Have a free connection send what is next."""
+        if self._due:
+            connection.send(*self._due.popleft())
+        elif not self._requests:
+            connection.finish()
+        elif self._rate is None:
+            connection.send(self._requests.popleft(), time.perf_counter())
+        else:
+            self._idle.append(connection)
+
+
 class _Connection(asyncio.Protocol):
     """Sends one request after the other and notes how long each answer took."""
 
-    def __init__(self, requests: list[bytes], seconds: list[float]) -> None:
-        self._requests = requests
-        self._seconds = seconds
+    def __init__(self, feed: _Feed) -> None:
+        self._feed = feed
         self._buffer = b""
         self._sent_at = 0.0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._next()
+        self._feed.next(self)
 
-    def _next(self) -> None:
-        if not self._requests:
-            self._transport.close()
+    def send(self, request: bytes, due_at: float) -> None:
+        """Send a request that fell due at this instant."""
+        self._sent_at = due_at
+        self._transport.write(request)
+
+    def finish(self) -> None:
+        """There is no more to send."""
+        self._transport.close()
+        if not self.done.done():
             self.done.set_result(None)
-            return
-        self._sent_at = time.perf_counter()
-        self._transport.write(self._requests.pop())
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -49,9 +93,9 @@ class _Connection(asyncio.Protocol):
         if not head.startswith(b"http/1.1 200"):
             self.done.set_exception(RuntimeError(self._buffer[:500].decode()))
             return
-        self._seconds.append(time.perf_counter() - self._sent_at)
+        self._feed.seconds.append(time.perf_counter() - self._sent_at)
         self._buffer = b""
-        self._next()
+        self._feed.next(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
@@ -68,19 +112,20 @@ def request(path: str, key: str, body: bytes) -> bytes:
 
 
 async def drive(
-    port: int, requests: Sequence[bytes], connections: int
+    port: int, requests: Sequence[bytes], connections: int, rate: float | None = None
 ) -> tuple[float, list[float]]:
-    """Send all requests over so many connections; returns the wall time and each latency."""
+    """Send all requests over so many connections, as fast as they are answered or at a `rate` a
+    second; returns the wall time and each latency.
+    """
     loop = asyncio.get_running_loop()
-    seconds: list[float] = []
-    shared = list(reversed(requests))
+    feed = _Feed(requests, rate)
     begun = time.perf_counter()
     made = [
-        await loop.create_connection(lambda: _Connection(shared, seconds), "127.0.0.1", port)
+        await loop.create_connection(lambda: _Connection(feed), "127.0.0.1", port)
         for _ in range(connections)
     ]
-    await asyncio.gather(*(protocol.done for _, protocol in made))
-    return time.perf_counter() - begun, seconds
+    await asyncio.gather(feed.pace(), *(protocol.done for _, protocol in made))
+    return time.perf_counter() - begun, feed.seconds
 
 
 def percentile(seconds: Sequence[float], share: float) -> float:
@@ -90,11 +135,14 @@ def percentile(seconds: Sequence[float], share: float) -> float:
 
 
 def main() -> None:
-    """`load FILE PORT PATH KEY CONNECTIONS`: FILE holds one body a line; prints a JSON result."""
-    file, port, path, key, connections = sys.argv[1:]
+    """`load FILE PORT PATH KEY CONNECTIONS [RATE]`: FILE holds one body a line; prints a JSON
+    result.
+    """
+    file, port, path, key, connections, *more = sys.argv[1:]
+    rate = float(more[0]) if more else None
     bodies = Path(file).read_bytes().splitlines()
     requests = [request(path, key, body) for body in bodies]
-    wall, seconds = uvloop.run(drive(int(port), requests, int(connections)))
+    wall, seconds = uvloop.run(drive(int(port), requests, int(connections), rate))
     result = {"wall_s": wall, "p50_s": percentile(seconds, 0.5), "p99_s": percentile(seconds, 0.99)}
     print(json.dumps(result))
 

@@ -2,10 +2,11 @@
 
 import sys
 
-from benchmarks import ingest, preview, rating, upcoming
+from benchmarks import holds, ingest, preview, rating, upcoming
 
 ALL = {
     "ingest": ingest.main,
+    "holds": holds.main,
     "rating": rating.main,
     "upcoming": upcoming.main,
     "preview": preview.main,

@@ -56,13 +56,17 @@ class Running:
         with urllib.request.urlopen(sent, timeout=60) as answer:
             return json.load(answer)
 
-    def load(self, path: str, bodies: list[bytes], connections: int) -> dict[str, float]:
-        """Drive these bodies from another process; returns wall_s, p50_s and p99_s."""
+    def load(
+        self, path: str, bodies: list[bytes], connections: int, rate: float | None = None
+    ) -> dict[str, float]:
+        """Drive these bodies from another process, at a `rate` a second or as fast as they are
+        answered; returns wall_s, p50_s and p99_s.
+        """
         with tempfile.NamedTemporaryFile(suffix=".ndjson") as file:
             file.write(b"\n".join(bodies))
             file.flush()
             command = [sys.executable, "-m", "benchmarks.load", file.name, str(self.port), path,
-                       KEY, str(connections)]  # fmt: skip
+                       KEY, str(connections), *([] if rate is None else [str(rate)])]  # fmt: skip
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
         result: dict[str, float] = json.loads(output)
         return result
