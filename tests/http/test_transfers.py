@@ -178,6 +178,43 @@ async def test_a_void_leaves_what_holds_reserve(client: httpx.AsyncClient) -> No
     }  # fmt: skip
 
 
+async def test_holds_transfers_and_voids_at_once_promise_nothing_twice(
+    client: httpx.AsyncClient,
+) -> None:
+    await put_customer(client)
+    given = await give(client, amount="100")
+
+    async def place() -> str | None:
+        body = {"customer": "acme", "asset": "USD", "amount": "7"}
+        found = (await client.post("/v1/holds", json=body)).json()
+        return str(found["id"]) if found["allowed"] else None
+
+    async def void() -> Decimal:
+        return Decimal((await client.post(f"/v1/grants/{given['id']}/void")).json()["taken_back"])
+
+    async def send_away() -> Decimal:
+        return Decimal(20 if (await move(client, amount="20")).status_code == 201 else 0)
+
+    holds, moved, voided = await asyncio.gather(
+        asyncio.gather(*(place() for _ in range(12))),
+        asyncio.gather(*(send_away() for _ in range(4))),
+        asyncio.gather(void(), void()),
+    )
+    open_holds = [one for one in holds if one is not None]
+    found = await balance(client)
+    # What is left is what was promised to work, and no more was promised than is left.
+    assert Decimal(found["posted"]) == 100 - sum(moved) - sum(voided)
+    assert Decimal(found["held"]) == 7 * len(open_holds) <= Decimal(found["posted"])
+    for one in open_holds:
+        answer = await client.post(f"/v1/holds/{one}/capture", json={"amount": "7"})
+        assert answer.status_code == 200, answer.text
+    last = await balance(client)
+    assert Decimal(last["posted"]) == Decimal(found["posted"]) - 7 * len(open_holds) >= 0
+    totals = (await get(client, f"/v1/grants/{given['id']}/consumption"))["totals"]
+    assert Decimal(totals["used"]) == 7 * len(open_holds)
+    assert (Decimal(totals["voided"]), Decimal(totals["transferred"])) == (sum(voided), sum(moved))
+
+
 async def test_what_became_of_a_grant_and_of_its_cost(
     client: httpx.AsyncClient, set_clock: SetClock
 ) -> None:
