@@ -183,6 +183,7 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
     from taximeter.gateways.webhooks import HttpWebhooks
     from taximeter.http.app import Application
     from taximeter.http.server import Server
+    from taximeter.services.books import BooksWatch
     from taximeter.services.deliver import Deliverer
     from taximeter.services.due import run_due
     from taximeter.services.holds import Owners
@@ -206,7 +207,7 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
     server = Server(
         context=context, callers=Callers(settings.root_key), ingest=ingest, holds=holds,
         owners=Owners(), random_bytes=secrets.token_bytes, open_metrics=settings.open_metrics,
-        webhooks=webhooks,
+        webhooks=webhooks, books=BooksWatch(context, RealClock()),
     )  # fmt: skip
     instance = Instance(
         app=Front(Application(server), _pages(server)), context=context, server=server,
@@ -222,9 +223,11 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
             "release": lambda: sweep(context),
         }
         instance.tasks.append(asyncio.create_task(run_for_ever(jobs)))
-        # By itself: no job waits for a receiver.
-        sending = run_for_ever({"webhooks": instance.deliverer.run_round})
-        instance.tasks.append(asyncio.create_task(sending))
+        # By themselves: no job waits for a receiver, nor for a customer with many entries.
+        for name, job in (
+            ("webhooks", instance.deliverer.run_round), ("books", server.books.run_round),
+        ):  # fmt: skip
+            instance.tasks.append(asyncio.create_task(run_for_ever({name: job})))
     if database is not None:
         instance.tasks.append(asyncio.create_task(_keep_running(database)))
     return instance

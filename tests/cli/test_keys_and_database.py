@@ -51,7 +51,11 @@ def test_a_key_is_made_listed_and_revoked(database: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        (["create", "--name", "a", "--scope", "everything"], 1, "admin, ingest, authorize, read"),
+        (
+            ["create", "--name", "a", "--scope", "everything"],
+            1,
+            "admin, ingest, authorize, limits, read",
+        ),
         (["create", "--name", "a", "--scope", "read", "--expires", "soon"], 2, "--expires soon"),
         (["create", "--scope", "read"], 2, "--name"),
         (["revoke", "key_none"], 1, "There is no API key 'key_none'."),
@@ -77,7 +81,8 @@ def test_a_database_is_brought_up_to_date(empty_database: str) -> None:
     assert applied == [f"applied {name}" for name in names]
     assert run_on_database("db", "migrate").stdout == "up to date\n"
     assert run_on_database("db", "status").stdout == "up to date\n"
-    assert run_on_database("db", "check").stdout == "the schema is as declared\n"
+    checked = run_on_database("db", "check").stdout
+    assert checked == "the schema is as declared\nthe books are right: 0 checked\n"
 
 
 def test_a_changed_schema_is_told(database: str) -> None:

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from taximeter.bootstrap import Settings, open_instance
+from taximeter.bootstrap import Instance, Settings, open_instance
+from taximeter.services.books import walk
 from tests.http.api import ROOT_KEY, client_for
 from tests.scenarios.audit import audit
 from tests.scenarios.story import START, Story
@@ -19,7 +20,7 @@ def anyio_backend() -> str:
 @pytest.fixture
 async def story(database_url: str, anyio_backend: str) -> AsyncIterator[Story]:
     """A new instance on 1 January 2026, told by HTTP alone. When the story has ended, a second
-    biller recomputes all of its invoices from the raw events.
+    biller recomputes all of its invoices from the raw events, and the checker all of its books.
     """
     settings = Settings(
         database_url=database_url, root_key=ROOT_KEY, sandbox=True, now=START, workers=False
@@ -31,5 +32,17 @@ async def story(database_url: str, anyio_backend: str) -> AsyncIterator[Story]:
             yield told
             if told.audited:
                 await audit(told)
+            if told.books_right:
+                await check_books(instance)
     finally:
         await instance.close()
+
+
+async def check_books(instance: Instance) -> None:
+    """Compute all books again: none may differ."""
+    differing = [
+        str(checked.difference)
+        async for checked in walk(instance.context, start=None, events_max=100_000)
+        if checked.difference is not None
+    ]
+    assert not differing, "the books differ from what they are made of"

@@ -17,11 +17,13 @@ class Story:
     """One instance, told by its API. Every step must succeed unless the test looks itself.
 
     `audited`: when it has ended, its invoices are recomputed; not so where old versions of a meter
-    counted, since the API shows the newest only.
+    counted, since the API shows the newest only. `books_right`: its books are checked then; not so
+    where the test has damaged them.
     """
 
     client: httpx.AsyncClient
     audited: bool = True
+    books_right: bool = True
 
     async def ask(self, method: str, path: str, **request: Any) -> Json:
         """The JSON of a request that must succeed."""

@@ -18,8 +18,8 @@ from taximeter.cli.event_rows import (
     UnusableFile,
     format_of,
 )
-from taximeter.cli.import_progress import Progress
 from taximeter.cli.import_report import Report
+from taximeter.cli.progress import Progress
 from taximeter.cli.runtime import Runtime
 from taximeter.cli.terminal import FAILED, INTERRUPTED, NOT_ALL_TAKEN, fail, refuse, say, warn
 from taximeter.cli.upload import Checkpoint, GaveUp, Uploader, batches
@@ -112,7 +112,7 @@ def import_file(
         stream = stack.enter_context(_opened(file))
         report = Report(stack.enter_context(_report_stream(report_file)))
         rows = _rows(file, stream, delimiter, mapping)
-        progress = stack.enter_context(Progress(file.stat().st_size))
+        progress = stack.enter_context(Progress(file.stat().st_size, "the file"))
         ready = _events(rows, EventMaker(mapping), report, progress, stream)
         try:
             if sending is None:
@@ -159,7 +159,8 @@ def _events(
     for row in rows:
         report.read += 1
         if report.read % 256 == 0:
-            progress.show(bytes_read=stream.tell(), read=report.read, answered=report.answered)
+            text = f"{report.read:,} rows read, {report.answered:,} answered"
+            progress.show(stream.tell(), text)
         yield row if isinstance(row, BadRow) else maker.event(row)
 
 

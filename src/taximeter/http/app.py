@@ -98,9 +98,10 @@ class Application:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.api = make_api(server)
-        server.metrics.watch_ingest(
-            lambda: server.ingest.weight_waiting, lambda: server.ingest.commits
-        )
+        server.metrics.watch(
+            lambda: server.ingest.weight_waiting, lambda: server.ingest.commits,
+            lambda: server.books.differing, lambda: server.books.completed_at,
+        )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, and count it."""

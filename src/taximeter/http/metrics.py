@@ -5,6 +5,7 @@ Owns names and labels. Labels take few values: no customer, no id, no path as it
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -31,10 +32,19 @@ class Metrics:
         self._observed: dict[tuple[str, str, int], Histogram] = {}
         self._watched = False
 
-    def watch_ingest(self, waiting: Callable[[], int], commits: Callable[[], int]) -> None:
-        """Show how many events wait to be committed, and how often was committed."""
+    def watch(
+        self,
+        waiting: Callable[[], int],
+        commits: Callable[[], int],
+        differing: Callable[[], int],
+        completed_at: Callable[[], datetime | None],
+    ) -> None:
+        """Show how many events wait to be committed and how often was committed; how many
+        customers' books differ, and when the last round of their check was completed.
+        """
         if not self._watched:
             self._registry.register(_Ingest(waiting, commits))
+            self._registry.register(_Books(differing, completed_at))
             self._watched = True
 
     def count_events(self, accepted: int, others: Iterable[str]) -> None:
@@ -69,3 +79,25 @@ class _Ingest(Collector):
         yield CounterMetricFamily(
             "taximeter_commits", "Group commits of events since the start.", self._commits()
         )
+
+
+class _Books(Collector):
+    def __init__(
+        self, differing: Callable[[], int], completed_at: Callable[[], datetime | None]
+    ) -> None:
+        self._differing = differing
+        self._completed_at = completed_at
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures of this moment; no time before a round is complete."""
+        yield GaugeMetricFamily(
+            "taximeter_books_differing", "Customers whose books differ from their entries.",
+            self._differing(),
+        )  # fmt: skip
+        completed_at = self._completed_at()
+        if completed_at is not None:
+            yield GaugeMetricFamily(
+                "taximeter_books_checked_timestamp_seconds",
+                "When the books of all customers had last been checked.",
+                completed_at.timestamp(),
+            )

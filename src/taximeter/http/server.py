@@ -17,6 +17,7 @@ from taximeter.domain.entitlement.setter import Setter
 from taximeter.http.metrics import Metrics
 from taximeter.kernel.errors import FieldError, Invalid, NotFound, Unauthorized
 from taximeter.kernel.paging import Page
+from taximeter.services.books import BooksWatch
 from taximeter.services.command import Answer, Key, Transaction, run_once
 from taximeter.services.committer import Committer
 from taximeter.services.context import Context
@@ -44,6 +45,7 @@ class Server:
     random_bytes: Callable[[int], bytes]
     open_metrics: bool
     webhooks: Webhooks
+    books: BooksWatch
     metrics: Metrics = field(default_factory=Metrics)
 
 

@@ -171,10 +171,11 @@ async def fold_usage(
     *,
     opening: Opening,
     events_max: int | None = None,
+    seen: Callable[[StoredEvent, Sequence[Reading]], None] | None = None,
 ) -> AsyncIterator[Total]:
     """Fold the customer's events from `start` on as `terms` route them, each read by the versions
     of the meters that counted it. Reads in steps of bounded size. `opening` opens the outcomes of
-    what no price of the terms `before` measured.
+    what no price of the terms `before` measured; `seen` is told each event and what was read in it.
 
     Raises `Invalid`: `unmatched_usage`, `unreadable_usage` and `missing_outcome` where the terms
     could not bill what was taken in, `too_many_events` of `at` past `events_max`.
@@ -195,6 +196,8 @@ async def fold_usage(
             if isinstance(readings, str):
                 raise Invalid([_unreadable(event, readings)])
             counted.append((event, readings))
+            if seen is not None:
+                seen(stored, readings)
             if any(route.pending for route, _, _ in readings):
                 pending.append((stored, readings))
         totals = totals_of(fold_events(counted))

@@ -1,4 +1,4 @@
-"""How far an import is: a bar on a terminal, else a line now and then. All on standard error."""
+"""How far a long command is: a bar on a terminal, else a line now and then, on standard error."""
 
 import sys
 import time
@@ -16,10 +16,11 @@ BAR_EVERY_S = 0.1
 
 
 class Progress:
-    """Shows rows read and answered; `bytes_all` is the size of the file."""
+    """Shows how much of `total` is done; `whole` is what that is the total of."""
 
-    def __init__(self, bytes_all: int) -> None:
-        self._bytes_all = bytes_all
+    def __init__(self, total: int, whole: str) -> None:
+        self._total = total
+        self._whole = whole
         self._last_s = self._started_s = time.monotonic()
         self._bar: Bar | None = None
         self._task: TaskID | None = None
@@ -35,7 +36,7 @@ class Progress:
                 console=Console(stderr=True), transient=True,
             )  # fmt: skip
             self._bar.start()
-            self._task = self._bar.add_task("", total=self._bytes_all or None)
+            self._task = self._bar.add_task("", total=self._total or None)
         return self
 
     def __exit__(
@@ -52,15 +53,14 @@ class Progress:
         """Whole seconds since the start."""
         return int(time.monotonic() - self._started_s)
 
-    def show(self, *, bytes_read: int, read: int, answered: int) -> None:
+    def show(self, done: int, text: str) -> None:
         """Show these figures, unless the last ones are still fresh."""
         now = time.monotonic()
         if now - self._last_s < (BAR_EVERY_S if self._bar is not None else LINE_EVERY_S):
             return
         self._last_s = now
-        text = f"{read:,} rows read, {answered:,} answered"
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=bytes_read, description=text)
+            self._bar.update(self._task, completed=done, description=text)
         else:
-            share = bytes_read * 100 // self._bytes_all if self._bytes_all else 0
-            warn(f"{text} ({share}% of the file)")
+            share = done * 100 // self._total if self._total else 0
+            warn(f"{text} ({share}% of {self._whole})")
