@@ -131,7 +131,8 @@ class _Books:
         if self._uncounted:
             warn(
                 f"The usage of {self._uncounted:,} customers was not counted again: they have over "
-                f"{self._events_max:,} events. Say a greater --events to count it."
+                f"{self._events_max:,} events (see --events), or one that was received in the very "
+                "instant at which a meter changed."
             )
         if self._differing:
             end(

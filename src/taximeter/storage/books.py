@@ -4,7 +4,7 @@ Each statement names one customer and answers with its first difference only, so
 memory however much the customer has. Must not lock, write, or decide what a difference means.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -86,6 +86,12 @@ SELECT count(*) FROM (
     SELECT FROM event WHERE customer = %s AND status = 'accepted' LIMIT %s
 ) e
 """
+_RECEIVED = """
+SELECT EXISTS (
+    SELECT FROM event WHERE customer = %(customer)s AND status = 'accepted'
+        AND (received_at = ANY(%(instants)s) OR %(waited)s AND reason IS NOT NULL)
+)
+"""
 _BUCKETS = """
 SELECT meter, bucket_start, dimensions, sum(events),
     sum(quantity) FILTER (WHERE aggregation IN ('sum', 'count'))
@@ -161,6 +167,19 @@ async def has_more_events(connection: Connection, customer: str, count: int) -> 
     cursor = await connection.execute(_FEW_EVENTS, [customer, count + 1])
     row = await cursor.fetchone()
     return row is not None and row[0] > count
+
+
+async def has_received_at(
+    connection: Connection, customer: str, instants: Collection[datetime], *, waited: bool
+) -> bool:
+    """Whether an accepted event of the customer was received at one of these instants; `waited`:
+    or was quarantined first.
+    """
+    cursor = await connection.execute(
+        _RECEIVED, {"customer": customer, "instants": list(instants), "waited": waited}
+    )
+    row = await cursor.fetchone()
+    return bool(row and row[0])
 
 
 async def buckets(connection: Connection, customer: str) -> dict[BucketKey, Bucket]:
