@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check mutants bench docs format lock clean
+.PHONY: help setup demo test check simulate mutants bench docs format lock clean
 
 UV_VERSION := 0.13.9
 MUTMUT_VERSION := 3.8.1
@@ -25,6 +25,7 @@ help:
 	@echo 'make demo     a running instance with realistic data, and a page to look at'
 	@echo 'make test     all checks and all tests'
 	@echo 'make check    format, lint, types, imports'
+	@echo 'make simulate credit against a model, with crashes, for hours (SEEDS=500; a seed again: SEED=17 SEEDS=1)'
 	@echo 'make mutants  mutation tests of the rating: what changes an amount must fail a test (half an hour)'
 	@echo 'make bench    every performance claim, as a ratio'
 	@echo 'make docs     write the generated pages of docs/reference'
@@ -53,6 +54,11 @@ check: setup
 		{ cat .venv/imports.txt; failed=1; }; \
 	if [ $$failed = 1 ]; then echo 'Checks failed.'; exit 1; fi; \
 	echo 'Checks passed: format, lint, types, imports.'
+
+simulate: setup
+	@first=$(or $(SEED),$$(date +%s)); echo "Seeds from $$first on."; \
+	TAXIMETER_SIMULATE_SEED=$$first TAXIMETER_SIMULATE_SEEDS=$(or $(SEEDS),500) \
+		$(BIN)/pytest --numprocesses=0 -o faulthandler_timeout=0 tests/simulation $(ARGS)
 
 mutants: setup
 	@$(UV) run --locked --no-sync --with mutmut==$(MUTMUT_VERSION) mutmut run $(ARGS) || true
