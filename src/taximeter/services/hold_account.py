@@ -12,7 +12,7 @@ from decimal import Decimal
 from taximeter.kernel.quantity import ONE, ZERO
 from taximeter.services.context import Connection
 from taximeter.storage import holds as storage
-from taximeter.storage.holds import Cursor
+from taximeter.storage.holds import Account, Cursor
 
 
 class Accounts:
@@ -20,19 +20,26 @@ class Accounts:
     until when they are swept: `at`, or later where another process's clock is ahead.
     """
 
-    def __init__(self, at: datetime) -> None:
+    def __init__(self, at: datetime, found: Mapping[str, Account]) -> None:
         self.at = at
-        self.counters: dict[str, dict[str, Decimal]] = {}
-        self.swept_until: dict[str, datetime] = {}
+        self._accounts = found
         self._changed: set[str] = set()
+        self.counters = {customer: account.counters for customer, account in found.items()}
+
+    def has_expired(self, customer: str, expires_at: datetime) -> bool:
+        """Whether a hold of the customer that expires then is over, and taken out."""
+        return expires_at <= self._accounts[customer].swept_until
 
     def free(self, customer: str, counters: Mapping[str, Decimal]) -> None:
         """Take these out of the customer's counters."""
         self._add(customer, counters, -ONE)
 
-    def reserve(self, customer: str, counters: Mapping[str, Decimal]) -> None:
-        """Add these to the customer's counters."""
+    def reserve(self, customer: str, counters: Mapping[str, Decimal], until: datetime) -> None:
+        """Add these to the customer's counters, for a hold that expires at `until`."""
         self._add(customer, counters, ONE)
+        account = self._accounts[customer]
+        if account.next_expiry is None or until < account.next_expiry:
+            account.next_expiry = until
 
     def _add(self, customer: str, counters: Mapping[str, Decimal], sign: Decimal) -> None:
         own = self.counters[customer]
@@ -44,50 +51,54 @@ class Accounts:
                 own.pop(name, None)
         self._changed.add(customer)
 
+    async def sweep(self, connection: Connection) -> None:
+        """Take out what has expired by now. Where none can have, nothing is read."""
+        due = [
+            customer
+            for customer, account in self._accounts.items()
+            if account.next_expiry is not None and account.next_expiry <= self.at
+        ]
+        if due:
+            expired = await storage.expired(connection, due, self.at)
+            following = await storage.next_expiries(connection, due, self.at)
+            for customer in due:
+                self._add(customer, expired.get(customer, {}), -ONE)
+                self._accounts[customer].next_expiry = following[customer]
+        for account in self._accounts.values():
+            account.swept_until = max(account.swept_until, self.at)
+
     async def write(self, connection: Connection) -> None:
         """Write what was changed, and until when it was swept."""
         if self._changed:
-            changed = {customer: self.counters[customer] for customer in self._changed}
-            await storage.write_accounts(connection, changed, self.at)
+            changed = [self._accounts[customer] for customer in self._changed]
+            await storage.write_accounts(connection, changed)
 
 
 class Locking:
     """Accounts that were asked for under their lock; in a pipeline that waits for nothing yet."""
 
-    def __init__(
-        self, customers: Collection[str], at: datetime, rows: Cursor, expired: Cursor
-    ) -> None:
+    def __init__(self, customers: Collection[str], at: datetime, rows: Cursor) -> None:
         self._customers = customers
         self._at = at
         self._rows = rows
-        self._expired = expired
 
     async def done(self, connection: Connection) -> tuple[Accounts, bool]:
-        """The accounts, and whether all were there: what was read in the same pipeline was read
-        without a lock where one had to be made.
+        """The accounts, swept, and whether all were there: what was read in the same pipeline was
+        read without a lock where one had to be made.
         """
         found = await storage.locked(self._rows)
         complete = len(found) == len(self._customers)
         if not complete:
             await storage.create(connection, set(self._customers) - set(found), self._at)
-            rows = await storage.send_lock(connection, self._customers)
-            self._expired = await storage.send_expired(connection, self._customers, self._at)
-            found = await storage.locked(rows)
-        expired = await storage.expired(self._expired)
-        accounts = Accounts(self._at)
-        for customer, (swept_until, counters) in found.items():
-            accounts.counters[customer] = counters
-            accounts.swept_until[customer] = max(swept_until, self._at)
-            if customer in expired:
-                accounts.free(customer, expired[customer])
+            found = await storage.locked(await storage.send_lock(connection, self._customers))
+        accounts = Accounts(self._at, found)
+        await accounts.sweep(connection)
         return accounts, complete
 
 
 async def send_locks(connection: Connection, customers: Collection[str], at: datetime) -> Locking:
     """Ask for the accounts of these customers, locked."""
-    rows = await storage.send_lock(connection, customers)
-    expired = await storage.send_expired(connection, customers, at)
-    return Locking(customers, at, rows, expired)
+    return Locking(customers, at, await storage.send_lock(connection, customers))
 
 
 async def lock_account(connection: Connection, customer: str, at: datetime) -> Accounts:

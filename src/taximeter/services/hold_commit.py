@@ -305,14 +305,15 @@ def _judge(context: Context, accounts: Accounts, standing: Standing, new: NewHol
     decision = decide(standing, accounts.counters[new.customer], new.ask)
     if isinstance(decision, Refused):
         return decision
-    accounts.reserve(new.customer, decision.added)
     amounts: dict[str, Decimal] = {}
     for need in new.ask.needs:
         amounts[need.asset] = amounts.get(need.asset, ZERO) + need.amount
     at = accounts.at
+    until = at + timedelta(seconds=new.ttl_s)
+    accounts.reserve(new.customer, decision.added, until)
     hold = Hold(
         customer=new.customer, id=context.ids("hold", at), state="open", amounts=amounts,
         path=new.ask.path, feature=new.ask.feature, quantity=new.ask.quantity, placed_at=at,
-        expires_at=at + timedelta(seconds=new.ttl_s), counters=decision.added,
+        expires_at=until, counters=decision.added,
     )  # fmt: skip
     return Allowed(hold, decision.available, decision.warnings)

@@ -130,7 +130,7 @@ class _Work:
             await self._capture(captures)
 
     def _expired(self, hold: Hold) -> bool:
-        return hold.expires_at <= self._accounts.swept_until[hold.customer]
+        return self._accounts.has_expired(hold.customer, hold.expires_at)
 
     async def _capture(self, captures: Sequence[_Capture]) -> None:
         """Charge these captures. Of each customer one at most is by events."""
@@ -244,7 +244,7 @@ def _early_answer(accounts: Accounts, hold: Hold | None, step: Resolve) -> Resul
             status, _, body = hold.answer.partition(b" ")
             return Answer(int(status), body, replay=True)
         return InvalidState(kind="hold", state=hold.state, step=_TOO_LATE[type(step)])
-    expired = hold.expires_at <= accounts.swept_until[hold.customer]
+    expired = accounts.has_expired(hold.customer, hold.expires_at)
     if expired and not isinstance(step, Capture):
         return InvalidState(kind="hold", state="expired", step=_TOO_LATE[type(step)])
     return None

@@ -23,7 +23,7 @@ Counters = Mapping[str, Decimal]
 _LOCK = """
 UPDATE hold_account AS a SET swept_until = a.swept_until
 FROM json_to_recordset(%s) AS k (customer text) WHERE a.customer = k.customer
-RETURNING a.customer, a.swept_until, a.counters::text
+RETURNING a.customer, a.swept_until, a.next_expiry, a.counters::text
 """
 _CREATE = """
 INSERT INTO hold_account (customer, swept_until, counters)
@@ -37,6 +37,13 @@ JOIN hold h ON h.customer = a.customer AND h.state = 'open'
     AND h.expires_at > a.swept_until AND h.expires_at <= %s
 CROSS JOIN LATERAL jsonb_each_text(h.counters) c
 GROUP BY 1, 2
+"""
+_NEXT_EXPIRY = """
+SELECT k.customer, (
+    SELECT h.expires_at FROM hold h
+    WHERE h.customer = k.customer AND h.state = 'open' AND h.expires_at > %s
+    ORDER BY h.expires_at LIMIT 1
+) FROM json_to_recordset(%s) AS k (customer text)
 """
 _RESERVED = """
 SELECT name, sum(amount) FROM (
@@ -53,9 +60,10 @@ SELECT name, sum(amount) FROM (
 ) counters GROUP BY name HAVING sum(amount) <> 0
 """
 _WRITE = """
-UPDATE hold_account AS a SET swept_until = greatest(a.swept_until, k.swept_until),
+UPDATE hold_account AS a SET swept_until = k.swept_until, next_expiry = k.next_expiry,
     counters = k.counters
-FROM json_to_recordset(%s) AS k (customer text, swept_until timestamptz, counters jsonb)
+FROM json_to_recordset(%s) AS k (customer text, swept_until timestamptz, next_expiry timestamptz,
+    counters jsonb)
 WHERE a.customer = k.customer
 """
 _INSERT = """
@@ -109,9 +117,26 @@ async def send_lock(connection: Connection, customers: Collection[str]) -> Curso
     return await connection.execute(_LOCK, [_keys(customers)])
 
 
-async def locked(cursor: Cursor) -> dict[str, tuple[datetime, dict[str, Decimal]]]:
-    """Of each account that `send_lock` locked: until when it was swept, and its counters."""
-    return {row[0]: (row[1].astimezone(UTC), _numbers(row[2])) for row in await cursor.fetchall()}
+class Account(msgspec.Struct, gc=False):
+    """A locked account. `swept_until` and `next_expiry`: no open hold expires between the two
+    (None: none at all).
+    """
+
+    customer: str
+    swept_until: datetime
+    next_expiry: datetime | None
+    counters: dict[str, Decimal]
+
+
+async def locked(cursor: Cursor) -> dict[str, Account]:
+    """The accounts that `send_lock` locked, by customer."""
+    return {
+        row[0]: Account(
+            row[0], row[1].astimezone(UTC), row[2].astimezone(UTC) if row[2] else None,
+            _numbers(row[3]),
+        )
+        for row in await cursor.fetchall()
+    }  # fmt: skip
 
 
 async def create(connection: Connection, customers: Collection[str], at: datetime) -> None:
@@ -119,19 +144,25 @@ async def create(connection: Connection, customers: Collection[str], at: datetim
     await connection.execute(_CREATE, [at, _keys(customers)])
 
 
-async def send_expired(connection: Connection, customers: Collection[str], at: datetime) -> Cursor:
-    """Ask what the holds reserve that expired since the accounts were swept, by `at`;
-    `expired` reads the answer. The accounts are locked.
+async def expired(
+    connection: Connection, customers: Collection[str], at: datetime
+) -> dict[str, dict[str, Decimal]]:
+    """What the holds reserve, by customer, that expired since the accounts were swept, by `at`.
+    The accounts are locked.
     """
-    return await connection.execute(_EXPIRED, [_keys(customers), at])
-
-
-async def expired(cursor: Cursor) -> dict[str, dict[str, Decimal]]:
-    """What `send_expired` asked for, by customer."""
+    cursor = await connection.execute(_EXPIRED, [_keys(customers), at])
     found: dict[str, dict[str, Decimal]] = {}
     for customer, name, amount in await cursor.fetchall():
         found.setdefault(customer, {})[name] = amount
     return found
+
+
+async def next_expiries(
+    connection: Connection, customers: Collection[str], after: datetime
+) -> dict[str, datetime | None]:
+    """When, after `after`, the next open hold of each of these customers expires."""
+    cursor = await connection.execute(_NEXT_EXPIRY, [after, _keys(customers)])
+    return {row[0]: row[1].astimezone(UTC) if row[1] else None for row in await cursor.fetchall()}
 
 
 async def reserved(connection: Connection, customer: str, at: datetime) -> dict[str, Decimal]:
@@ -140,15 +171,10 @@ async def reserved(connection: Connection, customer: str, at: datetime) -> dict[
     return {row[0]: row[1] for row in await cursor.fetchall()}
 
 
-async def write_accounts(
-    connection: Connection, counters: Mapping[str, Counters], swept_until: datetime
-) -> None:
-    """Write the counters of locked accounts, which are swept until then."""
-    rows = [
-        {"customer": customer, "swept_until": swept_until, "counters": _json(counters[customer])}
-        for customer in sorted(counters)
-    ]
-    await connection.execute(_WRITE, [document(rows)])
+async def write_accounts(connection: Connection, accounts: Sequence[Account]) -> None:
+    """Write locked accounts."""
+    rows = sorted(accounts, key=lambda account: account.customer)
+    await connection.execute(_WRITE, [_texts(rows).decode()])
 
 
 async def insert(connection: Connection, holds: Sequence[Hold]) -> None:

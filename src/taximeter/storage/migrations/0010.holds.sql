@@ -2,9 +2,11 @@
 
 -- What a customer's open holds reserve: the one row that whoever decides about its holds locks.
 -- counters are sums over the holds' own counters, less those of holds that expired by swept_until.
+-- No open hold expires between swept_until and next_expiry (null: none does at all).
 CREATE TABLE hold_account (
     customer text COLLATE "C" PRIMARY KEY,
     swept_until timestamptz NOT NULL,
+    next_expiry timestamptz,
     counters jsonb NOT NULL
 ) WITH (fillfactor = 50);
 
