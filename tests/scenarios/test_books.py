@@ -158,6 +158,21 @@ async def test_usage_of_too_many_events_is_said_not_to_be_counted(
     assert (await check("--events", "3")).exit_code == 1
 
 
+async def test_usage_is_left_out_where_a_meter_changed_in_the_instant_of_an_event(
+    story: Story,
+) -> None:
+    """The first event counts by model, the second does not, both at the same instant."""
+    story.audited = False
+    await live(story)
+    await story.advance("2026-01-01T02:00:00Z")
+    await story.use(event("calls", "d", q=1, model="m", user="x"))
+    await story.meter("calls")
+    await story.use(event("calls", "e", q=1, model="m", user="x"))
+    found = await check()
+    assert found.exit_code == 0
+    assert "The usage of 1 customers was not counted again" in found.stderr
+
+
 async def test_a_check_that_is_called_wrongly() -> None:
     both = await check("--customer", "a", "--from", "b")
     assert (both.exit_code, "not both" in both.stderr) == (2, True)
