@@ -240,6 +240,26 @@ async def test_an_enforced_event_of_what_is_suspended_is_refused(story: Story) -
     assert await balance(story) == ("9", "0", "9")
 
 
+async def test_a_void_leaves_what_usage_beside_a_hold_made_it_need(story: Story) -> None:
+    """5 held of the first 5; 3 used are drawn from these, so that 3 of the second 5 back the hold:
+    2 can be taken back.
+    """
+    await story.meter("t")
+    await story.plan("p", usage_price("use", "t", unit="1", settle="wallet"))
+    await begin(story, "5")
+    second = await story.grant("5")
+    await story.subscribe("p")
+    hold = await place(story, "5")
+    assert (await enforced(story, event("t", "a", q="3")))["accepted"] == 1
+    path = f"/v1/grants/{second}/void"
+    voided = await story.ask("POST", path, json={})
+    assert (voided["taken_back"], voided["held"]) == ("2", "3")
+    assert await balance(story) == ("5", "5", "0")
+    await capture(story, hold, "4")
+    assert (await story.ask("POST", path, json={}))["taken_back"] == "1"
+    assert await balance(story) == ("0", "0", "0")
+
+
 async def test_enforced_events_at_once_never_overspend(story: Story) -> None:
     await story.meter("t")
     await story.plan("p", usage_price("use", "t", unit="1", settle="wallet"))

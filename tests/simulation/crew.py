@@ -40,9 +40,9 @@ class Noted:
 
 @dataclass(slots=True)
 class Books:
-    """A customer, and what was answered about it. `kind`: `voids` are careful, and their grants
-    may be voided and expire; `enforced` are careful, and send events that are taken if they can be
-    paid; `careless` use as they like.
+    """A customer, and what was answered about it. `kind`: `expiring` are careful, and their
+    grants may expire; `enforced` are careful, and send events that are taken if they can be paid;
+    `careless` use as they like.
     """
 
     customer: str
@@ -76,7 +76,7 @@ class Crew:
     async def begin(self, *, fresh: bool = True) -> None:
         if fresh:
             await publish(self.story)
-        for kind in ("voids", "enforced", "careless"):
+        for kind in ("expiring", "enforced", "careless"):
             books = Books(f"{self.prefix}-{kind}", kind)
             self.books.append(books)
             await self.story.customer(books.customer)
@@ -122,9 +122,8 @@ class Crew:
                 (30, self.place), (8, self.batch), (40, self.resolve), (6, self.grant),
                 (2, self.transfer),
             ]  # fmt: skip
-            if books.kind == "voids":
-                kinds.append((4, self.void))
-            else:
+            kinds.append((4, self.void))
+            if books.kind != "expiring":
                 kinds.append((12, self.enforce))
             if books.kind == "careless":
                 kinds.append((10, self.use))
@@ -135,7 +134,7 @@ class Crew:
         asset, amount = self.dice.choice(["USD", "USD", "credits"]), self.some(20)
         body = {"customer": books.customer, "asset": asset, "amount": str(amount), "kind": "paid",
                 "priority": self.dice.choice([10, 50, 90])}  # fmt: skip
-        if books.kind == "voids" and self.dice.random() < 0.4:
+        if books.kind == "expiring" and self.dice.random() < 0.4:
             body["expires_at"] = (
                 self.now + timedelta(minutes=self.dice.choice([3, 90]))
             ).isoformat()
@@ -346,4 +345,4 @@ class Crew:
             shown_held = Decimal(one["held"])
             # What is held of a grant that has expired is no longer part of the balance.
             fits = shown_held <= held[one["asset"]]
-            assert shown_held == held[one["asset"]] or (books.kind == "voids" and fits), one
+            assert shown_held == held[one["asset"]] or (books.kind == "expiring" and fits), one

@@ -173,8 +173,15 @@ class Model:
             self.debts[grant.asset] -= self.draw(grant, max(self.debts[grant.asset], ZERO))
 
     def void(self, grant: Grant) -> Decimal:
-        """What is left of it and nobody holds is taken back."""
-        return self.draw(grant, max(grant.left - self.held_of(grant.asset, grant.id), ZERO))
+        """What is left of it is taken back, but not what holds need: of it, or because usage took
+        what they hold of other grants.
+        """
+        free = {
+            g.id: g.left - self.held_of(grant.asset, g.id) for g in self.usable(grant.asset, ANY)
+        }
+        lacking = -min(sum(free.values()) - free[grant.id], ZERO) if grant.id in free else ZERO
+        own = self.held_of(grant.asset, grant.id)
+        return self.draw(grant, max(grant.left - own - lacking, ZERO))
 
     def transfer(self, asset: str, amount: Decimal) -> list[tuple[str, Decimal]] | None:
         """What each grant gives; None: that is more than is there."""

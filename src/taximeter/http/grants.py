@@ -264,7 +264,7 @@ async def create_grant(body: GrantBody, call: Admin) -> Response:
 
 @router.post("/grants/{id}/void")
 async def void_grant(id: GrantPath, call: Admin) -> Response:
-    """Take back what is left of a grant, but for what open holds reserve of it: void it again when
+    """Take back what is left of a grant, but for what open holds need of it: void it again when
     they are resolved. What was used of it stays used.
     """
     return await call.write(

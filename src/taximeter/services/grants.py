@@ -14,6 +14,7 @@ that usage happened and was paid for. A grant for certain meters or a path repay
 is of no certain one; it is drawn by the next usage of its own.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -168,7 +169,7 @@ class Voided(NamedTuple):
 async def void_grant(
     transaction: Transaction, grant_id: str, customer: str | None = None
 ) -> Voided:
-    """Take back what is left of a grant, but for what open holds reserve of it: that stays until
+    """Take back what is left of a grant, but for what open holds need of it: that stays until
     they are resolved. Again takes what has become free since, and is harmless where nothing has.
 
     Raises `NotFound`, also for another customer's grant where `customer` is given.
@@ -182,7 +183,7 @@ async def void_grant(
     if found.voided_at is not None:
         return Voided(found, ZERO, ZERO)
     grant = found.grant
-    held = min(account.counters[owner].get(f"g:{grant.id}", ZERO), grant.remaining)
+    held = await _held_of(connection, grant, account.counters[owner], at)
     taken_back = grant.remaining - held
     voided_at = None if held else at
     await storage.take_back(connection, replace(grant, remaining=held), voided_at)
@@ -199,6 +200,27 @@ async def void_grant(
     )  # fmt: skip
     after = found._replace(grant=replace(grant, remaining=held), voided_at=voided_at)
     return Voided(after, taken_back, held)
+
+
+async def _held_of(
+    connection: storage.Connection, grant: Grant, reserved: Mapping[str, Decimal], at: datetime
+) -> Decimal:
+    """What open holds need of what the grant has left: what they reserve of it, and where usage
+    beside them took what they reserve of others, as much as these others lack together.
+    """
+    held = min(reserved.get(f"g:{grant.id}", ZERO), grant.remaining)
+    named = [(grant.customer, name[2:]) for name in reserved if name.startswith("g:")]
+    if not named or not grant.usable_at(at):
+        return held
+    key = (grant.customer, grant.asset)
+    others = {one.id: one for one in (await storage.grants_of(connection, [key]))[key]}
+    others |= await storage.grants_by_id(connection, named)
+    free = sum(
+        one.remaining - reserved.get(f"g:{one.id}", ZERO)
+        for one in others.values()
+        if one.asset == grant.asset and one.id != grant.id and one.usable_at(at)
+    )
+    return min(held + max(-free, ZERO), grant.remaining)
 
 
 async def _find(connection: storage.Connection, grant_id: str, customer: str | None) -> StoredGrant:
