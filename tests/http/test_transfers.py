@@ -268,3 +268,15 @@ async def test_a_consumption_that_cannot_be_told(
     secret = (await client.post("/v1/api_keys", json=body)).json()["secret"]
     async with client_for(instance, secret) as reader:
         problem(await reader.get(path), 404, "not_found")
+
+
+async def test_the_same_request_at_once_gets_the_first_answer(client: httpx.AsyncClient) -> None:
+    """50 to move and 8 that move 50, of the same key: those that wait for the first find nothing
+    left to move, and are answered what it was.
+    """
+    await put_customer(client)
+    await give(client, amount="50")
+    answers = await asyncio.gather(*(move(client, key="k") for _ in range(8)))
+    assert {one.status_code for one in answers} == {201}
+    assert len({one.text for one in answers}) == 1
+    assert (await balance(client, asset="credits"))["posted"] == "5000"

@@ -324,7 +324,8 @@ class Crew:
             for one in grants:
                 assert folded[one["id"]] == Decimal(one["remaining"]), one
             for asset in METERS:
-                assert balance[asset] == books.balance[asset], (books.customer, asset)
+                told = (books.customer, asset, balance[asset], books.balance[asset])
+                assert balance[asset] == books.balance[asset], told
             await self.check_holds(books, path)
             for one in (await self.story.ask("GET", f"{path}/budgets"))["data"]:
                 assert Decimal(one["spent"]) == books.spent[one["name"]], (books.customer, one)

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from psycopg import errors
 from psycopg.errors import SerializationFailure
 
-from taximeter.kernel.errors import IdempotencyConflict
+from taximeter.kernel.errors import IdempotencyConflict, TaximeterError
 from taximeter.services.context import Connection, Context
 from taximeter.storage import audit, idempotency
 from taximeter.storage.connection import read_only
@@ -114,7 +114,13 @@ async def run_once(
             if first.request_digest != key.request_digest:
                 raise IdempotencyConflict(key=key.key)
             return Answer(first.status, first.body, replay=True)
-        answer = render(await work(transaction))
+        try:
+            answer = render(await work(transaction))
+        except TaximeterError:
+            # The same request may have done it while this one waited for its locks.
+            if await idempotency.find_answers(transaction.connection, [key]):
+                raise SerializationFailure("the key was used meanwhile") from None
+            raise
         if not await idempotency.store_answer(
             transaction.connection, key, answer.status, answer.body, transaction.at
         ):
