@@ -47,13 +47,13 @@ _COUNTERS = """
 SELECT COALESCE(a.name, h.name) COLLATE "C" AS name, a.amount, h.amount
 FROM (
     SELECT c.key AS name, c.value::numeric AS amount
-    FROM hold_account o CROSS JOIN LATERAL jsonb_each_text(o.counters) c
+    FROM hold_account o CROSS JOIN LATERAL json_each_text(o.counters) c
     WHERE o.customer = %(customer)s
 ) a
 FULL JOIN (
     SELECT c.key AS name, sum(c.value::numeric) AS amount
     FROM hold o LEFT JOIN hold_account s ON s.customer = o.customer
-    CROSS JOIN LATERAL jsonb_each_text(o.counters) c
+    CROSS JOIN LATERAL json_each_text(o.counters) c
     WHERE o.customer = %(customer)s AND o.state = 'open'
         AND o.expires_at > COALESCE(s.swept_until, '-infinity')
     GROUP BY c.key
@@ -68,7 +68,7 @@ ORDER BY id LIMIT 1
 """
 _STILL_RESERVED = """
 SELECT id, counters::text, '{}' FROM hold
-WHERE customer = %(customer)s AND state <> 'open' AND counters <> '{}' ORDER BY id LIMIT 1
+WHERE customer = %(customer)s AND state <> 'open' AND counters::text <> '{}' ORDER BY id LIMIT 1
 """
 # What a capture by events charged stands in entries that name the price, not the hold: a hold may
 # have captured more than the entries that name it, never less.

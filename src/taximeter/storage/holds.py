@@ -35,7 +35,7 @@ FROM json_to_recordset(%s) AS k (customer text)
 JOIN hold_account a ON a.customer = k.customer
 JOIN hold h ON h.customer = a.customer AND h.state = 'open'
     AND h.expires_at > a.swept_until AND h.expires_at <= %s
-CROSS JOIN LATERAL jsonb_each_text(h.counters) c
+CROSS JOIN LATERAL json_each_text(h.counters) c
 GROUP BY 1, 2
 """
 _NEXT_EXPIRY = """
@@ -48,14 +48,14 @@ SELECT k.customer, (
 _RESERVED = """
 SELECT name, sum(amount) FROM (
     SELECT c.key AS name, c.value::numeric AS amount
-    FROM hold_account a CROSS JOIN LATERAL jsonb_each_text(a.counters) c
+    FROM hold_account a CROSS JOIN LATERAL json_each_text(a.counters) c
     WHERE a.customer = %(customer)s
     UNION ALL
     SELECT c.key, -c.value::numeric
     FROM hold_account a
     JOIN hold h ON h.customer = a.customer AND h.state = 'open'
         AND h.expires_at > a.swept_until AND h.expires_at <= %(at)s
-    CROSS JOIN LATERAL jsonb_each_text(h.counters) c
+    CROSS JOIN LATERAL json_each_text(h.counters) c
     WHERE a.customer = %(customer)s
 ) counters GROUP BY name HAVING sum(amount) <> 0
 """
@@ -63,15 +63,15 @@ _WRITE = """
 UPDATE hold_account AS a SET swept_until = k.swept_until, next_expiry = k.next_expiry,
     counters = k.counters
 FROM json_to_recordset(%s) AS k (customer text, swept_until timestamptz, next_expiry timestamptz,
-    counters jsonb)
+    counters json)
 WHERE a.customer = k.customer
 """
 _INSERT = """
 INSERT INTO hold (customer, id, state, amounts, path, feature, quantity, placed_at, expires_at,
     counters)
 SELECT customer, id, 'open', amounts, path, feature, quantity, placed_at, expires_at, counters
-FROM json_to_recordset(%s) AS r (customer text, id text, amounts jsonb, path text, feature text,
-    quantity numeric, placed_at timestamptz, expires_at timestamptz, counters jsonb)
+FROM json_to_recordset(%s) AS r (customer text, id text, amounts json, path text, feature text,
+    quantity numeric, placed_at timestamptz, expires_at timestamptz, counters json)
 """
 _COLUMNS = """
 h.customer, h.id, h.state, h.amounts::text, h.path, h.feature, h.quantity, h.placed_at,
@@ -86,7 +86,7 @@ UPDATE hold AS h SET state = k.state, expires_at = k.expires_at, counters = k.co
     resolved_at = k.resolved_at, late = k.late, captured = k.captured,
     resolution = decode(k.resolution, 'hex'), answer = decode(k.answer, 'hex')
 FROM json_to_recordset(%s) AS k (customer text, id text, state text, expires_at timestamptz,
-    counters jsonb, resolved_at timestamptz, late boolean, captured jsonb, resolution text,
+    counters json, resolved_at timestamptz, late boolean, captured jsonb, resolution text,
     answer text)
 WHERE h.customer = k.customer AND h.id = k.id
 """

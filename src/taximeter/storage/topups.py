@@ -38,7 +38,7 @@ WHERE a.customer = k.customer AND a.asset = k.asset
   AND (a.check_at IS NULL OR a.check_at > %(at)s)
   AND (a.quiet_until IS NULL OR a.quiet_until <= %(at)s)
   AND a.threshold > k.posted - (
-      SELECT coalesce(sum(c.value::numeric), 0) FROM jsonb_each_text(h.counters) c
+      SELECT coalesce(sum(c.value::numeric), 0) FROM json_each_text(h.counters) c
       WHERE c.key LIKE 'g:%%' OR c.key = 'w:' || k.asset
   )
   AND NOT EXISTS (

@@ -7,7 +7,7 @@ CREATE TABLE hold_account (
     customer text COLLATE "C" PRIMARY KEY,
     swept_until timestamptz NOT NULL,
     next_expiry timestamptz,
-    counters jsonb NOT NULL
+    counters json NOT NULL
 ) WITH (fillfactor = 50);
 
 -- A reservation. An open one counts until expires_at, whether or not anybody looks. counters is
@@ -17,13 +17,13 @@ CREATE TABLE hold (
     customer text COLLATE "C" NOT NULL,
     id text COLLATE "C" NOT NULL,
     state text COLLATE "C" NOT NULL CHECK (state IN ('open', 'captured', 'released')),
-    amounts jsonb NOT NULL,
+    amounts json NOT NULL,
     path text COLLATE "C",
     feature text COLLATE "C",
     quantity numeric NOT NULL,
     placed_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
-    counters jsonb NOT NULL,
+    counters json NOT NULL,
     resolved_at timestamptz,
     late boolean,
     captured jsonb,
