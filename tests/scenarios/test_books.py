@@ -87,7 +87,8 @@ async def test_the_books_of_a_lively_customer_are_right(story: Story) -> None:
          "grant {grant}", "remaining is 94.5, recomputed it is -5.5"),
         ("UPDATE wallet SET debt = 7 WHERE asset = 'credits'",
          "wallet credits", "debt is 7, recomputed it is 9"),
-        ("UPDATE hold_account SET counters = jsonb_set(counters::jsonb, '{{g:{grant}}}', '\"12\"')::json",
+        (("UPDATE hold_account SET counters = "
+         "jsonb_set(counters::jsonb, '{{g:{grant}}}', '\"12\"')::json"),
          "hold account g:{grant}", "counter is 12, recomputed it is 10"),
         ("UPDATE hold_account SET counters = '{{}}'",
          "hold account g:{grant}", "counter is nothing, recomputed it is 10"),

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 
 from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.plan_schema import PLAN, PLAN_SCHEMA
@@ -217,6 +217,7 @@ def test_every_plan_that_comes_with_taximeter_is_valid(document: dict[str, Any])
 
 @pytest.mark.parametrize("sample", range(len(documents())))
 def test_the_schema_takes_what_the_reader_takes(sample: int) -> None:
+    @settings(max_examples=25)  # of each of the documents
     @given(broken(documents()[sample]))
     def holds(document: Any) -> None:
         try:
