@@ -87,6 +87,7 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
 # They write nothing, so there is nothing to do twice.
 LOOKS = (
     "/preview", "/preview_change", "/preview_cancel", "/preview_migration", "/plans/check", "/diff",
+    "/entitlements/check",
 )  # fmt: skip
 
 

@@ -26,6 +26,12 @@ class Accounts:
         self._changed: set[str] = set()
         self.counters = {customer: account.counters for customer, account in found.items()}
 
+    def now_of(self, customer: str) -> datetime:
+        """The instant at which the customer's holds are decided: `at`, or until when its account is
+        swept, where another process's clock is ahead.
+        """
+        return self._accounts[customer].swept_until
+
     def has_expired(self, customer: str, expires_at: datetime) -> bool:
         """Whether a hold of the customer that expires then is over, and taken out."""
         return expires_at <= self._accounts[customer].swept_until

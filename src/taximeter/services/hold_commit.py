@@ -308,7 +308,7 @@ def _judge(context: Context, accounts: Accounts, standing: Standing, new: NewHol
     amounts: dict[str, Decimal] = {}
     for need in new.ask.needs:
         amounts[need.asset] = amounts.get(need.asset, ZERO) + need.amount
-    at = accounts.at
+    at = accounts.now_of(new.customer)
     until = at + timedelta(seconds=new.ttl_s)
     accounts.reserve(new.customer, decision.added, until)
     hold = Hold(
