@@ -41,7 +41,7 @@ class _Feed:
                 sent += 1
             while self._due and self._idle:
                 self._idle.pop().send(*self._due.popleft())
-            await asyncio.sleep(0.0005)
+            await asyncio.sleep(0.001)
         while self._idle:
             self._idle.pop().finish()
 

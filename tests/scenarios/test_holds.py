@@ -298,3 +298,23 @@ async def test_idempotency_of_placing(story: Story) -> None:
 async def place_with(story: Story, headers: dict[str, str], amount: str) -> Json:
     body = {"customer": "acme", "asset": "USD", "amount": amount}
     return await story.ask("POST", "/v1/holds", json=body, headers=headers)
+
+
+async def test_one_key_for_two_requests_at_once(story: Story) -> None:
+    """Whichever comes first decides; the same again is told the same, another is in conflict, also
+    where the first is refused as an error.
+    """
+    await begin(story, "10")
+    hold = await place(story, "5")
+    path = f"/v1/holds/{hold['id']}"
+    await release(story, hold)
+    headers = {"Idempotency-Key": "k"}
+    answers = await asyncio.gather(
+        story.client.post(f"{path}/capture", json={"amount": "1"}, headers=headers),
+        story.client.post(f"{path}/capture", json={"amount": "1"}, headers=headers),
+        story.client.post(f"{path}/capture", json={"amount": "2"}, headers=headers),
+    )
+    assert [answer.status_code for answer in answers] == [409, 409, 409]
+    codes = [answer.json()["code"] for answer in answers]
+    assert codes[:2] == ["invalid_state"] * 2
+    assert codes[2] in ("invalid_state", "idempotency_conflict")

@@ -86,16 +86,16 @@ async def commit_holds(
         if number not in results:
             key = request.idempotency
             assert key is not None, "without a key it was fresh"
-            results[number] = _again(key, stored.get(key[:2]), results.get(firsts.get(key[:2], -1)))
+            if key[:2] in stored:
+                results[number] = _again(key, stored[key[:2]])
+            else:
+                first = firsts[key[:2]]
+                same = requests[first].idempotency == key
+                results[number] = results[first] if same else IdempotencyConflict(key=key.key)
     return [results[number] for number in range(len(requests))]
 
 
-def _again(
-    key: idempotency.Key, first: StoredAnswer | None, error: HoldResult | None
-) -> HoldResult:
-    if first is None:
-        assert error is not None, "the first request of this key was refused in this group"
-        return error
+def _again(key: idempotency.Key, first: StoredAnswer) -> HoldResult:
     if first.request_digest != key.request_digest:
         return IdempotencyConflict(key=key.key)
     return Answer(first.status, first.body, replay=True)
