@@ -23,7 +23,7 @@ from tests.plant import HEADERS, Plant, planted
 from tests.scenarios.audit import audit
 from tests.scenarios.story import Json, Story, event, flat, usage_price
 
-ROUNDS = int(os.environ.get("TAXIMETER_CRASH_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("TAXIMETER_CRASH_ROUNDS", "2"))
 SEED = int(os.environ.get("TAXIMETER_CRASH_SEED", "1"))
 CLIENTS = 6
 REQUESTS = 36  # of each client in a round

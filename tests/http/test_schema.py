@@ -20,7 +20,7 @@ from tests.serving import KEY, serving
 
 REJECTION = "negative_data_rejection"
 EXAMPLES = settings(
-    max_examples=8, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
+    max_examples=6, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck), database=None,
 )  # fmt: skip
 CHECKS = [
