@@ -123,6 +123,10 @@ async def test_a_customers_page(client: httpx.AsyncClient, browser: httpx.AsyncC
     shown = figures(page)
     assert shown["acme/wallet/USD"] == "$100.00"
     assert "expires 30 Apr 2026" in page
+    hold = {"customer": "acme", "asset": "USD", "amount": "6"}
+    assert (await client.post("/v1/holds", json=hold)).json()["allowed"] is True
+    held = figures((await browser.get("/customers/acme")).text)
+    assert held["acme/wallet/USD"] == "$94.00", "what is held is not available"
     upcoming = (await client.get("/v1/customers/acme/upcoming_invoice")).json()
     assert shown["upcoming/total"] == f"${upcoming['total']}"
     assert shown["acme/spend"] == "$55.13"  # 49.00 + 3,500 x 1.75 / 1,000 = 6.125

@@ -23,7 +23,7 @@ from taximeter.domain.subscription.subscription import Segment
 from taximeter.kernel.money import Money
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import ZERO
-from taximeter.services.balance import WalletBalance, balances_of
+from taximeter.services.balance import WalletBalance, read_balance
 from taximeter.services.budgets import states_of
 from taximeter.services.context import Connection, Context
 from taximeter.services.dimensions import dimension_text
@@ -35,7 +35,7 @@ from taximeter.services.spend import (
     read_open_usage,
     spends_of,
 )
-from taximeter.storage import customers, wallets
+from taximeter.storage import customers
 from taximeter.storage import overview as storage
 from taximeter.storage import terms as term_storage
 from taximeter.storage.overview import Since, Used
@@ -106,8 +106,7 @@ async def _overviews(
     for terms, spend in zip(figures.terms, figures.spends, strict=True):
         key = spend.customer.key
         caps = await states_of(connection, terms, terms.budgets[:caps_max], at)
-        parts = await wallets.parts_of(connection, key, at)
-        balances = tuple(balances_of(parts, at))
+        balances = tuple(await read_balance(connection, key, at))
         found.append(
             CustomerOverview(
                 replace(spend, caps=tuple(caps)), figures.today(key), balances,
