@@ -318,3 +318,31 @@ async def test_one_key_for_two_requests_at_once(story: Story) -> None:
     codes = [answer.json()["code"] for answer in answers]
     assert codes[:2] == ["invalid_state"] * 2
     assert codes[2] in ("invalid_state", "idempotency_conflict")
+
+
+async def test_what_is_no_hold_is_named(story: Story) -> None:
+    await begin(story, "10")
+    hold = await place(story, "5")
+    good = {"customer": "acme", "asset": "USD", "amount": "1"}
+    twice = [{"asset": "USD", "amount": "1"}, {"asset": "USD", "amount": "2"}]
+    for path, body, refused in (
+        ("", {**good, "customer": "nobody"}, (404, "not_found")),
+        ("", {**good, "customer": "ac\0me"}, (404, "not_found")),
+        ("", {**good, "path": "a\0"}, (422, "invalid_text")),
+        ("", {**good, "amount": "-1"}, (422, "negative")),
+        ("", {**good, "amount": "1e9"}, (422, "invalid")),
+        ("", {**good, "ttl_s": 0}, (422, "invalid")),
+        ("", {"customer": "acme"}, (422, "missing")),
+        ("/batch", {"holds": [good] * 1001}, (422, "too_many")),
+        ("/batch", {"holds": [good], "mode": "some"}, (422, "invalid")),
+        ("/hold_0/capture", {"amount": "1"}, (404, "not_found")),
+        (f"/{hold['id']}/capture", {}, (422, "invalid")),
+        (f"/{hold['id']}/capture", {"amounts": twice}, (422, "duplicate")),
+        (
+            f"/{hold['id']}/capture",
+            {"amounts": [{**twice[0], "asset": "\0"}]},
+            (422, "invalid_text"),
+        ),
+    ):
+        assert await story.refused("POST", f"/v1/holds{path}", json=body) == refused, body
+    assert await balance(story) == ("10", "5", "5")

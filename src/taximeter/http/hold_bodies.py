@@ -142,10 +142,7 @@ def read_capture(
     if body.amount is not None:
         amount = _number(body.amount, "amount")
     if body.amounts is not None:
-        amounts = {
-            one.asset: _number(one.amount, f"amounts[{index}].amount")
-            for index, one in enumerate(body.amounts)
-        }
+        amounts = _amounts(body.amounts)
     if body.events is not None:
         events = _events(body.events, customer, now)
     said: list[object] = ["capture", body.keep_open]
@@ -183,13 +180,31 @@ def _field_error(path: str, reason: str) -> FieldError:
     return FieldError(where, "missing", "This field is needed.")
 
 
+def _check_name(text: str, path: str) -> None:
+    if not 0 < len(text) <= NAME_CHARS_MAX or not text.isprintable():
+        detail = f"Send 1 to {NAME_CHARS_MAX} printable characters."
+        raise Invalid([FieldError(path, "invalid_text", detail)])
+
+
+def _amounts(body: Sequence[_Amount]) -> dict[str, Decimal]:
+    """The amount of each asset, each named once."""
+    amounts: dict[str, Decimal] = {}
+    for index, one in enumerate(body):
+        at = f"amounts[{index}]"
+        _check_name(one.asset, f"{at}.asset")
+        if one.asset in amounts:
+            detail = "This asset stands in the list twice. Send its amounts as one."
+            raise Invalid([FieldError(f"{at}.asset", "duplicate", detail)])
+        amounts[one.asset] = _number(one.amount, f"{at}.amount")
+    return amounts
+
+
 def _new_hold(body: _Hold, caller: Caller, now: datetime, at: str) -> NewHold:
-    if not caller.may_see(body.customer):
+    if not body.customer.isprintable() or not caller.may_see(body.customer):
         raise NotFound(kind="customer", key=body.customer)
     for name, text in (("path", body.path), ("feature", body.feature), ("asset", body.asset)):
-        if text is not None and not (0 < len(text) <= NAME_CHARS_MAX and text.isprintable()):
-            detail = f"Send 1 to {NAME_CHARS_MAX} printable characters."
-            raise Invalid([FieldError(f"{at}{name}", "invalid_text", detail)])
+        if text is not None:
+            _check_name(text, f"{at}{name}")
     quantity = ONE if body.quantity is None else _number(body.quantity, f"{at}quantity")
     ttl_s = _ttl(body.ttl_s, f"{at}ttl_s")
     needs: tuple[Need, ...] = ()

@@ -110,7 +110,6 @@ _REPAYABLE = f"""
 FROM wallet w JOIN credit_grant g ON g.customer = w.customer AND g.asset = w.asset
 WHERE w.debt > 0 AND g.scope_meters IS NULL AND g.scope_path IS NULL AND {_NOT_OVER}
 """
-_ENTRY_TYPES = ["text", "text", "text", "text", "text", "numeric", "timestamptz", "text"]
 
 
 class Entry(NamedTuple):
