@@ -33,6 +33,7 @@ from taximeter.services.hold_requests import (
 )
 from taximeter.services.hold_resolve import resolve
 from taximeter.services.hold_standing import Reading, send_reading, standings
+from taximeter.services.once import fresh_of
 from taximeter.services.terms import Held
 from taximeter.storage import holds as storage
 from taximeter.storage import idempotency
@@ -64,15 +65,7 @@ async def commit_holds(
     if not keys:
         return await _commit(context, connection, requests)
     stored = await idempotency.find_answers(connection, keys)
-    firsts: dict[tuple[str, str], int] = {}
-    fresh = []
-    for number, request in enumerate(requests):
-        key = request.idempotency
-        if key is None:
-            fresh.append(number)
-        elif key[:2] not in stored and key[:2] not in firsts:
-            firsts[key[:2]] = number
-            fresh.append(number)
+    fresh, firsts = fresh_of([request.idempotency for request in requests], stored)
     found = await _commit(context, connection, [requests[number] for number in fresh])
     results = dict(zip(fresh, found, strict=True))
     at = context.clock.now()

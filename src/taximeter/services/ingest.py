@@ -17,6 +17,7 @@ from taximeter.kernel.errors import FieldError
 from taximeter.services.allowance_alerts import tell_used
 from taximeter.services.context import Connection, Context
 from taximeter.services.count import send_usage, settle_usage
+from taximeter.services.once import fresh_of
 from taximeter.services.settle import NO_CAPTURES, Captures, Charge
 from taximeter.services.spending import limited_among
 from taximeter.services.terms import Held
@@ -99,15 +100,7 @@ async def commit_requests(
         return await commit_events(context, connection, requests)
     keys = [request.idempotency for request in requests if request.idempotency is not None]
     stored = await idempotency.find_answers(connection, keys)
-    firsts: dict[tuple[str, str], int] = {}
-    fresh = []
-    for number, request in enumerate(requests):
-        key = request.idempotency
-        if key is None:
-            fresh.append(number)
-        elif (key.scope, key.key) not in stored and (key.scope, key.key) not in firsts:
-            firsts[key.scope, key.key] = number
-            fresh.append(number)
+    fresh, firsts = fresh_of([request.idempotency for request in requests], stored)
     found = await commit_events(context, connection, [requests[number] for number in fresh])
     answers = dict(zip(fresh, found, strict=True))
     at = context.clock.now()
