@@ -60,6 +60,7 @@ MEANINGS = {
     "entitlements": "What customers may use, and how much of it",
     "feature": "Its name in the API; several entries on one all apply",
     "family": "The plans it belongs to, of which a subscription may name the family alone",
+    "percentile": "The share of all values that are not above the one that is taken",
     "filter": "Which events count: for each property the values that do, or `{not: [...]}`",
     "every": "How long a step is, counted from the subscription's anchor; `period`: as the plan's",
     "expires": "`period_end` (the end of its step), `never`, or a duration such as `P1Y`",

@@ -91,13 +91,20 @@ class Fold:
     quantity: Fraction | None = None
     latest: tuple[Any, ...] = ()
     members: set[str] | None = None
+    values: list[Fraction] = field(default_factory=list)
 
-    def add(self, aggregation: str, value: Any, order: tuple[Any, ...]) -> None:
+    def add(self, meter: Json, value: Any, order: tuple[Any, ...]) -> None:
+        aggregation = meter["aggregation"]
         if aggregation == "unique":
             self.members = (self.members or set()) | {_text(value)}
             self.quantity = Fraction(len(self.members))
             return
         found = number(value)
+        if aggregation == "percentile":
+            self.values = sorted([*self.values, found])
+            places = number(meter["percentile"]) * len(self.values)
+            self.quantity = self.values[-(-places // 1) - 1]
+            return
         before = self.quantity
         if before is None or (aggregation == "latest" and order > self.latest):
             self.quantity, self.latest = found, order
@@ -208,7 +215,7 @@ def _fold(
                         )
                     )
                     fold = folds[segment].setdefault(values, Fold(price))
-                    fold.add(meter["aggregation"], number(value) * part if adding else value, order)
+                    fold.add(meter, number(value) * part if adding else value, order)
     return folds, counted
 
 

@@ -16,7 +16,7 @@ from tests.http.api import ROOT_KEY, client_for
 from tests.scenarios.story import START, Json, Story, event, usage_price
 
 EVENTS = 400
-AGGREGATIONS = ("sum", "count", "max", "min", "latest", "unique")
+AGGREGATIONS = ("sum", "count", "max", "min", "latest", "unique", "percentile")
 TIERS = [{"up_to": "100", "unit": "0.25", "flat": "1"}, {"unit": "0.1"}]
 ARRANGEMENTS = (
     "one batch", "backwards one by one", "by seven", "by a thousand, twice", "again and again",
@@ -46,7 +46,9 @@ async def publish(story: Story) -> None:
     """Meters of every aggregation, and a plan that reads each: from the wallet and by invoice."""
     prices = []
     for aggregation in AGGREGATIONS:
-        value = {"value": "user"} if aggregation == "unique" else {}
+        value = {"unique": {"value": "user"}, "percentile": {"percentile": "0.9"}}.get(
+            aggregation, {}
+        )
         await story.meter(
             aggregation, aggregation, event_type="use", dimensions=["model"], **value,
             allow_negative=True,

@@ -1,5 +1,6 @@
 """The meter's body: what is understood, and what is refused with which error where."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -70,6 +71,11 @@ def test_levels() -> None:
     assert (meter.signed, meter.over, meter.allow_negative) == (True, "period", True)
 
 
+def test_a_percentile() -> None:
+    body = SUM | {"aggregation": "percentile", "percentile": "0.95"}
+    assert parse_meter("m", body, version=1).percentile == Decimal("0.95")
+
+
 @pytest.mark.parametrize("value", ["50*n", "5", "a-b", "max(a, b)", " a ", "(a)", "max + 1"])
 def test_a_value_of_several_properties_or_numbers_is_an_expression(value: str) -> None:
     meter = parse_meter("m", SUM | {"value": value}, version=1)
@@ -97,7 +103,7 @@ def test_a_filter_may_exclude() -> None:
         ({"event_type": ""}, "event_type", "invalid_text", "This is empty."),
         ({"aggregation": None}, "aggregation", "required", "Say one of count, sum"),
         ({"aggregation": "avg"}, "aggregation", "invalid_choice", "Say one of count, sum"),
-        ({"aggregation": "percentile"}, "aggregation", "not_supported", "not built yet"),
+        ({"aggregation": "percentile"}, "percentile", "required", 'such as "0.30"'),
         ({"aggregation": "count"}, "value", "value_on_count", "Leave it out"),
         ({"value": "a +"}, "value", "invalid_expression", "Character 4: It ends too early."),
         ({"value": "a..b"}, "value", "invalid_expression", "Character 2: This is not understood."),
@@ -126,7 +132,9 @@ def test_a_filter_may_exclude() -> None:
         ({"description": "x" * 501}, "description", "invalid_text", "at most 500"),
         ({"allow_negative": "yes"}, "allow_negative", "invalid_type", "Say true or false."),
         ({"key": "other"}, "key", "invalid_key", "The address says"),
-        ({"percentile": "0.95"}, "percentile", "not_supported", "not built yet"),
+        ({"percentile": "0.95"}, "percentile", "unknown_field", "Only the aggregation percentile"),
+        ({"aggregation": "percentile", "percentile": "1"}, "percentile", "out_of_range", "max."),
+        ({"aggregation": "percentile", "percentile": "0"}, "percentile", "out_of_range", "above 0"),
         ({"bucket": "hour"}, "bucket", "unknown_field", "Only max, min, latest are taken by"),
         ({"aggregation": "max", "bucket": "week"}, "bucket", "invalid_choice", "hour, day, month"),
         ({"signed": True}, "signed", "unknown_field", "Only weighted_sum measures a level."),

@@ -73,8 +73,8 @@ async def get_usage(
 
     The first and the last window are cut to `from` and `to`. Windows of `hour` and `minute` are
     counted from the zone's midnight. A level has usage up to now while it holds; a meter with
-    buckets has the sum of theirs. Distinct values (`unique`), windows of `minute` and hours
-    cut by a boundary are counted from the events by the meter's newest version.
+    buckets has the sum of theirs. Distinct values (`unique`), percentiles, windows of `minute` and
+    hours cut by a boundary are counted from the events by the meter's newest version.
     """
     customer = asked.customer
     if call.caller.customer is not None:

@@ -10,10 +10,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.meter import WHOLE, Meter
 from taximeter.domain.metering.bucket import names_of
 from taximeter.domain.metering.event import Event
-from taximeter.domain.metering.fold import Tally, member_digest
+from taximeter.domain.metering.fold import Tally, folded_quantity, member_digest
 from taximeter.domain.metering.level import event_digest
 from taximeter.domain.metering.outcome import NOTHING
 from taximeter.domain.subscription.routing import MeterRoute, Reading, Target
@@ -36,8 +36,10 @@ from taximeter.storage import alerts as alert_storage
 from taximeter.storage import budgets as budget_storage
 from taximeter.storage import ingestion as storage
 from taximeter.storage import levels as level_storage
+from taximeter.storage import values as value_storage
 from taximeter.storage.ingestion import BucketRow, ChangedTotal, Cursor, MemberRow, TotalRow
 from taximeter.storage.levels import ChangeRow, LevelRow
+from taximeter.storage.values import RankRow, ValueRow
 
 # An event that counts, and what each meter reads in it.
 Counted = tuple[Event, Sequence[Reading]]
@@ -68,6 +70,11 @@ class Total(NamedTuple):
         """The text that keys its row."""
         return dimension_text(self.names, self.values)
 
+    @property
+    def quantity(self) -> Decimal:
+        """What these events alone come to."""
+        return folded_quantity(self.meter, self.tally)
+
 
 TotalKey = tuple[str, str, str, datetime, str, int, tuple[str, ...]]
 
@@ -94,6 +101,16 @@ class Counting(NamedTuple):
     limited: Limited
     shares_of: SharesOf = no_shares
     captures: Captures = NO_CAPTURES
+    ranks: Cursor | None = None
+
+    async def changed(self) -> Sequence[ChangedTotal]:
+        """Each total that was changed, before and after."""
+        if self.cursor is None:
+            return ()
+        changed = await storage.changed_totals(self.cursor, self.rows)
+        return (
+            changed if self.ranks is None else await value_storage.with_ranks(self.ranks, changed)
+        )
 
 
 async def send_usage(
@@ -136,13 +153,45 @@ async def send_totals(
         }
     )
     cursor = await storage.send_totals(connection, rows) if rows else None
+    ranks = await _send_values(connection, totals)
     if buckets:
         await storage.send_buckets(connection, buckets)
     now = context.clock.now()
     purses = await send_purses(connection, wallets, now) if wallets else None
     if limited:
         limited = await _lock_limited(connection, totals, limited)
-    return Counting(totals, rows, cursor, purses, limited)
+    return Counting(totals, rows, cursor, purses, limited, ranks=ranks)
+
+
+async def _send_values(connection: Connection, totals: Sequence[Total]) -> Cursor | None:
+    """Add the values of those of these totals that are one of theirs; comes after the totals."""
+    rows = [row for total in totals for row in value_rows(total)]
+    if not rows:
+        return None
+    rows.sort(key=lambda row: (row.customer, row.subscription, row.price, row.period_start,
+                               row.dimensions, row.value))  # fmt: skip
+    ranks = [
+        RankRow(*_row_key(total), total.meter.percentile)
+        for total in totals
+        if total.meter.percentile is not None
+    ]
+    return await value_storage.send_values(connection, rows, ranks)
+
+
+def value_rows(total: Total) -> list[ValueRow]:
+    """How often each value adds to a total that is one of them; none of any other."""
+    values = total.tally.values
+    if values is None:
+        return []
+    return [ValueRow(*_row_key(total), value, events) for value, events in values.items()]
+
+
+def _row_key(total: Total) -> tuple[str, str, str, datetime, str, int, str]:
+    target, meter = total.target, total.meter
+    return (
+        total.customer, target.subscription, target.price.key, target.segment.span.start,
+        meter.key, meter.series, total.dimensions,
+    )  # fmt: skip
 
 
 async def _lock_limited(
@@ -183,9 +232,8 @@ async def settle_usage(
     charged = counting.purses is not None or counting.limited or counting.captures.customers
     if counting.cursor is None or not charged:
         return ()
-    changed = await storage.changed_totals(counting.cursor, counting.rows)
     return await settle_changes(
-        context, connection, targets_of(counting.totals), changed, counting.purses,
+        context, connection, targets_of(counting.totals), await counting.changed(), counting.purses,
         counting.limited, counting.shares_of, counting.captures,
     )  # fmt: skip
 
@@ -219,7 +267,7 @@ def share_of(totals: Iterable[Total]) -> Share:
     found: dict[tuple[SegmentKey, str], Decimal] = {}
     for total in totals:
         row = (_segment_of(total), total.dimensions)
-        found[row] = found.get(row, ZERO) + Decimal(total.tally.quantity)
+        found[row] = found.get(row, ZERO) + total.quantity
     return found
 
 
@@ -299,12 +347,12 @@ def merge_total(totals: dict[TotalKey, Total], part: Total) -> None:
     total.tally.merge(meter.aggregation, part.tally)
 
 
-async def add_totals(connection: Connection, totals: Sequence[Total]) -> list[ChangedTotal]:
-    """Write folded totals; returns each row touched, before and after."""
+async def add_totals(connection: Connection, totals: Sequence[Total]) -> None:
+    """Write folded totals."""
     rows = await _total_rows(connection, totals)
-    if not rows:
-        return []
-    return await storage.changed_totals(await storage.send_totals(connection, rows), rows)
+    if rows:
+        await storage.send_totals(connection, rows)
+        await _send_values(connection, totals)
 
 
 async def _total_rows(connection: Connection, totals: Sequence[Total]) -> list[TotalRow]:
@@ -342,14 +390,14 @@ def _total_row(total: Total, fresh: set[MemberRow]) -> TotalRow:
 
 
 def bucket_rows(parts: Sequence[Part]) -> list[BucketRow]:
-    """The batch's part of the hourly buckets. Distinct values do not add up over hours, so a
-    `unique` meter has none, nor has a level, which is nothing that happened in an hour; what is
-    measured for a price alone is not the meter's.
+    """The batch's part of the hourly buckets. Distinct values and percentiles do not add up over
+    hours, so such a meter has none, nor has a level, which is nothing that happened in an hour;
+    what is measured for a price alone is not the meter's.
     """
     buckets: dict[tuple[str, str, datetime, tuple[str, ...]], tuple[Meter, Tally]] = {}
     for customer, route, values, hour, tally in parts:
         meter = route.meter
-        if meter.aggregation == "unique" or meter.is_level or route.measure is not None:
+        if meter.aggregation in WHOLE or meter.is_level or route.measure is not None:
             continue
         key = (customer, meter.key, hour, values)
         bucket = buckets.get(key)

@@ -63,12 +63,16 @@ async def put_meter(
 
 
 def _check_change(before: Meter, after: Meter) -> None:
-    """Refuse what no version may change. A level holds across versions until the next event of its
-    dimensions, so those, and how levels are read, stay as they are.
+    """Refuse what no version may change. A percentile is of all values at once. A level holds
+    across versions until the next event of its dimensions, so those, and how levels are read, stay
+    as they are.
     """
     if before.event_type != after.event_type:
         detail = f"A meter keeps its event type ({before.event_type}). Use another key."
         raise Invalid([FieldError("event_type", "immutable", detail)])
+    if before.percentile != after.percentile and None not in (before.percentile, after.percentile):
+        detail = "What was counted is one value of all of a period's. Use another key."
+        raise Invalid([FieldError("percentile", "immutable", detail)])
     if not (before.is_level or after.is_level):
         return
     kept: tuple[tuple[str, object, object], ...] = (

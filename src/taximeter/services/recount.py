@@ -115,7 +115,7 @@ async def _count_again(
     after: dict[SegmentKey, Rows] = {}
     for total in folded:
         key = SegmentKey(customer, *_place(total))
-        after.setdefault(key, []).append((total.dimensions, Decimal(total.tally.quantity)))
+        after.setdefault(key, []).append((total.dimensions, total.quantity))
     prices = {key: target.price for key, target in targets_of(folded).items()}
     charges = charges_between(before, old, prices, after, terms.counted_assets)
     await settle_charges(transaction.context, connection, charges, limited_among([terms]))
@@ -137,7 +137,7 @@ def stored_total(total: Total) -> StoredTotal:
     meter, tally = total.meter, total.tally
     return StoredTotal(
         *_place(total), total.target.segment.span.end, meter.key, meter.series,
-        total.dimensions, Decimal(tally.quantity), tally.events, tally.latest, billed=False,
+        total.dimensions, total.quantity, tally.events, tally.latest, billed=False,
     )  # fmt: skip
 
 

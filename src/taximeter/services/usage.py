@@ -6,9 +6,9 @@ and what only events can, and paging. Rows come by customer, then window, then g
 Hours that lie wholly in a window are read from `usage_bucket`, under whichever version of the
 meter they were counted. Events are read one by one for windows of a minute, for the hours that a
 boundary of a window cuts (zones with offsets of half an hour, a `from` within an hour), and for
-distinct values, which do not add up; they are folded by the newest version of the meter. Events
-are fetched as they are folded, and only the groups that a page can still show are kept, so memory
-does not grow with usage. Levels are read by services/usage_levels.py.
+distinct values and percentiles, which do not add up; they are folded by the newest version of the
+meter. Events are fetched as they are folded, and only the groups that a page can still show are
+kept, so memory does not grow with usage. Levels are read by services/usage_levels.py.
 """
 
 from collections import defaultdict
@@ -18,13 +18,14 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 
-from taximeter.domain.catalog.meter import Aggregation, Meter
+from taximeter.domain.catalog.meter import WHOLE, Aggregation, Meter
 from taximeter.domain.metering.bucket import bucket_of
 from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.fold import (
     Tally,
     Value,
     combine,
+    folded_quantity,
     read_value,
 )
 from taximeter.domain.metering.window import (
@@ -131,7 +132,7 @@ class _Reader:
         self._wanted = wanted
         self._span = span
         meter = wanted.meter
-        self._has_hours = meter.aggregation != "unique"
+        self._has_hours = meter.aggregation not in WHOLE
         self._by_events = query.window == "minute" or not self._has_hours
         self._timezone = query.timezone  # the customer's, where days are its buckets
         self._indexes = [meter.dimensions.index(name) for name in wanted.group_by]
@@ -239,7 +240,7 @@ class _Reader:
         await self._fold_events(wanted, windows, rest, folds)
         for key, tallies in folds.tallies.items():
             for bucket, tally in tallies.items():
-                parts[key][bucket].append((Decimal(tally.quantity), tally.latest))
+                parts[key][bucket].append((folded_quantity(wanted.meter, tally), tally.latest))
         aggregation = wanted.meter.aggregation
         return {key: _sum_of(aggregation, parts[key]) for key in sorted(parts)[:limit]}
 
@@ -311,6 +312,11 @@ def _joined(spans: Sequence[Period]) -> list[Period]:
     return joined
 
 
+def _held(tally: Tally) -> int:
+    """How many different values a tally has to remember."""
+    return len(tally.members or tally.values or ())
+
+
 class _Folds:
     """Tallies by key of events that come by window. Keeps the first `limit` keys after `beyond`
     at least, and never many more.
@@ -336,9 +342,9 @@ class _Folds:
         if self._last is not None and key > self._last:
             return
         tally = self.tallies.setdefault(key, {}).setdefault(bucket, Tally())
-        before = len(tally.members or ())
+        before = _held(tally)
         tally.add(self._meter.aggregation, value, event)
-        self._distinct += len(tally.members or ()) - before
+        self._distinct += _held(tally) - before
         if len(self.tallies) > GROUPS_HELD_MAX or self._distinct > DISTINCT_MAX:
             self._drop()
 
@@ -348,9 +354,7 @@ class _Folds:
         self._last = kept[-1]
         self.tallies = {key: self.tallies[key] for key in kept}
         self._distinct = sum(
-            len(tally.members or ())
-            for tallies in self.tallies.values()
-            for tally in tallies.values()
+            _held(tally) for tallies in self.tallies.values() for tally in tallies.values()
         )
         if self._distinct > DISTINCT_MAX:
             detail = (

@@ -49,6 +49,7 @@ CASE EXCLUDED.aggregation
     WHEN 'min' THEN least({table}.quantity, EXCLUDED.quantity)
     WHEN 'latest' THEN
         CASE WHEN EXCLUDED.latest > {table}.latest THEN EXCLUDED.quantity ELSE {table}.quantity END
+    WHEN 'percentile' THEN {table}.quantity -- until its values are counted (storage/values.py)
     ELSE {table}.quantity + EXCLUDED.quantity
 END
 """

@@ -49,13 +49,13 @@ async def totals_after(connection: Connection, customer: str, since: datetime) -
 async def delete_segments(
     connection: Connection, customer: str, keys: Sequence[tuple[str, str, datetime, str, int]]
 ) -> None:
-    """Remove the totals and distinct members of these segments: (subscription, price,
+    """Remove the totals, distinct members and values of these segments: (subscription, price,
     period_start, meter, version) each.
     """
     columns = [list(column) for column in zip(*keys, strict=True)]
     if not columns:
         return
-    for table in ("usage_member", "usage_total"):
+    for table in ("usage_member", "usage_value", "usage_total"):
         await connection.execute(
             f"""
             DELETE FROM {table} t

@@ -153,6 +153,20 @@ CREATE TABLE usage_member (
     PRIMARY KEY (customer, subscription, price, period_start, meter, version, member)
 );
 
+-- How often each value of a `percentile` meter came in a segment: its total is one of them.
+CREATE TABLE usage_value (
+    customer text COLLATE "C" NOT NULL,
+    subscription text COLLATE "C" NOT NULL,
+    price text COLLATE "C" NOT NULL,
+    period_start timestamptz NOT NULL,
+    meter text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    dimensions text COLLATE "C" NOT NULL,
+    value numeric NOT NULL,
+    events bigint NOT NULL,
+    PRIMARY KEY (customer, subscription, price, period_start, meter, version, dimensions, value)
+) WITH (fillfactor = 70);
+
 -- Each level that an event of a `weighted_sum` meter set (of a signed meter: by what it changed).
 -- A level holds until the next of the same dimensions; subscription is '' where the event named
 -- none. event is a digest of source and id, which decide between equal times and receipts.

@@ -141,7 +141,6 @@ class Fields:
         options: Sequence[Option],
         *,
         default: Option | None = None,
-        not_built: Collection[str] = (),
     ) -> Option | None:
         """One of `options`; required where there is no default."""
         listed = ", ".join(options)
@@ -151,10 +150,6 @@ class Fields:
         for option in options:
             if value == option:
                 return option
-        if isinstance(value, str) and value in not_built:
-            detail = f"{name}: {value} is not built yet. Say one of {listed}."
-            self.fail(name, "not_supported", detail)
-            return None
         meant = _meant(value, options)
         detail = f"{shown(value)} is none of its values.{meant} Say one of {listed}."
         self.fail(name, "invalid_choice", detail)

@@ -5,19 +5,26 @@ usage already counted keeps the version it was counted under.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from taximeter.domain.catalog.expression import Expression
 
-Aggregation = Literal["count", "sum", "max", "min", "latest", "unique", "weighted_sum"]
+Aggregation = Literal[
+    "count", "sum", "max", "min", "latest", "unique", "percentile", "weighted_sum"
+]
 AGGREGATIONS: tuple[Aggregation, ...] = (
-    "count", "sum", "max", "min", "latest", "unique", "weighted_sum",
+    "count", "sum", "max", "min", "latest", "unique", "percentile", "weighted_sum",
 )  # fmt: skip
 ADDING: tuple[Aggregation, ...] = ("sum", "count")  # what each event adds does not depend on others
 Over = Literal["period"]
 Bucket = Literal["hour", "day", "month"]
 BUCKETS: tuple[Bucket, ...] = ("hour", "day", "month")
 BUCKETED: tuple[Aggregation, ...] = ("max", "min", "latest")  # may be taken apart by buckets
+WHOLE: tuple[Aggregation, ...] = (
+    "unique",
+    "percentile",
+)  # of all values at once: hours do not tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +38,10 @@ class Meter:
     alike: what they count is one quantity.
 
     With a `bucket`, the quantity is the sum of what each hour in UTC, or each day or month in the
-    customer's time zone, comes to. Of a level (`weighted_sum`), which holds until the next event,
-    `signed` events say by what it changes; its quantity is in level-hours, or, `over` the period,
-    the average level.
+    customer's time zone, comes to. `percentile` (above 0, below 1) is the share of the values that
+    are not above the one that is taken. Of a level (`weighted_sum`), which holds until the next
+    event, `signed` events say by what it changes; its quantity is in level-hours, or, `over` the
+    period, the average level.
     """
 
     key: str
@@ -53,6 +61,7 @@ class Meter:
     over: Over | None = None
     bucket: Bucket | None = None
     series: int = 1
+    percentile: Decimal | None = None
 
     def __post_init__(self) -> None:
         assert self.aggregation in AGGREGATIONS, self.aggregation
@@ -60,6 +69,7 @@ class Meter:
             "every meter but count has a value"
         )
         assert self.is_level or not (self.signed or self.over), "these are of levels"
+        assert (self.percentile is None) == (self.aggregation != "percentile")
         assert self.bucket is None or self.aggregation in BUCKETED, "others add up by themselves"
 
     @property

@@ -7,6 +7,7 @@ a field that is silently dropped misprices.
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 
 from taximeter.domain.catalog.expression import Expression, Malformed, parse_expression
 from taximeter.domain.catalog.fields import Fields, Findings, scalar_text, shown, shown_name
@@ -19,6 +20,7 @@ from taximeter.domain.catalog.meter import (
     Meter,
     Over,
 )
+from taximeter.kernel.quantity import ONE
 
 FILTERS_MAX = 20
 FILTER_VALUES_MAX = 1000
@@ -26,8 +28,6 @@ METER_DIMENSIONS_MAX = 20
 
 Conditions = tuple[tuple[str, tuple[str, ...]], ...]
 
-_METER_NOT_BUILT = ("percentile",)
-_AGGREGATIONS_NOT_BUILT = ("percentile",)
 _OVER: tuple[Over, ...] = ("period",)
 
 _is_plain_property = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*", re.ASCII).fullmatch
@@ -53,7 +53,7 @@ def _read_meter(body: object, key: str, version: int, findings: Findings) -> Met
     if fields.key("key", default=key) not in (key, None):
         fields.fail("key", "invalid_key", f"The address says {shown(key)}. Say the same.")
     event_type = fields.text("event_type")
-    aggregation = fields.choice("aggregation", AGGREGATIONS, not_built=_AGGREGATIONS_NOT_BUILT)
+    aggregation = fields.choice("aggregation", AGGREGATIONS)
     value, expression = _read_value(fields, aggregation)
     dimensions = fields.event_properties(
         "dimensions", count_max=METER_DIMENSIONS_MAX, required=False
@@ -65,8 +65,11 @@ def _read_meter(body: object, key: str, version: int, findings: Findings) -> Met
     allow_negative = fields.flag("allow_negative", default=False)
     signed, over = _read_level(fields, aggregation)
     bucket = _read_bucket(fields, aggregation)
-    fields.done(not_built=_METER_NOT_BUILT)
+    percentile = _read_percentile(fields, aggregation)
+    fields.done()
     if event_type is None or aggregation is None or (value is None and aggregation != "count"):
+        return None
+    if aggregation == "percentile" and percentile is None:
         return None
     if unit is None or name is None or description is None:
         return None
@@ -87,7 +90,26 @@ def _read_meter(body: object, key: str, version: int, findings: Findings) -> Met
         signed=signed,
         over=over,
         bucket=bucket,
+        percentile=percentile,
     )
+
+
+def _read_percentile(fields: Fields, aggregation: Aggregation | None) -> Decimal | None:
+    """Which value of all in order is taken, as the share of them that are not above it."""
+    fields.ignore(("percentile",))
+    if aggregation not in ("percentile", None):
+        if fields.has("percentile"):
+            detail = "Only the aggregation percentile has one. Leave it out."
+            fields.fail("percentile", "unknown_field", detail)
+        return None
+    if aggregation is None:
+        return None
+    share = fields.number("percentile", positive=True)
+    if share is not None and share >= ONE:
+        detail = "Say a share above 0 and below 1, such as 0.95; for the greatest value, max."
+        fields.fail("percentile", "out_of_range", detail)
+        return None
+    return share
 
 
 def _read_level(fields: Fields, aggregation: Aggregation | None) -> tuple[bool, Over | None]:

@@ -44,6 +44,11 @@ METER_SCHEMA: dict[str, Any] = {
             "description": "`max`, `min` and `latest` of each hour (UTC), day or month (in the "
             "customer's zone) are added up",
         },
+        "percentile": {
+            "type": "string",
+            "description": "The share of the values that are not above the one taken, such as "
+            "`0.95` (`percentile`)",
+        },
         "signed": {
             "type": "boolean", "default": False,
             "description": "The value is the change of the level (`weighted_sum`)",

@@ -4,6 +4,7 @@ Owns the reading of sample events into usage and the sums of a preview. Must not
 price is shown for one full period of its own.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from taximeter.domain.metering.fold import (
     counts,
     dimension_values,
     metered_value,
+    nearest_rank,
 )
 from taximeter.domain.metering.reserved import FEE, FREE
 from taximeter.domain.rating.dimensional import match_rate
@@ -284,12 +286,13 @@ _ONE_DAY = datetime(2000, 1, 1, 12, tzinfo=UTC)
 class _Fold:
     """The quantity of sample events, as `Tally` folds single ones."""
 
-    __slots__ = ("_members", "_seen", "quantity")
+    __slots__ = ("_members", "_seen", "_values", "quantity")
 
     def __init__(self) -> None:
         self.quantity = ZERO
         self._seen = False
         self._members: set[str] = set()
+        self._values: Counter[Decimal | int] = Counter()
 
     def add(self, meter: Meter, value: Value, count: int) -> None:
         """Fold `count` equal values in."""
@@ -299,6 +302,10 @@ class _Fold:
             return
         assert not isinstance(value, str)
         number = Decimal(value)
+        if meter.percentile is not None:
+            self._values[number] += count
+            self.quantity = nearest_rank(self._values, meter.percentile)
+            return
         match meter.aggregation:
             case "count" | "sum":
                 self.quantity += number * count

@@ -5,6 +5,7 @@ query over raw events; storage adds two folded parts by the same rules.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -12,9 +13,9 @@ from typing import Any
 import msgspec
 
 from taximeter.domain.catalog.expression import Expression, Uncomputable
-from taximeter.domain.catalog.meter import Aggregation, Meter
+from taximeter.domain.catalog.meter import WHOLE, Aggregation, Meter
 from taximeter.domain.metering.event import Event
-from taximeter.kernel.quantity import ZERO, format_decimal, parse_decimal
+from taximeter.kernel.quantity import ONE, ZERO, ceil_div, format_decimal, parse_decimal
 
 DIMENSIONS_BYTES_MAX = 1500
 MISSING_VALUE = "missing_value"
@@ -178,11 +179,12 @@ def member_digest(dimensions: str, value: str) -> bytes:
 
 class Tally:
     """The folded part of some events of one meter. `latest` orders the last value of a `latest`
-    meter; `members` holds the distinct values of a `unique` one; `levels` what each event of a
-    level said, which has no quantity until it is known how long it held.
+    meter; `members` holds the distinct values of a `unique` one; `values` how often each value of a
+    `percentile` came, and `levels` what each event of a level said: neither has a quantity until
+    all of it is known (`folded_quantity`).
     """
 
-    __slots__ = ("events", "latest", "levels", "members", "quantity")
+    __slots__ = ("events", "latest", "levels", "members", "quantity", "values")
 
     def __init__(self) -> None:
         self.quantity: Decimal | int = 0
@@ -190,6 +192,7 @@ class Tally:
         self.latest: str | None = None
         self.members: set[str] | None = None
         self.levels: list[tuple[Event, Decimal | int]] | None = None
+        self.values: Counter[Decimal | int] | None = None
 
     def add(self, aggregation: Aggregation, value: Value, event: Event) -> None:
         """Fold one event's `metered_value` in."""
@@ -206,6 +209,11 @@ class Tally:
             if self.levels is None:
                 self.levels = []
             self.levels.append((event, value))
+        elif aggregation == "percentile":
+            assert not isinstance(value, str)
+            if self.values is None:
+                self.values = Counter()
+            self.values[value] += 1
         else:
             assert not isinstance(value, str)
             self._replace(aggregation, value, event)
@@ -218,6 +226,10 @@ class Tally:
         elif aggregation == "unique":
             self.members = (self.members or set()) | (other.members or set())
             self.quantity = len(self.members)
+        elif aggregation == "percentile":
+            if self.values is None:
+                self.values = Counter()
+            self.values.update(other.values or {})
         elif aggregation == "latest":
             if self.latest is None or (other.latest or "") > self.latest:
                 self.latest, self.quantity = other.latest, other.quantity
@@ -235,12 +247,32 @@ class Tally:
             self.quantity = value
 
 
+def folded_quantity(meter: Meter, tally: Tally) -> Decimal:
+    """What a tally of the meter's events comes to."""
+    if meter.percentile is None:
+        return Decimal(tally.quantity)
+    return nearest_rank(tally.values or Counter(), meter.percentile)
+
+
+def nearest_rank(values: Mapping[Decimal | int, int], percentile: Decimal) -> Decimal:
+    """The least of these values (each with how often it came) that at least this share of them is
+    not above: in order, the one at the place of percentile x number, rounded up. 0 of none.
+    """
+    rank = ceil_div(percentile * sum(values.values()), ONE)
+    reached = 0
+    for value in sorted(values):
+        reached += values[value]
+        if reached >= rank:
+            return Decimal(value)
+    return ZERO
+
+
 def combine(aggregation: Aggregation, parts: list[tuple[Decimal, str | None]]) -> Decimal:
     """The quantity of parts that were folded apart: (quantity, latest order) each.
 
-    Raises `AssertionError` for `unique`, whose parts do not add up.
+    Raises `AssertionError` for what is of all values at once, and does not add up.
     """
-    assert aggregation != "unique", "distinct values are counted from their members"
+    assert aggregation not in WHOLE, "it is counted from all values"
     if not parts:
         return ZERO
     quantities = [quantity for quantity, _ in parts]
