@@ -36,7 +36,12 @@ class UsageParameters(Body):
     window: Window = "day"
     group_by: Annotated[
         list[Annotated[str, Field(max_length=2600)]],
-        Field(description="Dimensions of the meter, repeated or comma-separated", max_length=20),
+        Field(
+            description="Dimensions of the meter, repeated or comma-separated; or what events say "
+            "of themselves: `path` (or its first parts: `path.1`, `path.2`), `source`, "
+            "`subscription`, `trace_id`, `run`, `step`",
+            max_length=20,
+        ),
     ] = []
     timezone: Annotated[
         str,
@@ -74,7 +79,8 @@ async def get_usage(
     The first and the last window are cut to `from` and `to`. Windows of `hour` and `minute` are
     counted from the zone's midnight. A level has usage up to now while it holds; a meter with
     buckets has the sum of theirs. Distinct values (`unique`), percentiles, windows of `minute` and
-    hours cut by a boundary are counted from the events by the meter's newest version.
+    hours cut by a boundary, and groups that are no dimension are counted from the events by the
+    meter's newest version.
     """
     customer = asked.customer
     if call.caller.customer is not None:

@@ -12,7 +12,7 @@ kept, so memory does not grow with usage. Levels are read by services/usage_leve
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -28,6 +28,7 @@ from taximeter.domain.metering.fold import (
     folded_quantity,
     read_value,
 )
+from taximeter.domain.metering.trace import GROUP_NAMES, attribute_of
 from taximeter.domain.metering.window import (
     floor_hour,
     hours_and_rest,
@@ -80,7 +81,7 @@ async def get_usage(
     after = position_of(cursor, query)
     stored = await get_meter(context, query.meter)
     meter = meter_of(stored)
-    _check_dimensions(meter, query.group_by)
+    _check_groups(meter, query.group_by)
     now = context.clock.now()
     span = _span(query, now)
     async with context.pool.connection() as connection:
@@ -101,11 +102,18 @@ async def get_usage(
     )
 
 
-def _check_dimensions(meter: Meter, group_by: Sequence[str]) -> None:
+def _check_groups(meter: Meter, group_by: Sequence[str]) -> None:
+    """A dimension of the meter wins over what events say of themselves."""
     for name in group_by:
-        if name not in meter.dimensions:
+        if name in meter.dimensions:
+            continue
+        if attribute_of(name) is None:
             has = f"It has {', '.join(meter.dimensions)}." if meter.dimensions else "It has none."
-            detail = f"The meter {meter.key} has no such dimension. {has}"
+            besides = f"Besides there are {', '.join(GROUP_NAMES)} and path.1 to path.16."
+            detail = f"The meter {meter.key} has no such dimension. {has} {besides}"
+            raise Invalid([FieldError("group_by", "unknown_dimension", detail)])
+        if meter.is_level:
+            detail = f"A level is of its dimension values, not of events. Leave out {name}."
             raise Invalid([FieldError("group_by", "unknown_dimension", detail)])
 
 
@@ -121,6 +129,16 @@ def _span(query: UsageQuery, now: datetime) -> Period:
     return Period(start, end)
 
 
+def _group_of(meter: Meter, name: str) -> Callable[[Event, tuple[str, ...]], str]:
+    """How a group is told from an event and the values of its meter's dimensions."""
+    if name in meter.dimensions:
+        index = meter.dimensions.index(name)
+        return lambda _, values: values[index]
+    attribute = attribute_of(name)
+    assert attribute is not None, "a group that is no dimension was checked"
+    return lambda event, _: attribute(event)
+
+
 class _Reader:
     """Reads the rows of one query within one snapshot."""
 
@@ -132,10 +150,11 @@ class _Reader:
         self._wanted = wanted
         self._span = span
         meter = wanted.meter
-        self._has_hours = meter.aggregation not in WHOLE
+        of_meter = all(name in meter.dimensions for name in wanted.group_by)
+        self._has_hours = of_meter and meter.aggregation not in WHOLE
         self._by_events = query.window == "minute" or not self._has_hours
         self._timezone = query.timezone  # the customer's, where days are its buckets
-        self._indexes = [meter.dimensions.index(name) for name in wanted.group_by]
+        self._groups_of = [_group_of(meter, name) for name in wanted.group_by]
 
     def customers(self, after: Position | None) -> AsyncIterator[str]:
         """The customers to show, from the cursor's on."""
@@ -287,7 +306,7 @@ class _Reader:
     def _read(self, event: Event) -> tuple[Group, Value] | None:
         """The group and value of an event; None where the newest version does not count it."""
         read = read_value(self._wanted.meter, event.data)
-        return read and (tuple([read[0][index] for index in self._indexes]), read[1])
+        return read and (tuple([of(event, read[0]) for of in self._groups_of]), read[1])
 
 
 def _sum_of(aggregation: Aggregation, parts: Parts) -> Decimal:

@@ -105,6 +105,11 @@ CREATE TABLE event (
 );
 CREATE INDEX event_time ON event (customer, time);
 CREATE INDEX event_quarantined ON event (customer, time, source, id) WHERE status = 'quarantined';
+-- The events of runs, by trace. An event without one stands in no entry of it.
+CREATE INDEX event_trace ON event (
+    customer,
+    (left(COALESCE(attributes ->> 'trace_id', substr(attributes ->> 'traceparent', 4, 32)), 256))
+) WHERE attributes ?| ARRAY['trace_id', 'traceparent'] AND status = 'accepted';
 
 -- The running total of one price over one segment (period_start to period_end) of a billing
 -- period, apart by meter version and dimensions: what invoices read. previous is the quantity

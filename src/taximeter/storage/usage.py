@@ -44,6 +44,10 @@ e.customer = w.customer AND e.type = w.type AND e.status = 'accepted'
     AND (e.received_at >= w.since OR e.reason IS NOT NULL)
 """
 
+_EVENT = """
+e.source, e.id, e.time, e.received_at, e.data::text, e.path, e.subscription, e.attributes::text
+"""
+
 _decode = msgspec.json.Decoder(float_hook=decode_number).decode
 
 
@@ -238,8 +242,7 @@ async def events_in(
         cursor.itersize = EVENTS_PER_FETCH
         await cursor.execute(
             f"""
-            SELECT e.source, e.id, e.time, e.received_at, e.data::text
-            FROM event e WHERE {_COUNTED} ORDER BY e.time
+            SELECT {_EVENT} FROM event e WHERE {_COUNTED} ORDER BY e.time
             """,
             _parameters(wanted, span),
         )
@@ -258,7 +261,7 @@ async def events_page(
     )
     cursor = await connection.execute(
         f"""
-        SELECT e.source, e.id, e.time, e.received_at, e.data::text
+        SELECT {_EVENT}
         FROM event e WHERE {_COUNTED} {beyond} ORDER BY e.time, e.source, e.id LIMIT %(limit)s
         """,
         {
@@ -270,10 +273,11 @@ async def events_page(
 
 
 def _event_of(wanted: Wanted, row: Sequence[Any]) -> Event:
-    source, event_id, time, received_at, data = row
+    source, event_id, time, received_at, data, path, subscription, attributes = row
     return Event(
         wanted.customer, source, event_id, wanted.meter.event_type, time.astimezone(UTC),
-        received_at.astimezone(UTC), _decode(data), "",
+        received_at.astimezone(UTC), _decode(data), "", path, subscription,
+        _decode(attributes) if attributes else None,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from taximeter.domain.catalog.plan import (
     RateModel,
     UsagePrice,
 )
+from taximeter.domain.metering.event_cost import event_cost, number_of
 from taximeter.domain.metering.fold import (
     MISSING_VALUE,
     NEGATIVE_VALUE,
@@ -34,7 +35,7 @@ from taximeter.domain.rating.condition import holds
 from taximeter.domain.rating.dimensional import match_rate, rate_model
 from taximeter.domain.rating.percentage import event_fee
 from taximeter.domain.rating.step import percent_of
-from taximeter.kernel.quantity import ZERO, parse_decimal, within_bounds
+from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import to_local
 
 UNMATCHED_DIMENSION = "unmatched_dimension"
@@ -149,7 +150,7 @@ def fee_of(
         cost = _cost_of(data, asset)
         return cost + percent_of(model.markup_percent, cost) + model.markup_fixed
     if isinstance(model, Dynamic):
-        carried = _number(property_at(data, model.value))
+        carried = number_of(property_at(data, model.value))
         if carried is None:
             missing = property_at(data, model.value) is None
             raise Unreadable(MISSING_VALUE if missing else NON_NUMERIC_VALUE)
@@ -161,21 +162,11 @@ def fee_of(
 
 def _cost_of(data: Mapping[str, Any], asset: str) -> Decimal:
     """The event's own cost: a number in the price's asset, or an amount that names its asset."""
-    cost = data.get("cost")
+    cost = event_cost(data)
     if cost is None:
         raise Unreadable(MISSING_COST)
-    if type(cost) is dict:
-        if cost.get("asset", asset) != asset:
-            raise Unreadable(OTHER_ASSET_COST)
-        cost = cost.get("amount")
-    number = _number(cost)
-    if number is None or number < ZERO:
+    if cost.asset not in (None, asset):
+        raise Unreadable(OTHER_ASSET_COST)
+    if cost.amount is None:
         raise Unreadable(INVALID_COST)
-    return number
-
-
-def _number(value: object) -> Decimal | None:
-    if type(value) is int or type(value) is Decimal:
-        number = Decimal(value)
-        return number if within_bounds(number) else None
-    return parse_decimal(value) if type(value) is str else None
+    return cost.amount
