@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, ClassVar
 from taximeter.kernel.errors import Unavailable
 
 if TYPE_CHECKING:
-    from taximeter.cli.runtime import Receive, Scope, Send, ServeOptions
+    from taximeter.cli.runtime import (
+        KafkaOptions,
+        MessageStream,
+        NatsOptions,
+        Receive,
+        Scope,
+        Send,
+        ServeOptions,
+    )
     from taximeter.gateways.postgres import EmbeddedPostgres
     from taximeter.http.app import Application
     from taximeter.http.server import Server
@@ -408,6 +416,25 @@ class ProcessRuntime:
         context = _context(url, connections_min=1, connections_max=1)
         async with context.pool:
             yield context
+
+    def open_stream(
+        self, options: "KafkaOptions | NatsOptions", notice: Callable[[str], None]
+    ) -> "MessageStream":
+        """Join the consumers of a stream. Raises `Unavailable`."""
+        from taximeter.cli.runtime import KafkaOptions
+        from taximeter.gateways.streams.kafka import KafkaStream
+        from taximeter.gateways.streams.nats import NatsStream
+
+        if isinstance(options, KafkaOptions):
+            return KafkaStream(
+                brokers=options.brokers, topics=options.topics, group=options.group,
+                settings=options.settings, notice=notice,
+            )  # fmt: skip
+        return NatsStream(
+            servers=options.servers, stream=options.stream, durable=options.durable,
+            subject=options.subject, credentials=options.credentials,
+            ack_wait_s=options.ack_wait_s, notice=notice,
+        )  # fmt: skip
 
 
 def main() -> None:

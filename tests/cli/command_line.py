@@ -1,7 +1,7 @@
 """What tests of the command line say often: a command run in this process, and its result."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from itertools import count
 from pathlib import Path
@@ -10,7 +10,13 @@ from typer.testing import CliRunner, Result
 
 from taximeter.bootstrap import ProcessRuntime
 from taximeter.cli.main import make_cli
-from taximeter.cli.runtime import RunningInstance, ServeOptions
+from taximeter.cli.runtime import (
+    KafkaOptions,
+    MessageStream,
+    NatsOptions,
+    RunningInstance,
+    ServeOptions,
+)
 from taximeter.services.context import Context
 
 _NUMBERS = count(1)
@@ -40,6 +46,11 @@ class OfflineRuntime:
 
     def check(self, url: str) -> str | None:
         raise AssertionError("this command needs no database")
+
+    def open_stream(
+        self, options: KafkaOptions | NatsOptions, notice: Callable[[str], None]
+    ) -> MessageStream:
+        raise AssertionError("this command needs no stream")
 
     def context(self, url: str) -> AbstractAsyncContextManager[Context]:
         raise AssertionError("this command needs no database")

@@ -100,6 +100,8 @@ class EventMaker:
             if isinstance(time, BadRow):
                 return time
             event["time"] = time
+        elif row.time is not None:
+            event["time"] = row.time
         if mapping.id_column is None:
             event["id"] = self._row_id(row, str(mapping.type))
         else:
@@ -137,9 +139,11 @@ class EventMaker:
         return None if column is None else property_at(row.values, column)
 
     def _row_id(self, row: Row, event_type: str) -> str:
-        """The id of a row without one. Part of it is the type, so that one file may be imported
-        as events of several types.
+        """The id of a row without one: its carrier's, else from its content. Part of that is the
+        type, so that one file may be imported as events of several types.
         """
+        if row.id is not None:
+            return row.id
         content = hashlib.blake2b(
             row.digest + event_type.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES
         ).digest()

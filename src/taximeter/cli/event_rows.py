@@ -34,12 +34,14 @@ class UnusableFile(Exception):
 @dataclass(frozen=True, slots=True)
 class Row:
     """A row that starts on `line`: its values by column. `digest` is of its content, whatever the
-    order of columns.
+    order of columns. `id` and `time` are those that its carrier gives it, for what brings none.
     """
 
     line: int
     values: Mapping[str, Any]
     digest: bytes
+    id: str | None = None
+    time: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,25 +142,42 @@ class JsonRows:
 
 def _json_row(line: int, content: bytes) -> Row | BadRow:
     try:
+        value = read_json(content)
+    except NotJson as error:
+        return BadRow(line, None, "", error.code, error.detail)
+    if not isinstance(value, dict):
+        return BadRow(line, None, "", "not_an_object", "Write one JSON object a line.")
+    return Row(line, value, _digest(_encode(value)))
+
+
+class NotJson(Exception):
+    """Bytes that are no JSON that an event could come from: why, in the API's words."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+def read_json(content: bytes) -> Any:
+    """The value of this JSON text, its numbers exact. Raises `NotJson`."""
+    try:
         value = json.loads(
             content.decode("utf-8-sig"), parse_float=decode_number, parse_int=_whole_number,
             parse_constant=_no_constant, object_pairs_hook=_no_key_twice,
         )  # fmt: skip
     except _KeyTwice as error:
         detail = f"The key {error.args[0]!r} stands twice in one object. Write each key once."
-        return BadRow(line, None, "", "duplicate_key", detail)
+        raise NotJson("duplicate_key", detail) from None
     except UnicodeDecodeError:
-        return BadRow(line, None, "", "malformed", "This is not UTF-8. Save it as UTF-8.")
+        raise NotJson("malformed", "This is not UTF-8. Save it as UTF-8.") from None
     except (ValueError, RecursionError) as error:
-        return BadRow(line, None, "", "malformed", f"Not valid JSON: {error}.")
-    if not isinstance(value, dict):
-        return BadRow(line, None, "", "not_an_object", "Write one JSON object a line.")
+        raise NotJson("malformed", f"Not valid JSON: {error}.") from None
     try:
-        return Row(line, value, _digest(_encode(value)))
+        _encode(value)
     except (UnicodeEncodeError, RecursionError):
-        return BadRow(
-            line, None, "", "malformed", "This holds text that is no UTF-8, or is too deep."
-        )
+        raise NotJson("malformed", "This holds text that is no UTF-8, or is too deep.") from None
+    return value
 
 
 class _KeyTwice(Exception):

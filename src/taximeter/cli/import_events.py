@@ -55,27 +55,52 @@ def mapping_of(
     """The mapping that the options say. Ends the command where they contradict each other, or
     say too little for this kind of file.
     """
+    if not file.is_file():
+        refuse(f"{file} is no regular file. Write the rows into one first.")
+    with file.open("rb") as stream, _usable():
+        cells = format_of(file, stream) == "csv"
+    mapping = row_mapping_of(
+        customer=customer, customer_column=customer_column, event_type=event_type, source=source,
+        time_column=time_column, time_zone=time_zone, id_column=id_column, maps=maps,
+        constants=constants, cells=cells,
+    )  # fmt: skip
+    if not mapping.whole and time_column is None:
+        refuse("Say with --time-column when usage happened: it decides the period billed.")
+    return mapping
+
+
+def row_mapping_of(
+    *,
+    customer: str | None,
+    customer_column: str | None,
+    event_type: str | None,
+    source: str | None,
+    time_column: str | None,
+    time_zone: str,
+    id_column: str | None,
+    maps: Sequence[str],
+    constants: Sequence[str],
+    cells: bool = False,
+) -> EventMapping:
+    """The mapping of rows that the options say: without a column named they are events, unless they
+    are made of `cells`. Ends the command where the options contradict each other, or say too
+    little.
+    """
     if customer is not None and customer_column is not None:
         refuse("--customer and --customer-column exclude each other. Say one of them.")
     if zone(time_zone) is None:
         refuse(f"--time-zone {time_zone} is no time zone. Say one such as Europe/Paris.")
-    columns = _pairs("--map", maps) if maps else None
-    if not file.is_file():
-        refuse(f"{file} is no regular file. Write the rows into one first.")
-    with file.open("rb") as stream, _usable():
-        whole = format_of(file, stream) == "ndjson"
-    whole = whole and not (maps or customer_column or time_column or id_column)
+    whole = not (cells or maps or customer_column or time_column or id_column)
     if not whole:
         if customer is None and customer_column is None:
             refuse("Whose usage is it? Say --customer or --customer-column.")
         if event_type is None:
             refuse("Say the events' type with --type, such as --type llm.completion.")
-        if time_column is None:
-            refuse("Say with --time-column when usage happened: it decides the period billed.")
     return EventMapping(
         whole=whole, customer=customer, customer_column=customer_column, type=event_type,
         source=source, time_column=time_column, time_zone=time_zone, id_column=id_column,
-        columns=columns, constants=_pairs("--constant", constants),
+        columns=_pairs("--map", maps) if maps else None,
+        constants=_pairs("--constant", constants),
     )  # fmt: skip
 
 

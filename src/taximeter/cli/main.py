@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from taximeter import __version__
+from taximeter.cli.consume import consume
 from taximeter.cli.database import database
 from taximeter.cli.demo import demo
 from taximeter.cli.import_command import import_
@@ -46,6 +47,7 @@ def make_cli(runtime: Runtime) -> typer.Typer:
     app.command()(serve)
     app.command()(demo)
     app.command("import")(import_)
+    app.add_typer(consume, name="consume")
     app.add_typer(plan, name="plan")
     app.add_typer(keys, name="keys")
     app.add_typer(database, name="db")

@@ -67,6 +67,83 @@ class RunningInstance(Protocol):
         ...
 
 
+class StreamMessage(Protocol):
+    """A message of a stream: where it lies, when it was written, what it holds."""
+
+    @property
+    def stream(self) -> str:
+        """The stream's name, such as `kafka:usage/3`."""
+        ...
+
+    @property
+    def position(self) -> int:
+        """Its place there."""
+        ...
+
+    @property
+    def at(self) -> datetime:
+        """When it was written."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """Its content."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What it says beside its content."""
+        ...
+
+
+class MessageStream(Protocol):
+    """A consumer's place in a stream: what is taken and not said to be done comes again."""
+
+    def take(self, count_max: int, wait_s: float) -> Sequence[StreamMessage]:
+        """The next messages; none where none came within `wait_s`. Raises `Unavailable`."""
+        ...
+
+    def done(self, messages: Sequence[Any]) -> None:
+        """These, all that the last `take` gave, need not come again."""
+        ...
+
+    def keep(self) -> None:
+        """Say that this consumer still works on what it took. To be called every few seconds."""
+        ...
+
+    def lag(self) -> Mapping[str, int]:
+        """How many messages lie ahead, by stream, as far as it is known."""
+        ...
+
+    def close(self) -> None:
+        """Leave, so that others need not wait to take over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaOptions:
+    """Which topics are consumed by which group, and the client's own settings."""
+
+    brokers: str
+    topics: Sequence[str]
+    group: str
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NatsOptions:
+    """Which stream is consumed by which durable consumer; a new one of `subject` only, and with
+    messages that come again where they are not acknowledged within `ack_wait_s`.
+    """
+
+    servers: Sequence[str]
+    stream: str
+    durable: str
+    subject: str | None
+    credentials: str | None
+    ack_wait_s: int
+
+
 class Runtime(Protocol):
     """The outside world as the commands see it."""
 
@@ -105,4 +182,12 @@ class Runtime(Protocol):
 
     def context(self, url: str) -> AbstractAsyncContextManager["Context"]:
         """What services are given, on the database at `url`. Raises `Unavailable`."""
+        ...
+
+    def open_stream(
+        self, options: KafkaOptions | NatsOptions, notice: Callable[[str], None]
+    ) -> MessageStream:
+        """Join the consumers of a stream; `notice` is told in sentences what goes wrong and is
+        tried again. Raises `Unavailable`.
+        """
         ...

@@ -9,7 +9,7 @@ import gzip
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ BATCH_BYTES_MAX = 8 * 1024 * 1024
 BATCHES_WAITING = 2  # for each connection: one under way, one ready
 RETRY_FIRST_S = 0.2
 RETRY_S_MAX = 5.0
-_RETRIED = (429, 500, 502, 503, 504)
+RETRIED = (429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,15 +225,10 @@ class Uploader:
             raise
 
     def _send_until_answered(self, batch: Batch) -> Answer:
-        headers = {
-            "Content-Type": "application/cloudevents-batch+json",
-            "Content-Encoding": "gzip",
-            "Idempotency-Key": f"import-{self._run}-{batch.number}",
-        }
-        body = gzip.compress(batch.body, compresslevel=1, mtime=0)
+        headers = {"Idempotency-Key": f"import-{self._run}-{batch.number}"}
         pause, deadline = RETRY_FIRST_S, 0.0
         while not self._stop.is_set():
-            answer, reason, pause_min = self._try(body, headers)
+            answer, reason, pause_min = post_batch(self._api, batch.body, headers)
             if answer is not None:
                 self._in_trouble.clear()
                 return answer
@@ -252,20 +247,32 @@ class Uploader:
             pause = min(pause * 2, RETRY_S_MAX)
         raise Stopped
 
-    def _try(self, body: bytes, headers: dict[str, str]) -> tuple[Answer | None, str, float]:
-        """The answer, or why there is none yet and how long to wait at least."""
+
+def post_batch(
+    api: Api, body: bytes, headers: Mapping[str, str]
+) -> tuple[Answer | None, str, float]:
+    """What the server answers to a batch, in JSON that is compressed here; or why there is no
+    answer yet and how long to wait at least. Raises `GaveUp` where to try again is in vain.
+    """
+    try:
+        response = api.post_events(
+            gzip.compress(body, compresslevel=1, mtime=0),
+            {
+                "Content-Type": "application/cloudevents-batch+json",
+                "Content-Encoding": "gzip",
+                **headers,
+            },
+        )
+    except httpx2.RequestError as error:
+        return None, f"The server at {api.url} does not answer ({reason_of(error)})", 0.0
+    if response.status_code == 200:
         try:
-            response = self._api.post_events(body, headers)
-        except httpx2.RequestError as error:
-            return None, f"The server at {self._api.url} does not answer ({reason_of(error)})", 0.0
-        if response.status_code == 200:
-            try:
-                return _answer_of(response.content), "", 0.0
-            except msgspec.DecodeError:
-                raise GaveUp(f"{self._api.url} is no Taximeter. Look at --url.") from None
-        if response.status_code in _RETRIED:
-            after = response.headers.get("retry-after", "")
-            pause_min = min(int(after), RETRY_S_MAX) if after.isdigit() else 0.0
-            return None, f"The server answers {response.status_code}", pause_min
-        problem: Refused = refused(response)
-        raise GaveUp(problem.sentence)
+            return _answer_of(response.content), "", 0.0
+        except msgspec.DecodeError:
+            raise GaveUp(f"{api.url} is no Taximeter. Look at --url.") from None
+    if response.status_code in RETRIED:
+        after = response.headers.get("retry-after", "")
+        pause_min = min(int(after), RETRY_S_MAX) if after.isdigit() else 0.0
+        return None, f"The server answers {response.status_code}", pause_min
+    problem: Refused = refused(response)
+    raise GaveUp(problem.sentence)

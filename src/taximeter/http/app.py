@@ -20,6 +20,7 @@ from taximeter.http import (
     clock,
     coupons,
     customers,
+    dead_letters,
     entitlements,
     event_reads,
     events,
@@ -57,6 +58,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 ROUTERS: tuple[APIRouter, ...] = (
     event_reads.router,
+    dead_letters.router,
     meters.router,
     usage.router,
     plans.router,
