@@ -41,13 +41,14 @@ class KafkaStream:
     ) -> None:
         self._kafka = _client()
         self._notice = notice
-        self._said = ""
+        self._said: set[str] = set()
         self._ahead: list[Any] = []
         self._paused: list[Any] = []
         try:
             self._consumer = self._kafka.Consumer(
                 {
                     "client.id": "taximeter",
+                    "log_level": "0",
                     **settings,
                     "bootstrap.servers": brokers,
                     "group.id": group,
@@ -70,7 +71,10 @@ class KafkaStream:
         taken, self._ahead = self._ahead, []
         if len(taken) < count_max:
             taken += self._consumer.consume(count_max - len(taken), 0.0 if taken else wait_s)
-        return [self._read(one) for one in taken if not self._is_error(one.error())]
+        found = [self._read(one) for one in taken if not self._is_error(one.error())]
+        if found:
+            self._said.clear()
+        return found
 
     def done(self, messages: Sequence[Message]) -> None:
         """Commit the offsets behind these messages."""
@@ -134,9 +138,11 @@ class KafkaStream:
         return True
 
     def _note(self, error: Any) -> None:
-        """Tell of an error that the client gets over by itself, once in a row."""
-        if error.str() != self._said:
-            self._said = error.str()
+        """Tell of an error that the client gets over by itself, of each kind once until all is well
+        again.
+        """
+        if error.name() not in self._said:
+            self._said.add(error.name())
             self._notice(f"Kafka: {error.str()}; trying again.")
 
 
