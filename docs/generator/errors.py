@@ -95,6 +95,7 @@ FIELD_CODES = {
     "other_currency": "An invoice has one currency, and this is another.",
     "other_period": "Periods of different lengths stand side by side. (A warning.)",
     "out_of_range": "The value is below or above what is taken.",
+    "outcome_event": "An outcome decides what the event is billed: it is decided, not corrected.",
     "outcome_on_meter": "Only a meter that sums or counts can bill outcomes.",
     "phase_order": "Phases follow each other in time.",
     "pool_alone": "No other price is in the pool.",
@@ -109,10 +110,12 @@ FIELD_CODES = {
     "tier_order": "The bounds of tiers must ascend.",
     "too_deep": "The event's data is nested too deeply.",
     "too_early": "The time lies before one that it must follow.",
-    "too_late": "The time lies after one that it must precede.",
+    "too_late": "The time lies after one that it must precede. Of an event: it was older than its "
+    "meter takes. (Quarantines.)",
     "too_long": "The text is too long.",
     "too_many": "The list is longer than is taken.",
-    "too_many_events": "Over 100,000 events would be counted again. Choose a later time.",
+    "too_many_events": "More events would be counted again than one change may; `detail` says how "
+    "many.",
     "too_many_properties": "The event has more properties than are taken.",
     "too_short": "The duration is shorter than is taken.",
     "uncomputable_value": "The meter's expression has no result for the event. (Quarantines.)",

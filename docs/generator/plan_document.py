@@ -73,6 +73,7 @@ MEANINGS = {
     "key": "Its name in the API",
     "Credit key": "What names the credit across versions; the asset's name unless said",
     "kind": "`paid` pays an invoice, `promotional` is a discount on it",
+    "late_limit": "How old an event may be when it comes; else it is quarantined (`too_late`)",
     "limit": "At most this in each window",
     "match": "The dimension values that it asks for",
     "max_per_period": "At most this is granted within one of the plan's periods",

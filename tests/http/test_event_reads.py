@@ -47,6 +47,7 @@ async def test_an_event_comes_back_as_it_was_sent(client: httpx.AsyncClient) -> 
         "reason_detail": "There is no such customer yet; the event is released when it is created.",
         "at_stake": [],
         "received_at": "2026-03-10T12:00:00Z",
+        "corrections": [],
     }
     problem(await client.get("/v1/events/a%2Fb%20c?customer=acme"), 404, "not_found")
     problem(await client.get("/v1/events/a?customer=other&source=my-app"), 404, "not_found")
@@ -94,7 +95,7 @@ async def test_events_are_listed_by_customer_and_time(client: httpx.AsyncClient)
         ("customer=", "customer"),
         ("type=%00", "type"),
         ("type=" + "a" * 257, "type"),
-        ("status=void", "status"),
+        ("status=voided", "status"),
         ("from=yesterday", "from"),
         ("to=2026-03-10", "to"),
         ("cursor=%FF%FE", "cursor"),

@@ -179,6 +179,47 @@ async def test_the_way_of_arrival_changes_nothing(stories: tuple[Story, Story], 
         assert state == plain, name
 
 
+def readable(events: Sequence[Json]) -> list[Json]:
+    """Those that every meter and price can read."""
+    return [
+        one for one in events
+        if one["data"]["q"] != "many" and one["data"]["model"] != "unknown"
+    ]  # fmt: skip
+
+
+async def correct(story: Story, verb: str, one: Json, **fields: Any) -> None:
+    body = {"customer": one["subject"], "source": one["source"], "reason": "wrong", **fields}
+    await story.ask("POST", f"/v1/events/{one['id']}/{verb}", json=body)
+
+
+async def test_corrected_is_as_if_it_had_been_sent_right(stories: tuple[Story, Story]) -> None:
+    """Wrong and amended is right, void is never sent: totals, hours, credit and invoices."""
+    story = stories[0]
+    await publish(story)
+    events, others = readable(some_events(3))[:60], some_events(4)[:60]
+    for customer in ("right", "wrong"):
+        await story.customer(customer)
+        await story.subscribe("p", customer, starts_at="2025-12-01T00:00:00Z")
+        for grant in ("20", "35.5"):
+            await story.grant(grant, customer)
+        await story.grant("15", customer, kind="promotional", asset="credits")
+    await send(story, [{**one, "subject": "right"} for one in events])
+    right = [{**one, "subject": "wrong"} for one in events]
+    said = [
+        {**one, "time": other["time"], "data": other["data"]} if n % 3 else one
+        for n, (one, other) in enumerate(zip(right, others, strict=True))
+    ]
+    extra = [{**one, "id": f"x{n}", "subject": "wrong"} for n, one in enumerate(others[:20])]
+    await send(story, said)
+    await send(story, extra)
+    for one, wrong in zip(right, said, strict=True):
+        if one != wrong:
+            await correct(story, "amend", one, data=one["data"], time=one["time"])
+    for one in extra:
+        await correct(story, "void", one)
+    assert await state_of(story, "wrong") == await state_of(story, "right")
+
+
 async def test_two_first_transactions_at_once_count_once(
     stories: tuple[Story, Story],
 ) -> None:

@@ -18,6 +18,7 @@ from taximeter.http import (
     alerts,
     budgets,
     clock,
+    corrections,
     coupons,
     customers,
     dead_letters,
@@ -59,6 +60,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ROUTERS: tuple[APIRouter, ...] = (
     event_reads.router,
     dead_letters.router,
+    corrections.router,
     meters.router,
     usage.router,
     plans.router,

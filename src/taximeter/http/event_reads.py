@@ -10,7 +10,7 @@ from taximeter.http.fields import LIMIT, Body, Cursor, CustomerKey, Instant, Lim
 from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.kernel.quantity import format_decimal
 from taximeter.services import events, release
-from taximeter.services.events import Quarantine, ShownEvent
+from taximeter.services.events import Correction, Quarantine, ShownEvent
 from taximeter.services.ingest import REASONS
 from taximeter.services.release import RELEASED_MAX, Released
 
@@ -25,7 +25,7 @@ class EventParameters(Body):
 
     customer: CustomerKey | None = None
     type: Name | None = None
-    status: Literal["accepted", "quarantined"] | None = None
+    status: Literal["accepted", "quarantined", "void"] | None = None
     start: Annotated[Instant | None, Field(alias="from", description="Included")] = None
     end: Annotated[Instant | None, Field(alias="to", description="Not included")] = None
     limit: Limit = LIMIT
@@ -74,7 +74,28 @@ def event_json(one: ShownEvent) -> dict[str, Any]:
     if stored.status == "quarantined" and stored.reason is not None:
         shown["reason"] = stored.reason
         shown["reason_detail"] = REASONS.get(stored.reason)
+    if one.corrections is not None:
+        shown["corrections"] = [_correction_json(each) for each in one.corrections]
     return shown
+
+
+def _correction_json(one: Correction) -> dict[str, Any]:
+    """A correction, and what the event was before it."""
+    return {
+        "number": one.number,
+        "kind": one.kind,
+        "at": instant(one.at),
+        "actor": one.actor,
+        "reason": one.reason,
+        "backfill": one.backfill,
+        "before": {
+            "status": one.status,
+            "reason": one.waited_for if one.status == "quarantined" else None,
+            "time": instant(one.time),
+            "path": one.path,
+            "data": _exact(one.data),
+        },
+    }
 
 
 @router.get("/events")

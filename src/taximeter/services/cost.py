@@ -234,7 +234,8 @@ def _cost(
     rows: _Rows,
 ) -> Decimal:
     """amount(after) - amount(before) of one segment. `rows` are all its totals after the change,
-    and those of its group. Before the first usage that it draws by nothing was charged.
+    and those of its group. Before the first usage that it draws by nothing was charged, and nothing
+    is once all of it is gone.
     """
     before, after = {}, {}
     existed = exists = False
@@ -246,9 +247,10 @@ def _cost(
             existed = existed or any(quantity for _, quantity in before[one.price])
             existed = existed or any(not row.created for row in own)
             existed = existed or len(after[one.price]) > len({row.dimensions for row in own})
-            exists = exists or bool(own)
+            exists = exists or any(not row.gone for row in own)
+            exists = exists or any(quantity for _, quantity in after[one.price])
+            exists = exists or len(after[one.price]) > len({row.dimensions for row in own})
     charged = price_amount(price, with_group(price, before)) if existed else ZERO
-    exists = exists or existed
     return (price_amount(price, with_group(price, after)) if exists else ZERO) - charged
 
 

@@ -25,6 +25,7 @@ from taximeter.services.dimensions import dimension_text
 from taximeter.services.opening import BilledOf, billed_as_opened, open_outcomes
 from taximeter.services.settle import (
     NO_CAPTURES,
+    Attribution,
     Captures,
     Charge,
     Purses,
@@ -234,7 +235,7 @@ async def settle_usage(
         return ()
     return await settle_changes(
         context, connection, targets_of(counting.totals), await counting.changed(), counting.purses,
-        counting.limited, counting.shares_of, counting.captures,
+        counting.limited, Attribution(counting.shares_of), counting.captures,
     )  # fmt: skip
 
 
@@ -356,7 +357,7 @@ async def add_totals(connection: Connection, totals: Sequence[Total]) -> None:
 
 
 async def _total_rows(connection: Connection, totals: Sequence[Total]) -> list[TotalRow]:
-    members = [row for total in totals for row in _member_rows(total)]
+    members = [row for total in totals for row in member_rows(total)]
     members.sort(key=lambda row: (row.customer, row.subscription, row.price, row.member))
     fresh = await storage.add_members(connection, members) if members else set()
     rows = [_total_row(total, fresh) for total in totals]
@@ -365,7 +366,8 @@ async def _total_rows(connection: Connection, totals: Sequence[Total]) -> list[T
     return rows
 
 
-def _member_rows(total: Total) -> list[MemberRow]:
+def member_rows(total: Total) -> list[MemberRow]:
+    """The distinct values of a total of a `unique` meter."""
     meter, dimensions = total.meter, total.dimensions
     return [
         MemberRow(
@@ -381,7 +383,7 @@ def _total_row(total: Total, fresh: set[MemberRow]) -> TotalRow:
     meter, span, tally = total.meter, total.target.segment.span, total.tally
     quantity = tally.quantity
     if tally.members is not None:
-        quantity = sum(row in fresh for row in _member_rows(total))
+        quantity = sum(row in fresh for row in member_rows(total))
     return TotalRow(
         total.customer, total.target.subscription, total.target.price.key, span.start, span.end,
         meter.key, meter.series, total.dimensions, meter.aggregation, quantity, tally.events,
@@ -394,12 +396,12 @@ def bucket_rows(parts: Sequence[Part]) -> list[BucketRow]:
     hours, so such a meter has none, nor has a level, which is nothing that happened in an hour;
     what is measured for a price alone is not the meter's.
     """
-    buckets: dict[tuple[str, str, datetime, tuple[str, ...]], tuple[Meter, Tally]] = {}
+    buckets: dict[tuple[str, str, int, datetime, tuple[str, ...]], tuple[Meter, Tally]] = {}
     for customer, route, values, hour, tally in parts:
         meter = route.meter
         if meter.aggregation in WHOLE or meter.is_level or route.measure is not None:
             continue
-        key = (customer, meter.key, hour, values)
+        key = (customer, meter.key, meter.version, hour, values)
         bucket = buckets.get(key)
         if bucket is None:
             buckets[key] = (meter, tally)
@@ -413,7 +415,7 @@ def bucket_rows(parts: Sequence[Part]) -> list[BucketRow]:
             customer, meter.key, meter.version, hour, dimension_text(names_of(meter), values),
             meter.aggregation, tally.quantity, tally.events, tally.latest,
         )
-        for (customer, _, hour, values), (meter, tally) in buckets.items()
+        for (customer, _, _, hour, values), (meter, tally) in buckets.items()
     ]  # fmt: skip
     rows.sort(key=lambda row: (row.customer, row.meter, row.bucket_start, row.dimensions))
     return rows

@@ -69,6 +69,8 @@ def read_as_counted(
 
 def _counted_from(terms: CustomerTerms, stored: StoredEvent) -> datetime:
     """Since when the event could count: when it was received, or what it waited for was made."""
+    if stored.counted_at is not None:
+        return stored.counted_at
     event, at = stored.event, stored.event.received_at
     if stored.reason == UNKNOWN_CUSTOMER:
         return max(at, terms.customer.created_at)

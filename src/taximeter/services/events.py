@@ -3,7 +3,7 @@ ingest.py, releasing them release.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TypeAlias
@@ -17,11 +17,13 @@ from taximeter.kernel.times import format_instant, parse_instant
 from taximeter.services.context import Connection, Context
 from taximeter.services.release import position_of
 from taximeter.services.terms import CachedTerms
+from taximeter.storage import corrections
 from taximeter.storage import events as storage
-from taximeter.storage.events import EventFilter, Position
+from taximeter.storage.events import EventFilter, Identity, Position
 from taximeter.storage.terms import current_meters, customer_terms
 
 StoredEvent: TypeAlias = storage.StoredEvent
+Correction: TypeAlias = corrections.Correction
 
 SUMMED_MAX = 10_000
 _PORTION = 1_000
@@ -29,10 +31,13 @@ _PORTION = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ShownEvent:
-    """An event, and where it is quarantined what it may be worth, price by price."""
+    """An event, where it is quarantined what it may be worth, price by price, and where it is read
+    alone its corrections.
+    """
 
     stored: StoredEvent
     stakes: Sequence[Stake] = ()
+    corrections: Sequence[Correction] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +62,17 @@ class Quarantine:
 async def get_event(context: Context, *, customer: str, source: str, event_id: str) -> ShownEvent:
     """The event of this identity. Raises `NotFound`."""
     async with context.pool.connection() as connection:
-        stored = await storage.find(connection, customer=customer, source=source, event_id=event_id)
-        if stored is None:
-            raise NotFound(kind="event", key=event_id)
-        return (await _shown(connection, [stored]))[0]
+        return await shown_event(connection, (customer, source, event_id))
+
+
+async def shown_event(connection: Connection, identity: Identity) -> ShownEvent:
+    """The event of this identity, with its corrections. Raises `NotFound`."""
+    customer, source, event_id = identity
+    stored = await storage.find(connection, customer=customer, source=source, event_id=event_id)
+    if stored is None:
+        raise NotFound(kind="event", key=event_id)
+    shown = (await _shown(connection, [stored]))[0]
+    return replace(shown, corrections=await corrections.of_event(connection, identity))
 
 
 async def list_events(

@@ -250,6 +250,8 @@ REASONS = {
     UNKNOWN_CUSTOMER: "There is no such customer yet; the event is released when it is created.",
     "no_meter": "No meter reads this type yet; the event is released when one does.",
     "unknown_subscription": "The customer has no such subscription; released when it exists.",
+    "too_late": "It was older than its meter's late_limit when it came. Release it by "
+    "POST /v1/events/release, or void it.",
     "missing_value": "The property that a meter of this type reads is missing.",
     "non_numeric_value": "The property that a meter of this type reads is not a number.",
     "negative_value": "The metered value is negative and the meter does not allow that.",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.metering.event import Event
-from taximeter.domain.subscription.routing import UNKNOWN_CUSTOMER, Reading, read
+from taximeter.domain.subscription.routing import TOO_LATE, UNKNOWN_CUSTOMER, Reading, read
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
 from taximeter.services.count import Counted, count_usage
@@ -108,7 +108,7 @@ async def _release(
             connection, wanted, metered=meters, others=others, after=after, limit=size
         )
         await _load(transaction, terms, portion)
-        counted += await _accept(transaction, portion, terms, meters)
+        counted += await _accept(transaction, portion, terms, meters, late=others)
         examined += len(portion)
         if len(portion) < size:
             break
@@ -141,23 +141,29 @@ async def _accept(
     portion: Sequence[StoredEvent],
     terms: dict[str, CachedTerms],
     meters: Meters,
+    *,
+    late: bool,
 ) -> list[Counted]:
     readable: dict[tuple[str, str, str], Counted] = {}
     reasons = []
-    for event, _, reason in portion:
-        found = _route(event, terms[event.customer], meters)
+    for event, _, reason, _ in portion:
+        found = _route(event, terms[event.customer], meters, late=late and reason == TOO_LATE)
         identity = (event.customer, event.source, event.id)
         if not isinstance(found, str):
             readable[identity] = (event, found)
         elif found != reason:
             reasons.append((*identity, found))
     await storage.set_reasons(transaction.connection, reasons)
-    accepted = await storage.accept(transaction.connection, list(readable))
+    accepted = await storage.accept(transaction.connection, list(readable), transaction.at)
     return [counted for identity, counted in readable.items() if identity in accepted]
 
 
-def _route(event: Event, cached: CachedTerms, meters: Meters) -> tuple[Reading, ...] | str:
+def _route(
+    event: Event, cached: CachedTerms, meters: Meters, *, late: bool
+) -> tuple[Reading, ...] | str:
+    """What is read in the event; `late`: whoever asks for its release takes it as late as it is."""
     if cached.terms is None:
         return UNKNOWN_CUSTOMER
     of_type = meters.get(event.type, ())
-    return read(cached.routing(of_type, event.type, event.subscription, event.time), event)
+    routing = cached.routing(of_type, event.type, event.subscription, event.time)
+    return read(routing, event, late=late)

@@ -53,6 +53,18 @@ class Captures(NamedTuple):
 NO_CAPTURES = Captures(frozenset(), {})
 
 
+class Attribution(NamedTuple):
+    """To what charges are attributed: to paths, for which `shares_of` is asked only of customers
+    who have a grant or a budget for one; and in budgets to the window of `charged_at` (None: now).
+    """
+
+    shares_of: SharesOf = no_shares
+    charged_at: datetime | None = None
+
+
+HERE_AND_NOW = Attribution()
+
+
 async def settle_changes(
     context: Context,
     connection: Connection,
@@ -60,12 +72,11 @@ async def settle_changes(
     changed: Sequence[ChangedTotal],
     purses: "Purses | None",
     limited: Limited,
-    shares_of: SharesOf = no_shares,
+    attribution: Attribution = HERE_AND_NOW,
     captures: Captures = NO_CAPTURES,
 ) -> Sequence[Charge]:
     """Charge for these changes of totals: the wallets, where the price settles from one, and the
-    budgets of those who are `limited`. `shares_of` is asked only for customers who have a
-    grant or a budget for a path. Returns the charges.
+    budgets of those who are `limited`. Returns the charges.
     """
     groups: dict[SegmentKey, list[ChangedTotal]] = defaultdict(list)
     for row in changed:
@@ -85,14 +96,14 @@ async def settle_changes(
     gives_back = any(cost.amount < ZERO for cost in costs.found)
     if gives_back:
         grants = await storage.grants_of(connection, locked.keys, spent_too=True)
-    charges = _charges(costs, _by_path(grants, limited, shares_of))
+    charges = _charges(costs, _by_path(grants, limited, attribution.shares_of))
     drawn = [charge for charge in charges if charge.drawn]
     if drawn:
         if not gives_back and any(charge.amount < ZERO for charge in drawn):
             grants = await storage.grants_of(connection, locked.keys, spent_too=True)
         await _draw(context, connection, drawn, locked.debts, grants, captures, limited)
     if limited:
-        await _count(context, connection, charges, limited)
+        await _count(context, connection, charges, limited, attribution.charged_at)
     return charges
 
 
@@ -259,16 +270,20 @@ async def _with_reserved(
 
 
 async def _count(
-    context: Context, connection: Connection, charges: Sequence[Charge], limited: Limited
+    context: Context,
+    connection: Connection,
+    charges: Sequence[Charge],
+    limited: Limited,
+    at: datetime | None = None,
 ) -> None:
-    """Count charges towards the budgets of those who are limited."""
+    """Count charges towards the budgets of those who are limited, as charged at that instant."""
     spends = [
         Spend(charge.customer, charge.asset, charge.amount, charge.path)
         for charge in charges
         if charge.customer in limited
     ]
     if spends:
-        await count_spend(context, connection, limited, spends, context.clock.now())
+        await count_spend(context, connection, limited, spends, at or context.clock.now())
 
 
 class Holding(NamedTuple):

@@ -1,7 +1,8 @@
 """Reading rows of `event`, and accepting those that were quarantined.
 
-Owns their form as domain events and as what clients read. Events are never changed but for their
-status: an accepted one that was quarantined before keeps the reason, as its history.
+Owns their form as domain events and as what clients read. Here only their status changes: an
+accepted one that was quarantined before keeps the reason, as its history. Correcting them is
+corrections.py.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ Position = tuple[str, datetime, str, str]
 
 EVENT_COLUMNS = """
 e.customer, e.source, e.id, e.type, e.time, e.received_at, e.path, e.subscription, e.data::text,
-e.attributes::text, encode(e.digest, 'hex'), e.status, e.reason
+e.attributes::text, encode(e.digest, 'hex'), e.status, e.reason, e.counted_at
 """
 _ORDER = "e.customer, e.time, e.source, e.id"
 _AFTER = """
@@ -28,7 +29,7 @@ _AFTER = """
     > (%(customer_after)s, %(time_after)s, %(source_after)s, %(id_after)s)
 """
 _ACCEPT = """
-UPDATE event AS e SET status = 'accepted'
+UPDATE event AS e SET status = 'accepted', counted_at = %s
 FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (customer, source, id)
 WHERE e.customer = k.customer AND e.source = k.source AND e.id = k.id AND e.status = 'quarantined'
 RETURNING e.customer, e.source, e.id
@@ -60,11 +61,14 @@ _decode = msgspec.json.Decoder(float_hook=decode_number).decode
 
 
 class StoredEvent(NamedTuple):
-    """An event and what became of it. `reason` is why it is, or was, quarantined."""
+    """An event and what became of it. `reason` is why it is, or was, quarantined; `counted_at` as
+    of when the meters read it, where that is not when it was received.
+    """
 
     event: Event
     status: str
     reason: str | None
+    counted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def stored_of(row: Sequence[Any]) -> StoredEvent:
         data=_decode(row[8]), digest=row[10], path=row[6], subscription=row[7],
         attributes=_decode(row[9]) if row[9] else None,
     )  # fmt: skip
-    return StoredEvent(event, row[11], row[12])
+    return StoredEvent(event, row[11], row[12], row[13].astimezone(UTC) if row[13] else None)
 
 
 async def find(
@@ -158,7 +162,7 @@ def _conditions(wanted: EventFilter, after: Position | None) -> tuple[str, Mappi
     }
     texts = [text for text, value in conditions.items() if value is not None]
     if wanted.status is not None:
-        assert wanted.status in ("accepted", "quarantined"), wanted.status
+        assert wanted.status in ("accepted", "quarantined", "void"), wanted.status
         texts.append(f"e.status = '{wanted.status}'")
     parameters: dict[str, object] = {
         "customer": wanted.customer, "type": wanted.type,
@@ -171,12 +175,16 @@ def _conditions(wanted: EventFilter, after: Position | None) -> tuple[str, Mappi
     return " AND ".join(texts) or "true", parameters
 
 
-async def accept(connection: Connection, identities: Sequence[Identity]) -> set[Identity]:
-    """Accept these quarantined events; returns those that no other transaction has accepted."""
+async def accept(
+    connection: Connection, identities: Sequence[Identity], at: datetime
+) -> set[Identity]:
+    """Accept these quarantined events, as the meters read them at the instant `at`; returns those
+    that no other transaction has accepted.
+    """
     if not identities:
         return set()
     columns = [list(column) for column in zip(*sorted(identities), strict=True)]
-    cursor = await connection.execute(_ACCEPT, columns)
+    cursor = await connection.execute(_ACCEPT, [at, *columns])
     return {(row[0], row[1], row[2]) for row in await cursor.fetchall()}
 
 

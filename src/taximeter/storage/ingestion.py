@@ -154,7 +154,9 @@ class MemberRow(msgspec.Struct, frozen=True):
 
 
 class ChangedTotal(msgspec.Struct, frozen=True, gc=False):
-    """A row of `usage_total` before and after a batch. `created`: it was not there before."""
+    """A row of `usage_total` before and after a batch. `created`: it was not there before;
+    `gone`: no event is left of it.
+    """
 
     customer: str
     subscription: str
@@ -164,6 +166,7 @@ class ChangedTotal(msgspec.Struct, frozen=True, gc=False):
     previous: Decimal
     quantity: Decimal
     created: bool
+    gone: bool = False
 
 
 def event_row(event: Event, reason: str | None) -> EventRow:

@@ -87,6 +87,8 @@ CREATE TABLE customer (
     updated_at timestamptz NOT NULL
 );
 
+-- An event as it counts now; digest is that of its first content, for ever. A void one counts
+-- nowhere. counted_at: as of when the meters read it, where that is not when it was received.
 CREATE TABLE event (
     customer text COLLATE "C" NOT NULL,
     source text COLLATE "C" NOT NULL,
@@ -94,13 +96,14 @@ CREATE TABLE event (
     type text COLLATE "C" NOT NULL,
     time timestamptz NOT NULL,
     received_at timestamptz NOT NULL,
-    status text COLLATE "C" NOT NULL CHECK (status IN ('accepted', 'quarantined')),
+    status text COLLATE "C" NOT NULL CHECK (status IN ('accepted', 'quarantined', 'void')),
     reason text COLLATE "C",
     path text COLLATE "C",
     subscription text COLLATE "C",
     digest bytea NOT NULL,
     data jsonb NOT NULL,
     attributes jsonb,
+    counted_at timestamptz,
     PRIMARY KEY (customer, source, id)
 );
 CREATE INDEX event_time ON event (customer, time);
@@ -110,6 +113,31 @@ CREATE INDEX event_trace ON event (
     customer,
     (left(COALESCE(attributes ->> 'trace_id', substr(attributes ->> 'traceparent', 4, 32)), 256))
 ) WHERE attributes ?| ARRAY['trace_id', 'traceparent'] AND status = 'accepted';
+CREATE INDEX event_void ON event (customer, time, source, id) WHERE status = 'void';
+
+-- What an event was before each of its corrections, append-only: its status, time, path and content
+-- up to then. number is the correction's place among those of its event; backfill names the one
+-- that made it, if any.
+CREATE TABLE event_correction (
+    customer text COLLATE "C" NOT NULL,
+    source text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    number integer NOT NULL,
+    kind text COLLATE "C" NOT NULL CHECK (kind IN ('void', 'amend', 'restore')),
+    at timestamptz NOT NULL,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    backfill text COLLATE "C",
+    status text COLLATE "C" NOT NULL,
+    waited_for text COLLATE "C",
+    time timestamptz NOT NULL,
+    path text COLLATE "C",
+    data jsonb NOT NULL,
+    counted_at timestamptz,
+    PRIMARY KEY (customer, source, id, number)
+);
+CREATE INDEX event_correction_backfill ON event_correction (customer, backfill, source, id)
+    WHERE backfill IS NOT NULL;
 
 -- The running total of one price over one segment (period_start to period_end) of a billing
 -- period, apart by meter version and dimensions: what invoices read. previous is the quantity

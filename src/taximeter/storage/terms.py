@@ -58,6 +58,13 @@ async def note_change(connection: Connection, customer: str | None, at: datetime
     )
 
 
+async def keep_out(connection: Connection) -> None:
+    """Keep ingestion and holds, and whoever changes terms or corrects usage, out until the
+    transaction ends: it must be short. Must come first in it.
+    """
+    await connection.execute("LOCK TABLE cache_change IN SHARE ROW EXCLUSIVE MODE")
+
+
 async def lock_changes(connection: Connection, seen: int) -> list[tuple[int, str | None]]:
     """Keep writers of terms out until the transaction ends; what changed after `seen`.
 

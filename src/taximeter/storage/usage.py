@@ -32,16 +32,17 @@ _ADDED: dict[Aggregation, str] = {
     "latest": "(array_agg(quantity ORDER BY latest DESC NULLS LAST))[1]",
 }
 # A meter counts an event only if it was there when the event was accepted; one that was
-# quarantined first keeps its reason and was accepted later than it was received.
+# quarantined first keeps its reason and was accepted later than it was received, and one that was
+# counted anew says when.
 _COUNTED = """
 e.customer = %(customer)s AND e.type = %(type)s AND e.status = 'accepted'
     AND e.time >= %(start)s AND e.time < %(end)s
-    AND (e.received_at >= %(since)s OR e.reason IS NOT NULL)
+    AND (e.received_at >= %(since)s OR e.reason IS NOT NULL OR e.counted_at >= %(since)s)
 """
 _COUNTED_THERE = """
 e.customer = w.customer AND e.type = w.type AND e.status = 'accepted'
     AND e.time >= w.starts AND e.time < w.ends
-    AND (e.received_at >= w.since OR e.reason IS NOT NULL)
+    AND (e.received_at >= w.since OR e.reason IS NOT NULL OR e.counted_at >= w.since)
 """
 
 _EVENT = """

@@ -34,7 +34,7 @@ v.customer = t.customer AND v.subscription = t.subscription AND v.price = t.pric
 """
 # The values are walked in the order of the key from the nearer end, up to the rank.
 _RANK = f"""
-UPDATE usage_total AS t SET quantity = CASE WHEN r.percentile < 0.5 THEN (
+UPDATE usage_total AS t SET quantity = CASE WHEN t.events = 0 THEN 0 WHEN r.percentile < 0.5 THEN (
     SELECT value FROM (
         SELECT v.value,
             sum(v.events) OVER (ORDER BY v.value ROWS UNBOUNDED PRECEDING) AS reached

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Literal
 
 from taximeter.domain.catalog.expression import Expression
+from taximeter.kernel.times import Duration
 
 Aggregation = Literal[
     "count", "sum", "max", "min", "latest", "unique", "percentile", "weighted_sum"
@@ -42,6 +43,8 @@ class Meter:
     are not above the one that is taken. Of a level (`weighted_sum`), which holds until the next
     event, `signed` events say by what it changes; its quantity is in level-hours, or, `over` the
     period, the average level.
+
+    An event that is older than `late_limit` when it is received is set aside (None: no limit).
     """
 
     key: str
@@ -62,6 +65,7 @@ class Meter:
     bucket: Bucket | None = None
     series: int = 1
     percentile: Decimal | None = None
+    late_limit: Duration | None = None
 
     def __post_init__(self) -> None:
         assert self.aggregation in AGGREGATIONS, self.aggregation

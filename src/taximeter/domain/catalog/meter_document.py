@@ -21,6 +21,7 @@ from taximeter.domain.catalog.meter import (
     Over,
 )
 from taximeter.kernel.quantity import ONE
+from taximeter.kernel.times import Duration, parse_duration
 
 FILTERS_MAX = 20
 FILTER_VALUES_MAX = 1000
@@ -66,6 +67,7 @@ def _read_meter(body: object, key: str, version: int, findings: Findings) -> Met
     signed, over = _read_level(fields, aggregation)
     bucket = _read_bucket(fields, aggregation)
     percentile = _read_percentile(fields, aggregation)
+    late_limit = _read_late_limit(fields)
     fields.done()
     if event_type is None or aggregation is None or (value is None and aggregation != "count"):
         return None
@@ -91,6 +93,7 @@ def _read_meter(body: object, key: str, version: int, findings: Findings) -> Met
         over=over,
         bucket=bucket,
         percentile=percentile,
+        late_limit=late_limit,
     )
 
 
@@ -134,6 +137,18 @@ def _read_bucket(fields: Fields, aggregation: Aggregation | None) -> Bucket | No
         fields.fail("bucket", "unknown_field", detail)
         return None
     return bucket
+
+
+def _read_late_limit(fields: Fields) -> Duration | None:
+    """How old an event may be when it is received."""
+    value = fields.take("late_limit")
+    if value is None:
+        return None
+    duration = parse_duration(value) if isinstance(value, str) else None
+    if duration is None:
+        detail = f"{shown(value)} is no ISO 8601 duration. Say one such as P35D."
+        fields.fail("late_limit", "invalid_duration", detail)
+    return duration
 
 
 def _read_value(

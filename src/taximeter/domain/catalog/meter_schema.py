@@ -58,6 +58,11 @@ METER_SCHEMA: dict[str, Any] = {
             "description": "The average level instead of level-hours (`weighted_sum`)",
         },
         "allow_negative": {"type": "boolean", "default": False},
+        "late_limit": {
+            "type": "string",
+            "description": "An ISO 8601 duration such as `P35D`: an event that is older when it is "
+            "received is set aside (`too_late`), to be released or voided",
+        },
     },
     "examples": [
         {"event_type": "llm.completion", "aggregation": "sum", "value": "input_tokens",

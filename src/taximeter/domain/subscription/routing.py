@@ -35,6 +35,7 @@ UNKNOWN_CUSTOMER = "unknown_customer"
 UNKNOWN_SUBSCRIPTION = "unknown_subscription"
 NO_METER = "no_meter"
 MISSING_OUTCOME = "missing_outcome"
+TOO_LATE = "too_late"
 
 ALWAYS = Period(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
@@ -93,7 +94,7 @@ class MeterRoute:
     def __post_init__(self) -> None:
         meter, measure = self.meter, self.measure
         waits = bool(self.pending) or any(one.pending for one in self.measured)
-        simple = not (meter.bucket or waits or self.measured)
+        simple = not (meter.bucket or meter.late_limit or waits or self.measured)
         names = names_of(meter) if measure is None else measure.names
         object.__setattr__(self, "adds", meter.aggregation in ADDING)
         object.__setattr__(self, "needs_outcome", waits)
@@ -213,10 +214,12 @@ def _targets(subscriptions: Sequence[Subscription], meter: str, at: datetime) ->
     return ()
 
 
-def read(routing: Routing, event: Event, *, counted: bool = False) -> tuple[Reading, ...] | str:
+def read(
+    routing: Routing, event: Event, *, counted: bool = False, late: bool = False
+) -> tuple[Reading, ...] | str:
     """What each meter reads in the event, or the reason why it is quarantined: wholly, so that no
     part of an event is ever billed twice or forgotten. `counted`: it was taken in before, so that
-    it needs no outcome now.
+    it needs no outcome now, and may have come at any time; `late`: it may so anyway.
     """
     if routing.reason is not None:
         return routing.reason
@@ -236,6 +239,8 @@ def read(routing: Routing, event: Event, *, counted: bool = False) -> tuple[Read
                 continue
             if meter.bucket is not None:
                 values = (*values, bucket_of(meter.bucket, route.timezone, event.time))
+            if meter.late_limit is not None and not (counted or late) and _is_late(route, event):
+                return TOO_LATE
             if route.needs_outcome and not counted and outcome_id(data) is None:
                 return MISSING_OUTCOME
             readings.append((route, values, value))
@@ -246,3 +251,9 @@ def read(routing: Routing, event: Event, *, counted: bool = False) -> tuple[Read
     except Unreadable as unreadable:
         return str(unreadable)
     return tuple(readings)
+
+
+def _is_late(route: MeterRoute, event: Event) -> bool:
+    """Whether the event was older than its meter allows when it was received."""
+    assert route.meter.late_limit is not None, "it has a limit"
+    return route.meter.late_limit.after(event.time, route.timezone) < event.received_at
