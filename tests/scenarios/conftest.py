@@ -18,24 +18,30 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def story(database_url: str, anyio_backend: str) -> AsyncIterator[Story]:
-    """A new instance on 1 January 2026, told by HTTP alone. When the story has ended, a second
-    biller recomputes all of its invoices from the raw events, and the checker all of its books.
-    """
+async def instance(database_url: str, anyio_backend: str) -> AsyncIterator[Instance]:
+    """A new instance on 1 January 2026."""
     settings = Settings(
         database_url=database_url, root_key=ROOT_KEY, sandbox=True, now=START, workers=False
     )
-    instance = await open_instance(settings)
+    opened = await open_instance(settings)
     try:
-        async with client_for(instance, ROOT_KEY) as client:
-            told = Story(client)
-            yield told
-            if told.audited:
-                await audit(told)
-            if told.books_right:
-                await check_books(instance)
+        yield opened
     finally:
-        await instance.close()
+        await opened.close()
+
+
+@pytest.fixture
+async def story(instance: Instance) -> AsyncIterator[Story]:
+    """What is told of the instance by HTTP alone. When the story has ended, a second biller
+    recomputes all of its invoices from the raw events, and the checker all of its books.
+    """
+    async with client_for(instance, ROOT_KEY) as client:
+        told = Story(client)
+        yield told
+        if told.audited:
+            await audit(told)
+        if told.books_right:
+            await check_books(instance)
 
 
 async def check_books(instance: Instance) -> None:

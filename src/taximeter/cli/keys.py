@@ -1,23 +1,17 @@
 """`taximeter keys`: API keys, made and revoked in the database itself, so that no key is needed."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taximeter.cli.in_database import ACTOR, DATA_DEFAULT, in_database
 from taximeter.cli.options import DataOption
 from taximeter.cli.runtime import Runtime
-from taximeter.cli.terminal import fail, refuse, say, show_rows, warn
+from taximeter.cli.terminal import refuse, say, show_rows, warn
 
 if TYPE_CHECKING:
     from taximeter.services.context import Context
-
-ACTOR = "cli"
-DATA_DEFAULT = Path("taximeter-data")
-Result = TypeVar("Result")
 
 keys = typer.Typer(
     no_args_is_help=True,
@@ -69,7 +63,7 @@ def create(
         )  # fmt: skip
         return key.id, secret
 
-    key_id, secret = _in_database(runtime, data, work)
+    key_id, secret = in_database(runtime, data, work)
     say(secret)
     warn(f"This is the secret of {key_id} ({', '.join(scopes)}). It is shown this once.")
 
@@ -103,7 +97,7 @@ def list_(context: typer.Context, data: DataOption = DATA_DEFAULT) -> None:
             if cursor is None:
                 return
 
-    _in_database(context.obj, data, work)
+    in_database(context.obj, data, work)
     show_rows(("ID", "NAME", "SCOPES", "CUSTOMER", "CREATED", "EXPIRES", "REVOKED"), rows)
 
 
@@ -127,7 +121,7 @@ def revoke(
         key = await run(services, ACTOR, lambda transaction: revoke_key(transaction, key_id))
         return key.name
 
-    name = _in_database(context.obj, data, work)
+    name = in_database(context.obj, data, work)
     say(f"{key_id} ({name}) is revoked.")
 
 
@@ -140,18 +134,3 @@ def _instant(text: str | None) -> datetime | None:
     if at is None:
         refuse(f"--expires {text} is no time with an offset. Say one like 2027-01-01T00:00:00Z.")
     return at
-
-
-def _in_database(
-    runtime: Runtime, data: Path, work: Callable[["Context"], Awaitable[Result]]
-) -> Result:
-    """Do `work` on the database that the environment or `data` names."""
-
-    async def main(url: str) -> Result:
-        async with runtime.context(url) as services:
-            return await work(services)
-
-    with runtime.database(data, create=False) as url:
-        if runtime.pending(url):
-            fail("The database is not up to date. Run `taximeter db migrate` first.")
-        return asyncio.run(main(url))

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from taximeter import __version__
+from taximeter.cli.archive import archive
 from taximeter.cli.consume import consume
 from taximeter.cli.database import database
 from taximeter.cli.demo import demo
@@ -51,6 +52,7 @@ def make_cli(runtime: Runtime) -> typer.Typer:
     app.add_typer(plan, name="plan")
     app.add_typer(keys, name="keys")
     app.add_typer(database, name="db")
+    app.add_typer(archive, name="archive")
     return app
 
 

@@ -25,6 +25,7 @@ from taximeter.domain.subscription.routing import Reading
 from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Period
+from taximeter.services import archive
 from taximeter.services.allowance_alerts import tell_used
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection
@@ -162,7 +163,7 @@ class _Reader:
         Raises `Invalid` where they and those read before are too many.
         """
         types = {one.event_type for _, one in self.versions if one.key == meter}
-        async for events in storage.events_within(
+        async for events in archive.events_within(
             self.connection, self.customer, types, span, EVENTS_PER_STEP
         ):
             self.read += len(events)

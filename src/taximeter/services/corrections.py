@@ -14,6 +14,7 @@ from taximeter.domain.metering.event import Event
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.routing import UNKNOWN_CUSTOMER, read
 from taximeter.kernel.errors import Invalid, InvalidState, NotFound
+from taximeter.services import archive
 from taximeter.services.command import Transaction
 from taximeter.services.correct_usage import Change, correct_usage
 from taximeter.services.epochs import epochs_of
@@ -79,6 +80,7 @@ async def _open(
     customer, source, event_id = identity
     await keep_out(transaction.connection)
     terms = (await customer_terms(transaction.connection, [customer])).get(customer)
+    await archive.recall(transaction.connection, [identity])
     found = await storage.lock(transaction.connection, customer, [(source, event_id)])
     if not found:
         raise NotFound(kind="event", key=event_id)

@@ -14,6 +14,7 @@ from taximeter.domain.subscription.at_stake import Stake, at_stake
 from taximeter.kernel.errors import NotFound
 from taximeter.kernel.paging import Page, decode_cursor, invalid_cursor, make_page
 from taximeter.kernel.times import format_instant, parse_instant
+from taximeter.services import archive
 from taximeter.services.context import Connection, Context
 from taximeter.services.release import position_of
 from taximeter.services.terms import CachedTerms
@@ -68,7 +69,9 @@ async def get_event(context: Context, *, customer: str, source: str, event_id: s
 async def shown_event(connection: Connection, identity: Identity) -> ShownEvent:
     """The event of this identity, with its corrections. Raises `NotFound`."""
     customer, source, event_id = identity
-    stored = await storage.find(connection, customer=customer, source=source, event_id=event_id)
+    stored = await archive.find_event(
+        connection, customer=customer, source=source, event_id=event_id
+    )
     if stored is None:
         raise NotFound(kind="event", key=event_id)
     shown = (await _shown(connection, [stored]))[0]
@@ -93,7 +96,7 @@ async def list_events(
     if parts is not None:
         after = (parts[0], _cursor_time(parts[1]), parts[2], parts[3])
     async with context.pool.connection() as connection:
-        rows = await storage.page(connection, wanted, after=after, limit=limit + 1)
+        rows = await archive.event_page(connection, wanted, after=after, limit=limit + 1)
         shown = await _shown(connection, rows)
     return make_page(shown, limit, _cursor_of)
 

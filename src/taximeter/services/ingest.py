@@ -145,7 +145,8 @@ async def take_events(
     charges: Sequence[Charge] = ()
     events = [e for r in requests for e in r.events if type(e) is Event]
     held = await context.terms.hold(connection, {event.customer for event in events})
-    refused = await _refused_atomic(connection, requests)
+    archived = any(cached.archived for cached in held.customers.values())
+    refused = await _refused_atomic(connection, requests, archived=archived)
     staged: dict[Identity, _Staged] = {}
     for number, request in enumerate(requests):
         if number in refused:
@@ -163,11 +164,13 @@ async def take_events(
     if rows:
         # As a rule all are new: counted on that hope in the same round trip, undone if in vain.
         async with connection.pipeline():
-            inserted = await storage.send_events(connection, rows)
+            inserted = await storage.send_events(connection, rows, archived=archived)
             counting = await send_usage(context, connection, counted, limited)
         if inserted.rowcount < len(rows):
-            new = await storage.insert_again(connection, rows)
-            digests = await storage.stored_digests(connection, staged.keys() - new)
+            new = await storage.insert_again(connection, rows, archived=archived)
+            digests = await storage.stored_digests(
+                connection, staged.keys() - new, archived=archived
+            )
             counted = [
                 (s.event, s.readings)
                 for identity, s in staged.items()
@@ -267,14 +270,16 @@ REASONS = {
 
 
 async def _refused_atomic(
-    connection: Connection, requests: Sequence[IngestRequest]
+    connection: Connection, requests: Sequence[IngestRequest], *, archived: bool
 ) -> dict[int, dict[Identity, str]]:
     """Which atomic requests hold an event in conflict or an invalid one, with what is stored."""
     atomic = [e for r in requests if r.atomic for e in r.events if type(e) is Event]
     if not atomic and not any(request.atomic for request in requests):
         return {}
     stored = await storage.stored_digests(
-        connection, {(event.customer, event.source, event.id) for event in atomic}
+        connection,
+        {(event.customer, event.source, event.id) for event in atomic},
+        archived=archived,
     )
     refused: dict[int, dict[Identity, str]] = {}
     known = dict(stored)

@@ -23,6 +23,7 @@ from taximeter.kernel.errors import NotFound
 from taximeter.kernel.paging import Page, decode_cursor, encode_cursor, invalid_cursor, make_page
 from taximeter.kernel.quantity import format_decimal
 from taximeter.kernel.times import format_instant, parse_instant
+from taximeter.services import archive
 from taximeter.services.billing import (
     credits_for,
     draft_of,
@@ -40,7 +41,6 @@ from taximeter.storage import customers, outcomes, subscriptions
 from taximeter.storage import invoices as storage
 from taximeter.storage import terms as term_storage
 from taximeter.storage.events import EventFilter
-from taximeter.storage.events import page as event_page
 from taximeter.storage.invoices import InvoiceRow
 
 EVENTS_SCANNED_MAX = 20_000
@@ -213,7 +213,7 @@ async def _events_behind(
     )  # fmt: skip
     found: list[ExplainedEvent] = []
     for _ in range(EVENTS_SCANNED_MAX // EVENTS_PER_SCAN):
-        rows = await event_page(connection, wanted, after=after, limit=EVENTS_PER_SCAN)
+        rows = await archive.event_page(connection, wanted, after=after, limit=EVENTS_PER_SCAN)
         counted = [(stored.event, read_as_counted(epochs, terms, stored)) for stored in rows]
         billed_of = await _billed_now(connection, counted)
         for event, readings in counted:

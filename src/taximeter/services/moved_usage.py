@@ -16,6 +16,7 @@ from taximeter.domain.rating.usage import Usage
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.subscription import segment_at
 from taximeter.kernel.quantity import ZERO
+from taximeter.services import archive
 from taximeter.services.context import Connection
 from taximeter.services.cost import SegmentKey
 from taximeter.services.count import Total
@@ -64,7 +65,7 @@ async def moved_usage(
     read over 100,000 events.
     """
     customer = before.customer.key
-    if not await storage.has_events(connection, customer, since):
+    if not await archive.has_events(connection, customer, since):
         return NOTHING_MOVED
     stored = await storage.totals_after(connection, customer, since - _INSTANT)
     was = await _fold(connection, before, before, since)

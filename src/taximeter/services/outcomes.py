@@ -16,6 +16,7 @@ from taximeter.kernel.errors import NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.paths import deepest_scope
 from taximeter.kernel.quantity import format_decimal
+from taximeter.services import archive
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
 from taximeter.services.cost import Shares
@@ -31,7 +32,6 @@ from taximeter.services.count import (
 from taximeter.services.epochs import epochs_of, read_as_counted
 from taximeter.services.opening import EventKey, change_of
 from taximeter.services.spending import limited_among
-from taximeter.storage import events as event_storage
 from taximeter.storage import outcomes as storage
 from taximeter.storage import terms as term_storage
 from taximeter.storage.outcomes import Attempt, Opened, ReadAttempt, StepRow
@@ -177,7 +177,7 @@ async def _changed_totals(
             one.attempt[:4]: Opened(before[one.attempt.outcome], one.first) for one in found
         }
         change = change_of(opened, after)
-        for stored in await event_storage.of_identities(connection, {key[:3] for key in opened}):
+        for stored in await archive.events_of(connection, {key[:3] for key in opened}):
             readings = read_as_counted(epochs, terms, stored)
             if not isinstance(readings, str):
                 merged = by_path.setdefault(stored.event.path or "", {})

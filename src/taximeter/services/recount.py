@@ -23,6 +23,7 @@ from taximeter.domain.subscription.subscription import segment_at
 from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import format_instant
+from taximeter.services import archive
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection
 from taximeter.services.cost import SegmentKey, of_usage
@@ -75,7 +76,7 @@ async def recount(
         for total in await storage.totals_after(connection, customer, since - _INSTANT)
         if total.period_end > since or _goes_on(terms, total)
     ]
-    if await storage.has_events(connection, customer, since):
+    if await archive.has_events(connection, customer, since):
         await _count_again(transaction, before, terms, old, since=since, field=field)
     await note_terms_changed(connection, terms, since)
     ending = await storage.totals_after(connection, customer, since - _INSTANT)
@@ -184,7 +185,7 @@ async def fold_usage(
     versions = await term_storage.meter_versions(connection)
     epochs = epochs_of(terms, versions)
     merged: dict[TotalKey, Total] = {}
-    async for events in storage.events_from(connection, terms.customer.key, start, EVENTS_PER_STEP):
+    async for events in archive.events_from(connection, terms.customer.key, start, EVENTS_PER_STEP):
         read += len(events)
         if events_max is not None and read > events_max:
             raise Invalid([_too_many(events_max)])

@@ -24,10 +24,11 @@ NAMES_MAX = 1024
 class CachedTerms:
     """One customer's terms (None: no such customer) and the routings computed from them."""
 
-    __slots__ = ("routings", "terms")
+    __slots__ = ("archived", "routings", "terms")
 
     def __init__(self, terms: CustomerTerms | None) -> None:
         self.terms = terms
+        self.archived = terms is not None and terms.customer.archived
         self.routings: dict[tuple[str, str | None], list[Routing]] = {}
 
     def routing(

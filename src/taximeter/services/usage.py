@@ -39,6 +39,7 @@ from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.paging import Page, make_page
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Duration, Period, format_instant
+from taximeter.services import archive
 from taximeter.services.context import Connection, Context
 from taximeter.services.meters import get_meter, meter_of
 from taximeter.services.usage_levels import LevelReader
@@ -208,7 +209,7 @@ class _Reader:
     async def _next_window(self, wanted: Wanted, at: datetime) -> datetime | None:
         """The beginning of the first window from `at` on that may have usage."""
         span = self._found_in(Period(at, self._span.end))
-        find = storage.next_hour if self._has_hours else storage.next_event
+        find = storage.next_hour if self._has_hours else archive.next_event
         found = await find(self._connection, wanted, span)
         if found is None or self._query.window == "total":
             return None if found is None else at
@@ -225,7 +226,7 @@ class _Reader:
                 await storage.hour_groups(self._connection, wanted, span, limit=GROUPS_MAX + 1)
             )
         else:
-            async with aclosing(storage.events_in(self._connection, wanted, self._span)) as events:
+            async with aclosing(archive.events_in(self._connection, wanted, self._span)) as events:
                 async for event in events:
                     read = self._read(event)
                     if read is not None:
@@ -292,7 +293,7 @@ class _Reader:
     ) -> None:
         n = 0
         for span in _joined(rest):
-            async with aclosing(storage.events_in(self._connection, wanted, span)) as events:
+            async with aclosing(archive.events_in(self._connection, wanted, span)) as events:
                 async for event in events:
                     if event.time >= windows[n].end:
                         if folds.full:

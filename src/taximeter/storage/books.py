@@ -82,8 +82,10 @@ LEFT JOIN hold h ON h.customer = %(customer)s AND h.id = e.ref
 WHERE COALESCE((h.captured ->> e.asset)::numeric, 0) < e.drawn ORDER BY e.ref, e.asset LIMIT 1
 """
 _FEW_EVENTS = """
-SELECT count(*) FROM (
-    SELECT FROM event WHERE customer = %s AND status = 'accepted' LIMIT %s
+SELECT count(*) + (
+    SELECT coalesce(sum(rows), 0) FROM archive_part WHERE customer = %(customer)s
+) FROM (
+    SELECT FROM event WHERE customer = %(customer)s AND status = 'accepted' LIMIT %(limit)s
 ) e
 """
 _RECEIVED = """
@@ -163,8 +165,10 @@ async def first_unequal(connection: Connection, customer: str, check: Check) -> 
 
 
 async def has_more_events(connection: Connection, customer: str, count: int) -> bool:
-    """Whether more than `count` events of the customer are accepted; reads no more than that."""
-    cursor = await connection.execute(_FEW_EVENTS, [customer, count + 1])
+    """Whether more than `count` events of the customer are accepted, those in files
+    among them; reads no more than that.
+    """
+    cursor = await connection.execute(_FEW_EVENTS, {"customer": customer, "limit": count + 1})
     row = await cursor.fetchone()
     return row is not None and row[0] > count
 

@@ -11,7 +11,8 @@ from taximeter.storage.terms import customer_of
 Connection = AsyncConnection[tuple[Any, ...]]
 
 _COLUMNS = "customer, currency, timezone, enforcement, document, created_at, updated_at"
-_FIND = f"SELECT {_COLUMNS} FROM customer WHERE customer = %s"
+_READ = f"{_COLUMNS}, archived"
+_FIND = f"SELECT {_READ} FROM customer WHERE customer = %s"
 _LOCK = f"{_FIND} FOR UPDATE"
 
 
@@ -44,7 +45,7 @@ async def page(
     """Customers by key, after `after`; `only` restricts to one key."""
     cursor = await connection.execute(
         f"""
-        SELECT {_COLUMNS} FROM customer
+        SELECT {_READ} FROM customer
         WHERE (%(after)s::text IS NULL OR customer > %(after)s)
           AND (%(only)s::text IS NULL OR customer = %(only)s)
         ORDER BY customer LIMIT %(limit)s

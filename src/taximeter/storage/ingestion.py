@@ -19,6 +19,7 @@ import msgspec
 from psycopg import AsyncConnection, AsyncCursor
 
 from taximeter.domain.metering.event import Event
+from taximeter.storage.archive import ENTRY_OF, KEY_OF
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Cursor = AsyncCursor[tuple[Any, ...]]
@@ -29,19 +30,28 @@ json_to_recordset(%s) AS r (customer text, source text, id text, type text, time
     received_at timestamptz, reason text, path text, subscription text, digest text, data jsonb,
     attributes jsonb)
 """
-_INSERT_EVENTS = f"""
+_NOT_ARCHIVED = f"""
+WHERE {ENTRY_OF.format("r.customer", KEY_OF.format("r"))} IS NULL
+"""
+_EVENTS = f"""
 INSERT INTO event (customer, source, id, type, time, received_at, status, reason, path,
     subscription, digest, data, attributes)
 SELECT customer, source, id, type, time, received_at,
     CASE WHEN reason IS NULL THEN 'accepted' ELSE 'quarantined' END, reason, path, subscription,
     decode(digest, 'hex'), data, attributes
 FROM {_EVENT_ROW}
-ON CONFLICT (customer, source, id) DO NOTHING
 """
+_ONCE = "ON CONFLICT (customer, source, id) DO NOTHING"
 _DIGESTS = """
 SELECT e.customer, e.source, e.id, encode(e.digest, 'hex') FROM event e
 JOIN unnest(%s::text[], %s::text[], %s::text[]) AS k (customer, source, id)
     ON e.customer = k.customer AND e.source = k.source AND e.id = k.id
+"""
+_ARCHIVED_DIGESTS = f"""
+SELECT k.customer, k.source, k.id, encode(substr(
+    {ENTRY_OF.format("k.customer", KEY_OF.format("k"))}, 17, 16
+), 'hex')
+FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (customer, source, id)
 """
 _FOLDED = """
 CASE EXCLUDED.aggregation
@@ -184,34 +194,45 @@ def document(rows: Collection[object]) -> str:
     return _encode(rows).decode()
 
 
-async def send_events(connection: Connection, rows: Sequence[EventRow]) -> Cursor:
-    """Insert what is not there yet, behind a savepoint. Once the pipeline has been read, the
-    cursor's `rowcount` tells how many were new.
+def _insert(*, archived: bool) -> str:
+    return f"{_EVENTS} {_NOT_ARCHIVED if archived else ''} {_ONCE}"
+
+
+async def send_events(
+    connection: Connection, rows: Sequence[EventRow], *, archived: bool
+) -> Cursor:
+    """Insert what is not there yet, behind a savepoint; with `archived` neither what is in the
+    archive. Once the pipeline has been read, the cursor's `rowcount` tells how many were new.
     """
     await connection.execute("SAVEPOINT before_events")
-    return await connection.execute(_INSERT_EVENTS, [document(rows)])
+    return await connection.execute(_insert(archived=archived), [document(rows)])
 
 
-async def insert_again(connection: Connection, rows: Sequence[EventRow]) -> set[Identity]:
+async def insert_again(
+    connection: Connection, rows: Sequence[EventRow], *, archived: bool
+) -> set[Identity]:
     """Undo `send_events` and all that was sent after it, insert once more, and return the
     identities that were new.
     """
     await connection.execute("ROLLBACK TO SAVEPOINT before_events")
     cursor = await connection.execute(
-        _INSERT_EVENTS + " RETURNING customer, source, id", [document(rows)]
+        _insert(archived=archived) + " RETURNING customer, source, id", [document(rows)]
     )
     return {(row[0], row[1], row[2]) for row in await cursor.fetchall()}
 
 
 async def stored_digests(
-    connection: Connection, identities: Iterable[Identity]
+    connection: Connection, identities: Iterable[Identity], *, archived: bool
 ) -> dict[Identity, str]:
-    """The digest of each of these events that is stored."""
+    """The digest of each of these events that is stored; with `archived` also in the archive."""
     columns = [list(column) for column in zip(*identities, strict=True)]
     if not columns:
         return {}
-    cursor = await connection.execute(_DIGESTS, columns)
-    return {(row[0], row[1], row[2]): row[3] for row in await cursor.fetchall()}
+    found: dict[Identity, str] = {}
+    for statement in (_ARCHIVED_DIGESTS, _DIGESTS) if archived else (_DIGESTS,):
+        cursor = await connection.execute(statement, columns)
+        found |= {(row[0], row[1], row[2]): row[3] for row in await cursor.fetchall() if row[3]}
+    return found
 
 
 async def send_totals(connection: Connection, rows: Sequence[TotalRow]) -> Cursor:

@@ -30,7 +30,7 @@ _METERS = """
 SELECT key, version, document, created_at FROM meter ORDER BY key, version
 """
 _CUSTOMERS = """
-SELECT customer, currency, timezone, enforcement, document, created_at, updated_at
+SELECT customer, currency, timezone, enforcement, document, created_at, updated_at, archived
 FROM customer WHERE customer = ANY(%s)
 """
 SUBSCRIPTION_COLUMNS = """
@@ -136,10 +136,13 @@ async def customer_terms(
 
 
 def customer_of(row: Sequence[Any]) -> Customer:
-    """The customer of a row of (customer, currency, timezone, enforcement, document, times)."""
+    """The customer of a row of (customer, currency, timezone, enforcement, document, times,
+    archived).
+    """
     return Customer(
         key=row[0], currency=row[1], timezone=row[2], enforcement=row[3], document=row[4],
         created_at=row[5].astimezone(UTC), updated_at=row[6].astimezone(UTC),
+        archived=row[7],
     )  # fmt: skip
 
 

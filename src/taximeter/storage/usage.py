@@ -351,10 +351,14 @@ async def customers_from(
     connection: Connection, wanted: Wanted, span: Period, *, hours: bool, limit: int
 ) -> list[str]:
     """Customers with usage in `span`, by key, from `wanted.customer` on. With `hours` they are
-    found by their hourly buckets, else by their events.
+    found by their hourly buckets, else by their events; those with archived ones there may have
+    none that the meter counts.
     """
     found = f"""
         SELECT FROM event e WHERE {_COUNTED.replace("%(customer)s", "c.customer")}
+        UNION ALL
+        SELECT FROM archive_part p WHERE p.customer = c.customer
+            AND p.time_last >= %(start)s AND p.time_first < %(end)s
     """
     if hours:
         found = """

@@ -20,7 +20,9 @@ Enforcement = Literal["hard", "soft"]
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """`document` is what the seller sent, as it is answered again."""
+    """`document` is what the seller sent, as it is answered again. `archived`: the content of some
+    of its events is in files.
+    """
 
     key: str
     currency: str
@@ -29,6 +31,7 @@ class Customer:
     document: Mapping[str, object]
     created_at: datetime
     updated_at: datetime
+    archived: bool = False
 
 
 @dataclass(frozen=True, slots=True)

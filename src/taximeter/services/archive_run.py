@@ -1,0 +1,308 @@
+"""Moving old events into files, and back.
+
+Owns the order in which an event leaves the database, so that at no instant it is nowhere, and none
+is counted twice:
+
+1. The rows are copied into a file, which is made durable. A crash leaves a file that nobody knows.
+2. One transaction notes the file and lets the identities of its events name it.
+3. One transaction tells ingestion to look for these customers' identities there, and waits for the
+   ingestion that began before.
+4. Transactions of some thousand rows delete what was copied, unless it has changed since: that
+   stays, and its identity no longer names the file. They keep writers of terms out, who may be
+   counting these events again, but not ingestion.
+
+What a crash leaves between 2 and 4 is settled by the next run. Only events of periods whose
+invoices are final are moved; quarantined ones wait for something and stay.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from taximeter.gateways import parquet
+from taximeter.kernel.errors import NotFound, Unavailable
+from taximeter.services.archive import current_rows, put_back
+from taximeter.services.command import Transaction, run
+from taximeter.services.context import Context
+from taximeter.storage import archive as storage
+from taximeter.storage.archive import Row
+from taximeter.storage.terms import lock_changes
+
+Archive: TypeAlias = storage.Archive
+
+ACTOR = "cli"
+FILE_ROWS = 50_000
+ROWS_PER_TRANSACTION = 5_000
+CUSTOMERS_PER_PAGE = 500
+_SEEN_ALL = 2**62
+
+Told = Callable[[int], None]
+
+
+class Verified(NamedTuple):
+    """A file that was looked at: how many of its rows count as they stand there, and what is wrong
+    with it (None: nothing).
+    """
+
+    archive: Archive
+    current: int
+    fault: str | None
+
+
+@dataclass(slots=True)
+class Moved:
+    """What a run has moved so far."""
+
+    events: int = 0
+    files: int = 0
+
+
+async def count_due(context: Context, before: datetime) -> int:
+    """How many events a run would move: older than `before`, and of final periods."""
+    due = 0
+    async for horizon in _horizons(context, before):
+        async with context.pool.connection() as connection:
+            due += await storage.count_old(connection, horizon)
+    return due
+
+
+async def archive_events(
+    context: Context, folder: Path, before: datetime, *, told: Told = lambda _: None
+) -> Moved:
+    """Move events older than `before`, of final periods, into files in `folder`, which is absolute;
+    `told` hears how many events have been moved so far. May be stopped at any instant and run
+    again.
+
+    Raises `Unavailable` where the files cannot be written.
+    """
+    await settle_all(context)
+    moved = Moved()
+    waiting: list[Row] = []
+    fresh: list[str] = []
+    async for horizon in _horizons(context, before):
+        after: Row | None = None
+        more, noted = True, horizon.archived
+        while more:
+            room = FILE_ROWS - len(waiting)
+            async with context.pool.connection() as connection:
+                rows = await storage.old_events(connection, horizon, after=after, limit=room)
+            if rows and not noted:
+                fresh.append(horizon.customer)
+                noted = True
+            waiting += rows
+            more = len(rows) == room
+            after = rows[-1] if rows else after
+            if len(waiting) == FILE_ROWS:
+                await _archive(context, folder, waiting, fresh, moved)
+                told(moved.events)
+                waiting, fresh = [], []
+    if waiting:
+        await _archive(context, folder, waiting, fresh, moved)
+        told(moved.events)
+    return moved
+
+
+async def _horizons(context: Context, before: datetime) -> AsyncIterator[storage.Horizon]:
+    after: str | None = None
+    while True:
+        async with context.pool.connection() as connection:
+            page = await storage.horizons(connection, before, after=after, limit=CUSTOMERS_PER_PAGE)
+        for horizon in page:
+            yield horizon
+        if len(page) < CUSTOMERS_PER_PAGE:
+            return
+        after = page[-1].customer
+
+
+async def _archive(
+    context: Context, folder: Path, rows: Sequence[Row], fresh: Sequence[str], moved: Moved
+) -> None:
+    """Move these rows, by customer and time, into one file."""
+    path = folder / f"{context.new_id('arc')}.parquet"
+    written = await asyncio.to_thread(parquet.write, path, rows)
+    number = await _note_file(context, path, written, rows)
+    await run(
+        context, ACTOR,
+        lambda transaction: storage.note_archived(transaction.connection, fresh, transaction.at),
+    )  # fmt: skip
+    for portion in _portions(rows):
+        moved.events += await run(context, ACTOR, _take_out(number, portion))
+    await run(context, ACTOR, _settle(number))
+    moved.files += 1
+
+
+async def _note_file(
+    context: Context, path: Path, written: parquet.Written, rows: Sequence[Row]
+) -> int:
+    async def work(transaction: Transaction) -> int:
+        connection = transaction.connection
+        number = await storage.next_number(connection)
+        times = [row[4] for row in rows]
+        one = Archive(
+            number, str(path), written.sha256, written.bytes, len(rows), rows[0][0], rows[-1][0],
+            min(times), max(times), transaction.at, settled_at=None,
+        )  # fmt: skip
+        await storage.insert(connection, one, rows)
+        for portion in _portions(rows):
+            named = {storage.name_of(row): storage.identity_of(row, number) for row in portion}
+            await storage.change_identities(connection, named, ())
+        return number
+
+    return await run(context, ACTOR, work)
+
+
+def _portions(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    for at in range(0, len(rows), ROWS_PER_TRANSACTION):
+        yield rows[at : at + ROWS_PER_TRANSACTION]
+
+
+def _take_out(number: int, rows: Sequence[Row]) -> Callable[[Transaction], Awaitable[int]]:
+    async def work(transaction: Transaction) -> int:
+        connection = transaction.connection
+        await lock_changes(connection, _SEEN_ALL)
+        named = await storage.identities_of(connection, [storage.name_of(row) for row in rows])
+        mine = [
+            row
+            for row in rows
+            if (one := named.get(storage.name_of(row))) is not None and one.archive == number
+        ]
+        taken = await storage.take_out(connection, mine)
+        if taken < len(mine):
+            await _keep(transaction, number, mine)
+        return taken
+
+    return work
+
+
+async def _keep(transaction: Transaction, number: int, rows: Sequence[Row]) -> None:
+    """Let those of these events that are in the database be there alone."""
+    connection = transaction.connection
+    there = await storage.still_there(connection, rows)
+    named = await storage.identities_of(connection, [storage.name_of(row) for row in rows])
+    dropped = [
+        name
+        for row in rows
+        if (row[0], row[1], row[2]) in there
+        and (one := named.get(name := storage.name_of(row))) is not None
+        and one.archive == number
+    ]
+    await storage.change_identities(connection, {}, dropped)
+
+
+def _settle(number: int) -> Callable[[Transaction], Awaitable[None]]:
+    async def work(transaction: Transaction) -> None:
+        await storage.settle(transaction.connection, number, transaction.at)
+        detail = {"number": number}
+        await transaction.audit("archive.written", str(number), detail)
+
+    return work
+
+
+async def settle_all(context: Context) -> int:
+    """Finish what runs that were killed have begun: what they copied and did not take out stays in
+    the database; how many files that were.
+    """
+    async with context.pool.connection() as connection:
+        found = await storage.page(connection, after=0, limit=1_000, unsettled=True)
+    for one in found:
+        for rows in parquet.read(Path(one.path)):
+
+            async def work(
+                transaction: Transaction, number: int = one.number, rows: Sequence[Row] = rows
+            ) -> None:
+                await lock_changes(transaction.connection, _SEEN_ALL)
+                await _keep(transaction, number, rows)
+
+            await run(context, ACTOR, work)
+        await run(context, ACTOR, _settle(one.number))
+    return len(found)
+
+
+async def list_archives(context: Context) -> AsyncIterator[Archive]:
+    """All files, by number."""
+    after = 0
+    while True:
+        async with context.pool.connection() as connection:
+            page = await storage.page(connection, after=after, limit=CUSTOMERS_PER_PAGE)
+        for one in page:
+            yield one
+        if len(page) < CUSTOMERS_PER_PAGE:
+            return
+        after = page[-1].number
+
+
+async def verify(context: Context) -> AsyncIterator[Verified]:
+    """Look at every file: that it is there, that its bytes are those that were written, and that
+    every event that an identity says is in it is, with that digest.
+    """
+    async for one in list_archives(context):
+        yield await _verified(context, one)
+
+
+async def _verified(context: Context, one: Archive) -> Verified:
+    path = Path(one.path)
+    try:
+        digest = await asyncio.to_thread(parquet.digest_of, path)
+    except Unavailable:
+        return Verified(one, 0, "cannot be read")
+    if digest != one.sha256:
+        return Verified(one, 0, "is not what was written")
+    current, named, read = 0, 0, 0
+    async with context.pool.connection() as connection:
+        for rows in parquet.read(path):
+            found = await storage.identities_of(connection, [storage.name_of(row) for row in rows])
+            read += len(rows)
+            for row in rows:
+                identity = found.get(storage.name_of(row))
+                if identity is None or identity.archive != one.number:
+                    continue
+                if identity.digest.hex() != row[10]:
+                    return Verified(one, current, f"holds another event {row[2]} of {row[0]}")
+                named += 1
+            current += len(await current_rows(connection, one.number, rows))
+    if read != one.rows:
+        return Verified(one, current, f"has {read:,} rows, and {one.rows:,} were written")
+    if named != current and one.settled_at is not None:
+        return Verified(one, current, f"holds {named - current:,} events that are elsewhere, too")
+    return Verified(one, current, None)
+
+
+async def unknown_files(context: Context, folder: Path) -> list[Path]:
+    """Files of events in a directory that no archive is of: what a kill has left, or others put
+    there.
+    """
+    known = {one.path async for one in list_archives(context)}
+    return [path for path in parquet.names_in(folder) if str(path) not in known]
+
+
+async def restore(context: Context, number: int, *, told: Told = lambda _: None) -> int:
+    """Bring the events of one file back into the database, and remove the file; how many they
+    were. May be stopped at any instant and run again. Raises `NotFound`.
+    """
+    async with context.pool.connection() as connection:
+        one = await storage.find(connection, number)
+    if one is None:
+        raise NotFound(kind="archive", key=str(number))
+    restored = 0
+    for rows in parquet.read(Path(one.path)):
+
+        async def work(transaction: Transaction, rows: Sequence[Row] = rows) -> int:
+            await lock_changes(transaction.connection, _SEEN_ALL)
+            current = await current_rows(transaction.connection, number, rows)
+            await put_back(transaction.connection, current)
+            return len(current)
+
+        restored += await run(context, ACTOR, work)
+        told(restored)
+
+    async def forget(transaction: Transaction) -> None:
+        await lock_changes(transaction.connection, _SEEN_ALL)
+        await storage.delete(transaction.connection, number)
+        await transaction.audit("archive.restored", str(number), {"events": restored})
+
+    await run(context, ACTOR, forget)
+    await asyncio.to_thread(parquet.remove, Path(one.path))
+    return restored
