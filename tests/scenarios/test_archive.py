@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from taximeter.bootstrap import Instance
+from taximeter.gateways import parquet
 from taximeter.kernel.times import parse_instant
 from taximeter.services import archive, archive_run
 from tests.scenarios.story import Json, Story, amounts, event, usage_price
@@ -120,7 +121,7 @@ async def test_an_event_that_is_recalled_is_in_the_database_alone(
     assert await archive_run.restore(instance.context, 1) == 28
     assert await asked(story) == before
     assert (await story.send(*sent))["duplicates"] == 30
-    assert len(archive_run.parquet.names_in(tmp_path)) == 1
+    assert len(parquet.names_in(tmp_path)) == 1
 
 
 async def test_a_run_that_is_killed_anywhere_loses_and_doubles_nothing(
@@ -148,7 +149,7 @@ async def test_a_run_that_is_killed_anywhere_loses_and_doubles_nothing(
 async def test_damage_is_found_and_named(story: Story, instance: Instance, tmp_path: Path) -> None:
     await begin(story)
     await put_away(instance, tmp_path, "2026-02-01T00:00:00Z")
-    [path] = archive_run.parquet.names_in(tmp_path)
+    [path] = parquet.names_in(tmp_path)
     content = path.read_bytes()
     (tmp_path / "other.parquet").write_bytes(b"")
     assert await archive_run.unknown_files(instance.context, tmp_path) == [
