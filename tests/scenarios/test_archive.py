@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import psycopg
+
 from taximeter.bootstrap import Instance
 from taximeter.gateways import parquet
 from taximeter.kernel.times import parse_instant
@@ -165,3 +167,34 @@ async def test_damage_is_found_and_named(story: Story, instance: Instance, tmp_p
     refused = await story.refused("GET", "/v1/events/acme-3?customer=acme")
     assert refused == (503, "unavailable")
     path.write_bytes(content)
+
+
+async def test_what_is_archived_can_be_corrected(
+    story: Story, instance: Instance, tmp_path: Path
+) -> None:
+    sent = await begin(story)
+    await put_away(instance, tmp_path, "2026-02-01T00:00:00Z")
+    void = {"customer": "acme", "reason": "sent in error"}
+    await story.ask("POST", "/v1/events/acme-3/void", json=void)
+    amend = {**void, "data": {"q": "63.50", "user": "u2"}}
+    shown = await story.ask("POST", "/v1/events/acme-6/amend", json=amend)
+    assert shown["corrections"][0]["before"]["data"]["note"] == "kept as it is"
+    # 52.5 were billed; now it is 52.5 - 3.5 + 60 = 109: 47.5 x 0.10 + 9 x 0.02 = 4.93. The users
+    # are the same four: u3 is another event's, too, and those are counted again in the file.
+    assert amounts(await story.upcoming(), "kind", "price", "amount") == [
+        ("usage", "calls", "0.10"), ("usage", "users", "1.00"), ("adjustment", "calls", "4.93"),
+    ]  # fmt: skip
+    assert (await story.send(*sent))["duplicates"] == 30
+    before = await asked(story)
+    await story.advance("2026-03-01T02:00:00Z")
+    assert (await put_away(instance, tmp_path, "2026-02-01T00:00:00Z")).events == 2
+    assert (await asked(story))[1:] == before[1:]
+    assert (await story.send(*sent))["duplicates"] == 30
+
+
+def test_a_file_holds_all_that_is_known_of_an_event(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = 'event'"
+        )
+        assert {name for (name,) in rows} == set(parquet.COLUMNS)

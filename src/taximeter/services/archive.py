@@ -195,7 +195,8 @@ async def _counted(
 ) -> AsyncGenerator[StoredEvent, None]:
     """Of the archived events in `span` those that the meter may have counted, by time."""
     async for one in _archived(connection, wanted.customer, span.start, span.end):
-        there = one.reason is not None or one.event.received_at >= wanted.since
+        counted = max(one.event.received_at, one.counted_at or one.event.received_at)
+        there = one.reason is not None or counted >= wanted.since
         if one.status == "accepted" and one.event.type == wanted.meter.event_type and there:
             yield one
 
