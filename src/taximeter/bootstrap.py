@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from taximeter.services.hold_commit import HoldResult
     from taximeter.services.hold_requests import HoldRequest
     from taximeter.services.ingest import IngestAnswer, IngestRequest
+    from taximeter.storage.connection import GroupConnection
     from taximeter.web.app import WebApplication
 
 POOL_MIN = 2
@@ -276,11 +277,10 @@ def _context(url: str, *, connections_min: int, connections_max: int) -> "Contex
     from taximeter.kernel.ids import IdSource
     from taximeter.services.context import Context
     from taximeter.services.terms import Terms
-    from taximeter.storage.connection import FlushedConnection
 
     pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
         url, min_size=connections_min, max_size=connections_max, open=False, timeout=10,
-        check=AsyncConnectionPool.check_connection, connection_class=FlushedConnection,
+        check=AsyncConnectionPool.check_connection,
     )  # fmt: skip
     ids = IdSource(secrets.randbits)
     return Context(
@@ -294,10 +294,10 @@ def _ingest_committer(
 ) -> "Committer[IngestRequest, IngestAnswer]":
     from taximeter.services.committer import Bounds, Committer
     from taximeter.services.ingest import commit_requests, weight_of
-    from taximeter.storage.connection import FlushedConnection
+    from taximeter.storage.connection import GroupConnection
 
-    async def connect() -> "Connection":
-        return await FlushedConnection.connect(url)
+    async def connect() -> "GroupConnection":
+        return await GroupConnection.connect(url)
 
     async def commit(
         connection: "Connection", requests: "Sequence[IngestRequest]"
@@ -315,10 +315,10 @@ def _ingest_committer(
 def _hold_committer(context: "Context", url: str) -> "Committer[HoldRequest, HoldResult]":
     from taximeter.services.committer import Bounds, Committer
     from taximeter.services.hold_commit import commit_holds, key_of, weight_of
-    from taximeter.storage.connection import FlushedConnection
+    from taximeter.storage.connection import GroupConnection
 
-    async def connect() -> "Connection":
-        return await FlushedConnection.connect(url)
+    async def connect() -> "GroupConnection":
+        return await GroupConnection.connect(url)
 
     async def commit(
         connection: "Connection", requests: "Sequence[HoldRequest]"

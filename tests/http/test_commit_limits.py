@@ -12,7 +12,7 @@ from psycopg import AsyncConnection, errors
 from taximeter.kernel.errors import Unavailable
 from taximeter.services.committer import Bounds, Committer, LimitExceeded
 from taximeter.services.ingest import IngestRequest, weight_of
-from taximeter.storage.connection import FlushedConnection
+from taximeter.storage.connection import GroupConnection
 from tests.services import test_committer as virtual
 
 Connection = AsyncConnection[tuple[Any, ...]]
@@ -30,8 +30,8 @@ class Bench:
             bounds=Bounds(10, 100),
         )  # fmt: skip
 
-    async def _connect(self) -> Connection:
-        return await FlushedConnection.connect(self.database_url)
+    async def _connect(self) -> GroupConnection:
+        return await GroupConnection.connect(self.database_url)
 
     async def _commit(self, connection: Connection, items: Sequence[int]) -> Sequence[int]:
         self.tried += items

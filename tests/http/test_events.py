@@ -16,7 +16,7 @@ from taximeter.http.metrics import Metrics
 from taximeter.services.committer import Bounds, Committer
 from taximeter.services.context import Connection
 from taximeter.services.ingest import IngestAnswer, IngestRequest, commit_requests, weight_of
-from taximeter.storage.connection import FlushedConnection
+from taximeter.storage.connection import GroupConnection
 from tests.http.api import client_for, event, get, problem, put_customer, put_meter, send
 
 BATCH = "application/cloudevents-batch+json"
@@ -638,8 +638,8 @@ async def test_over_capacity_nothing_is_taken(ready: httpx.AsyncClient, instance
         await opened.wait()
         return await commit_requests(instance.context, connection, requests)
 
-    async def connect() -> Connection:
-        return await FlushedConnection.connect(instance.database_url)
+    async def connect() -> GroupConnection:
+        return await GroupConnection.connect(instance.database_url)
 
     tiny = Committer(
         connect=connect, commit=commit, weight=weight_of, bounds=Bounds(100, waiting_max=3)

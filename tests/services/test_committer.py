@@ -57,11 +57,7 @@ class Line:
     log: list[str] = field(default_factory=list)
 
     @asynccontextmanager
-    async def pipeline(self) -> AsyncIterator[None]:
-        yield
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
+    async def group(self) -> AsyncIterator[None]:
         try:
             yield
         except BaseException:

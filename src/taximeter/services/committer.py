@@ -22,11 +22,11 @@ from typing import Any, Generic, TypeVar
 
 import psycopg
 import structlog
-from psycopg import AsyncConnection, errors
+from psycopg import errors
 
 from taximeter.kernel.errors import OverCapacity, Unavailable
+from taximeter.storage.connection import GroupConnection
 
-Connection = AsyncConnection[tuple[Any, ...]]
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 _Waiting = tuple[Item, int, asyncio.Future[Answer]]
@@ -68,8 +68,8 @@ class Committer(Generic[Item, Answer]):
     def __init__(
         self,
         *,
-        connect: Callable[[], Awaitable[Connection]],
-        commit: Callable[[Connection, Sequence[Item]], Awaitable[Sequence[Answer]]],
+        connect: Callable[[], Awaitable[GroupConnection]],
+        commit: Callable[[GroupConnection, Sequence[Item]], Awaitable[Sequence[Answer]]],
         weight: Callable[[Item], int],
         bounds: Bounds,
         key: Callable[[Item], Hashable] | None = None,
@@ -173,7 +173,7 @@ class Committer(Generic[Item, Answer]):
         _set(self._crowd, self._weight_waiting >= self._bounds.second_lane)
 
     async def _run(self, work: asyncio.Event) -> None:
-        connection: Connection | None = None
+        connection: GroupConnection | None = None
         try:
             while True:
                 await work.wait()
@@ -186,9 +186,9 @@ class Committer(Generic[Item, Answer]):
 
     async def _commit_batch(
         self,
-        connection: Connection | None,
+        connection: GroupConnection | None,
         batch: Sequence[_Waiting[Item, Answer]],
-    ) -> Connection | None:
+    ) -> GroupConnection | None:
         items = [item for item, _, _ in batch]
         try:
             connection, answers = await self._attempt(connection, items)
@@ -213,8 +213,8 @@ class Committer(Generic[Item, Answer]):
                 future.set_result(answer)
         return connection
 
-    async def _commit_each(self, batch: Sequence[_Waiting[Item, Answer]]) -> Connection | None:
-        connection: Connection | None = None
+    async def _commit_each(self, batch: Sequence[_Waiting[Item, Answer]]) -> GroupConnection | None:
+        connection: GroupConnection | None = None
         try:
             for one in batch:
                 connection = await self._commit_batch(connection, [one])
@@ -224,8 +224,8 @@ class Committer(Generic[Item, Answer]):
         return connection
 
     async def _attempt(
-        self, connection: Connection | None, items: Sequence[Item]
-    ) -> tuple[Connection, Sequence[Answer]]:
+        self, connection: GroupConnection | None, items: Sequence[Item]
+    ) -> tuple[GroupConnection, Sequence[Answer]]:
         """One transaction, tried again (at most 5 times) on a conflict or a lost connection. Where
         that fails, the connection is closed.
         """
@@ -236,7 +236,7 @@ class Committer(Generic[Item, Answer]):
                         await connection.close()
                     connection = await self._reconnect()
                 try:
-                    async with connection.pipeline(), connection.transaction():
+                    async with connection.group():
                         answers = await self._commit(connection, items)
                     return connection, answers
                 except _LIMITS as error:
@@ -251,7 +251,7 @@ class Committer(Generic[Item, Answer]):
                 await connection.close()
             raise
 
-    async def _reconnect(self) -> Connection:
+    async def _reconnect(self) -> GroupConnection:
         deadline = asyncio.get_running_loop().time() + RECONNECT_S_MAX
         pause = RETRY_FIRST_S
         while True:

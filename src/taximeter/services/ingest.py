@@ -23,6 +23,7 @@ from taximeter.services.spending import limited_among
 from taximeter.services.terms import Held
 from taximeter.storage import idempotency
 from taximeter.storage import ingestion as storage
+from taximeter.storage.connection import answered
 from taximeter.storage.idempotency import Key, StoredAnswer
 from taximeter.storage.ingestion import Identity
 
@@ -163,9 +164,9 @@ async def take_events(
     limited = limited_among(cached.terms for cached in held.customers.values())
     if rows:
         # As a rule all are new: counted on that hope in the same round trip, undone if in vain.
-        async with connection.pipeline():
-            inserted = await storage.send_events(connection, rows, archived=archived)
-            counting = await send_usage(context, connection, counted, limited)
+        inserted = await storage.send_events(connection, rows, archived=archived)
+        counting = await send_usage(context, connection, counted, limited)
+        await answered(connection)
         if inserted.rowcount < len(rows):
             new = await storage.insert_again(connection, rows, archived=archived)
             digests = await storage.stored_digests(

@@ -1,46 +1,75 @@
-"""The connections that pipelines run on, and how a transaction becomes a look.
+"""The connections of group commits, and how a transaction becomes a look.
 
-Owns the cure of one fault of the driver's: in a pipeline psycopg stops flushing as soon as libpq
-has taken every command. What the socket had no room for waits for the next command; where an answer
-is awaited first, as on entering a nested pipeline, a statement of some hundred kilobytes hangs for
-ever.
+Owns what runs a group's transaction: its statements go over a wire of their own (`wire.py`), and
+reach it by the driver's own methods, so that what is written for any connection serves a group too.
 """
 
-import asyncio
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
-from psycopg import AsyncConnection
-from psycopg.abc import PQGen
-from psycopg.pq import PipelineStatus
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.pq import ConnStatus
 
-Result = TypeVar("Result")
-Connection = AsyncConnection[tuple[Any, ...]]
+from taximeter.storage.wire import Params, Wire
+
+Row = tuple[Any, ...]
+Connection = AsyncConnection[Row]
+Cursor = AsyncCursor[Row]
 
 
-class FlushedConnection(Connection):
-    """A connection that hands everything to the socket before it goes on, in pipelines too."""
+class GroupConnection(Connection):
+    """A connection that commits groups. Within `group` statements are kept back until an answer is
+    asked for; outside it is as any other.
+    """
 
-    async def wait(
-        self,
-        gen: PQGen[Result],
-        interval: float = 0.1,
-        timeout: float | None = None,  # noqa: ASYNC109 - the signature is psycopg's
-    ) -> Result:
-        """As psycopg's, then flush."""
-        result = await super().wait(gen, interval, timeout)
-        if self.pgconn.pipeline_status != PipelineStatus.OFF:
-            while self.pgconn.flush():
-                await self._writable()
-        return result
+    _wire: Wire | None = None
+    _open: Wire | None = None
 
-    async def _writable(self) -> None:
-        loop, ready = asyncio.get_running_loop(), asyncio.Event()
-        socket = self.pgconn.socket
-        loop.add_writer(socket, ready.set)
+    @asynccontextmanager
+    async def group(self) -> AsyncIterator[None]:
+        """A transaction: committed at the end, together with what has not gone out yet, or undone
+        where something raises.
+        """
+        wire = self._wire = self._wire or Wire(self)
+        wire.begin()
+        self._open = wire
         try:
-            await ready.wait()
+            wire.send("BEGIN")
+            try:
+                yield
+                wire.send("COMMIT")
+                await wire.sync()
+            except Exception:
+                if self.pgconn.status == ConnStatus.OK:
+                    wire.send("ROLLBACK")
+                    await wire.sync()
+                raise
+            finally:
+                wire.end()
         finally:
-            loop.remove_writer(socket)
+            self._open = None
+
+    async def execute(  # type: ignore[override]
+        self, query: str, params: Params | None = None, *, binary: bool = False
+    ) -> Cursor:
+        """Run a statement. In a group, where it may not have gone out when this returns, what is
+        returned can fetch and count rows as a cursor does, and nothing else.
+        """
+        if self._open is None:
+            return await super().execute(query, params, binary=binary)
+        return cast("Cursor", self._open.send(query, params or (), binary=binary))
+
+    async def answered(self) -> None:
+        """Wait until all that was executed in this group is answered."""
+        assert self._open is not None, "only a group's statements wait"
+        await self._open.sync()
+
+
+async def answered(connection: Connection) -> None:
+    """Wait until all that was executed is answered: now their `rowcount` is known."""
+    if isinstance(connection, GroupConnection):
+        await connection.answered()
 
 
 async def read_only(connection: Connection) -> None:

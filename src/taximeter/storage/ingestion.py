@@ -237,9 +237,7 @@ async def stored_digests(
 
 async def send_totals(connection: Connection, rows: Sequence[TotalRow]) -> Cursor:
     """Add to the running totals; `changed_totals` reads the answer."""
-    cursor = connection.cursor(binary=True)
-    await cursor.execute(_UPSERT_TOTALS, [document(rows)])
-    return cursor
+    return await connection.execute(_UPSERT_TOTALS, [document(rows)], binary=True)
 
 
 async def changed_totals(cursor: Cursor, rows: Sequence[TotalRow]) -> list[ChangedTotal]:
