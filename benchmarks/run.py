@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import holds, ingest, preview, rating, upcoming
+from benchmarks import completeness, holds, ingest, preview, rating, upcoming
 
 ALL = {
     "ingest": ingest.main,
@@ -10,6 +10,7 @@ ALL = {
     "rating": rating.main,
     "upcoming": upcoming.main,
     "preview": preview.main,
+    "completeness": completeness.main,
 }
 
 

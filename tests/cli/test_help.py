@@ -33,7 +33,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     result = run(*words, "--help")
     assert result.exit_code == 0
     assert result.stdout.startswith("Usage: ")
-    groups = {(), ("plan",), ("keys",), ("db",), ("consume",), ("archive",)}
+    groups = {(), ("plan",), ("keys",), ("db",), ("consume",), ("archive",), ("usage",)}
     if words not in groups - {()}:
         assert "Example" in result.stdout, "a command shows how it is used"
         assert "\n    taximeter " in result.stdout, "an example is a command to copy"

@@ -19,6 +19,7 @@ from taximeter.cli.plan import plan
 from taximeter.cli.runtime import Runtime
 from taximeter.cli.serve import serve
 from taximeter.cli.terminal import FAILED, CommandFailed, say, warn
+from taximeter.cli.usage import usage
 from taximeter.kernel.errors import TaximeterError
 
 
@@ -49,6 +50,7 @@ def make_cli(runtime: Runtime) -> typer.Typer:
     app.command()(demo)
     app.command("import")(import_)
     app.add_typer(consume, name="consume")
+    app.add_typer(usage, name="usage")
     app.add_typer(plan, name="plan")
     app.add_typer(keys, name="keys")
     app.add_typer(database, name="db")

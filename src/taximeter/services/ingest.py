@@ -4,7 +4,7 @@ Owns the order of the ingest transaction and the status of each event. Doors (HT
 hand in events that `read_event` made; routing, folding and rating are the domain's.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,7 @@ from taximeter.services.context import Connection, Context
 from taximeter.services.count import send_usage, settle_usage
 from taximeter.services.once import fresh_of
 from taximeter.services.settle import NO_CAPTURES, Captures, Charge
+from taximeter.services.sources import count_repeats
 from taximeter.services.spending import limited_among
 from taximeter.services.terms import Held
 from taximeter.storage import idempotency
@@ -26,6 +27,7 @@ from taximeter.storage import ingestion as storage
 from taximeter.storage.connection import answered
 from taximeter.storage.idempotency import Key, StoredAnswer
 from taximeter.storage.ingestion import Identity
+from taximeter.storage.sources import add_repeats
 
 Status = Literal["accepted", "duplicate", "quarantined", "conflict", "invalid", "refused"]
 EVENT_BYTES_USUAL = 1024
@@ -185,7 +187,20 @@ async def take_events(
     if len(counted) == sum(len(request.events) for request in requests):
         return [IngestAnswer(len(request.events), ()) for request in requests], charges
     found = _answers(requests, staged, new, digests, refused)
+    if repeats := count_repeats(_repeated(requests, found)):
+        await add_repeats(connection, repeats)
     return found, charges
+
+
+def _repeated(
+    requests: Sequence[IngestRequest], answers: Sequence[IngestAnswer]
+) -> Iterator[tuple[Event, Status]]:
+    """The events that were there already, each with what became of it."""
+    for request, answer in zip(requests, answers, strict=True):
+        for other in answer.others:
+            event = request.events[other.index]
+            if type(event) is Event and other.status in ("duplicate", "conflict"):
+                yield event, other.status
 
 
 def _answers(

@@ -110,6 +110,9 @@ CREATE TABLE event (
 );
 CREATE INDEX event_time ON event (customer, time);
 CREATE INDEX event_quarantined ON event (customer, time, source, id) WHERE status = 'quarantined';
+-- The numbers that producers give their events. An event without one stands in no entry of it.
+CREATE INDEX event_sequence ON event (source, ((attributes ->> 'sequence')::bigint))
+    WHERE attributes ->> 'sequence' ~ '^[0-9]{1,18}$';
 -- The events of runs, by trace. An event without one stands in no entry of it.
 CREATE INDEX event_trace ON event (
     customer,
@@ -705,6 +708,31 @@ CREATE TABLE webhook_delivery (
     UNIQUE (message, endpoint)
 ) WITH (fillfactor = 80);
 CREATE INDEX webhook_delivery_due ON webhook_delivery (endpoint, next_at) WHERE state = 'pending';
+
+-- What a source said of itself: the last heartbeat of each hour of its own clock. sent counts its
+-- events with a time before `at`, since it began; customer '' means of all customers together.
+CREATE TABLE source_heartbeat (
+    customer text COLLATE "C" NOT NULL,
+    source text COLLATE "C" NOT NULL,
+    hour timestamptz NOT NULL,
+    at timestamptz NOT NULL,
+    received_at timestamptz NOT NULL,
+    sent bigint NOT NULL CHECK (sent >= 0),
+    silence_after_s bigint,
+    PRIMARY KEY (customer, source, hour)
+) WITH (fillfactor = 70);
+CREATE INDEX source_heartbeat_source ON source_heartbeat (source, hour);
+
+-- Events of a source that were not stored, because they were there already (duplicates) or their
+-- identity was, with other content (conflicts); by the hour in which they were received.
+CREATE TABLE source_repeat (
+    customer text COLLATE "C" NOT NULL,
+    source text COLLATE "C" NOT NULL,
+    hour timestamptz NOT NULL,
+    duplicates bigint NOT NULL,
+    conflicts bigint NOT NULL,
+    PRIMARY KEY (customer, source, hour)
+) WITH (fillfactor = 70);
 
 -- What a consumer of a stream could not deliver: the item-th event of a message, where the message
 -- lies, and why. digest is of the content, so that what comes again is known and what is new in an

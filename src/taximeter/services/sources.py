@@ -1,0 +1,118 @@
+"""Sources: what they say that they sent, and whether it has all arrived.
+
+Owns heartbeats and the report of completeness. The figures are counted when somebody asks, from the
+events as they are stored; only what is not stored, repeats, is counted as it comes, in the same
+transaction and where there are any.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from taximeter.domain.metering.completeness import SourceCompleteness
+from taximeter.domain.metering.event import FUTURE_MAX, Event
+from taximeter.kernel.errors import FieldError, Invalid
+from taximeter.kernel.paging import Page, decode_cursor, make_page
+from taximeter.kernel.times import format_instant
+from taximeter.services.command import Transaction, look
+from taximeter.services.context import Connection, Context
+from taximeter.storage import sources as storage
+from taximeter.storage.sources import Repeats, Span
+
+Heartbeat: TypeAlias = storage.Heartbeat
+
+SPAN_MAX = timedelta(days=31)
+SPAN_DEFAULT = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class CompletenessQuery:
+    """Which sources are asked about: by the time of their events, of one customer or of all. What
+    was received more than `late_after` past its time is late.
+    """
+
+    customer: str | None
+    source: str | None
+    start: datetime | None
+    end: datetime | None
+    late_after: timedelta
+
+
+async def beat(
+    transaction: Transaction,
+    *,
+    customer: str | None,
+    source: str,
+    at: datetime | None,
+    sent: int,
+    silence_after_s: int | None,
+) -> Heartbeat:
+    """Note that a source had sent so many events with a time before `at` (now, if it does not say).
+
+    Raises `Invalid` where the count contradicts another heartbeat, or the time is in the future.
+    """
+    made = Heartbeat(
+        customer or "", source, at or transaction.at, transaction.at, sent, silence_after_s
+    )
+    if made.at - transaction.at > FUTURE_MAX:
+        detail = f"The time is over 24 h ahead of the server's {format_instant(transaction.at)}."
+        raise Invalid([FieldError("at", "in_the_future", detail)])
+    other = await storage.contradicted(transaction.connection, made)
+    if other is not None:
+        detail = (
+            f"At {format_instant(other[0])} it was {other[1]}: the count never falls. A source "
+            "that begins to count anew needs another name."
+        )
+        raise Invalid([FieldError("sent", "falling", detail)])
+    await storage.put_heartbeat(transaction.connection, made)
+    return made
+
+
+async def read_completeness(
+    context: Context, query: CompletenessQuery, *, limit: int, cursor: str | None
+) -> Page[SourceCompleteness]:
+    """Sources by name, each with what was expected and received in the span. Raises `Invalid`."""
+    now = context.clock.now()
+    end = query.end or now + FUTURE_MAX  # with what has a time ahead of ours
+    start = query.start or min(now, end) - SPAN_DEFAULT
+    if not timedelta(0) < end - start <= SPAN_MAX:
+        detail = "Ask for a span of up to 31 days that ends after it begins."
+        raise Invalid([FieldError("from", "invalid_span", detail)])
+    span = Span(start, end, query.customer, query.source)
+    after = decode_cursor(cursor, 1)
+
+    async def read(connection: Connection) -> list[SourceCompleteness]:
+        seen = await storage.page(
+            connection, span, late=query.late_after, after=after[0] if after else None,
+            limit=limit + 1,
+        )  # fmt: skip
+        names = [one.source for one in seen]
+        # Of one customer the numbers in between may be another's.
+        numbers = await storage.numbers(connection, span, names) if span.customer is None else {}
+        beats = await storage.heartbeats(connection, span, names)
+        at = min(now, end)
+        return [
+            SourceCompleteness(
+                one.source, at, one.received, one.quarantined, one.late, one.ahead, one.ahead_most,
+                one.duplicates, one.conflicts, one.delays, one.last_received_at,
+                numbers.get(one.source), beats.get(one.source),
+            )
+            for one in seen
+        ]  # fmt: skip
+
+    return make_page(await look(context, read), limit, lambda row: (row.source,))
+
+
+def count_repeats(events: Iterable[tuple[Event, str]]) -> list[Repeats]:
+    """What is to be counted of events that were not stored, by what became of them."""
+    counts = Counter(
+        (one.customer, one.source, one.received_at.replace(minute=0, second=0, microsecond=0),
+         status)
+        for one, status in events
+    )  # fmt: skip
+    return [
+        Repeats(*key, counts[*key, "duplicate"], counts[*key, "conflict"])
+        for key in {(customer, source, hour) for customer, source, hour, _ in counts}
+    ]
