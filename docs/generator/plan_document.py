@@ -52,6 +52,8 @@ MEANINGS = {
     "currency": "What invoices are in",
     "concurrency": "So many holds that name the feature may be open at once",
     "description": "What counts and what does not, for people",
+    "dimension_limit": "How many values of each dimension are kept apart for a customer and month; "
+    "the others are counted as `@other` (`count` and `sum` only)",
     "dimensions": "The properties of the event that tell usage apart",
     "cohort": "The `cohort` of the customer's metadata",
     "discount": "Off the price: `percent` or `amount`",

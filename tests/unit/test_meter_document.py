@@ -37,6 +37,7 @@ def test_a_full_body() -> None:
         aggregation="sum",
         value="input_tokens",
         dimensions=("model", "user.plan"),
+        dimension_limit=1000,
         # Sorted, and as text: the order of a filter means nothing.
         filter=(("batch", ("1", "true")), ("region", ("eu", "us"))),
         unit="token",
@@ -69,6 +70,14 @@ def test_levels() -> None:
     )  # fmt: skip
     meter = parse_meter("m", body | {"signed": True, "over": "period"}, version=1)
     assert (meter.signed, meter.over, meter.allow_negative) == (True, "period", True)
+
+
+def test_the_limit_of_dimensions() -> None:
+    assert parse_meter("m", SUM, version=1).dimension_limit is None
+    body = SUM | {"dimensions": ["model"]}
+    assert parse_meter("m", body, version=1).dimension_limit == 1000
+    assert parse_meter("m", body | {"dimension_limit": 5}, version=1).dimension_limit == 5
+    assert parse_meter("m", body | {"aggregation": "max"}, version=1).dimension_limit is None
 
 
 def test_a_percentile() -> None:
@@ -132,6 +141,15 @@ def test_a_filter_may_exclude() -> None:
         ({"description": "x" * 501}, "description", "invalid_text", "at most 500"),
         ({"allow_negative": "yes"}, "allow_negative", "invalid_type", "Say true or false."),
         ({"key": "other"}, "key", "invalid_key", "The address says"),
+        ({"dimension_limit": "0"}, "dimension_limit", "out_of_range", "above 0"),
+        ({"dimension_limit": "1.5"}, "dimension_limit", "out_of_range", "a whole number"),
+        ({"dimension_limit": 100_001}, "dimension_limit", "out_of_range", "1 to 100000"),
+        (
+            {"aggregation": "max", "dimension_limit": 5},
+            "dimension_limit",
+            "unknown_field",
+            "Only sum and count",
+        ),
         ({"percentile": "0.95"}, "percentile", "unknown_field", "Only the aggregation percentile"),
         ({"aggregation": "percentile", "percentile": "1"}, "percentile", "out_of_range", "max."),
         ({"aggregation": "percentile", "percentile": "0"}, "percentile", "out_of_range", "above 0"),

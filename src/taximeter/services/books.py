@@ -27,6 +27,7 @@ from taximeter.kernel.times import format_instant
 from taximeter.services.command import look
 from taximeter.services.context import Clock, Connection, Context
 from taximeter.services.count import bucket_rows, fold_events
+from taximeter.services.kept_values import Folding
 from taximeter.services.opening import foresee_outcomes
 from taximeter.services.recount import fold_usage, stored_total
 from taximeter.storage import books as storage
@@ -139,7 +140,7 @@ class _Hours:
         self._since = since
         self.found: dict[BucketKey, Bucket] = {}
 
-    def see(self, stored: StoredEvent, readings: Sequence[Reading]) -> None:
+    def see(self, stored: StoredEvent, readings: Sequence[Reading], folding: Folding) -> None:
         """Add what a meter read that was there when the event was accepted: one that was
         quarantined first was accepted later than it was received.
         """
@@ -149,7 +150,7 @@ class _Hours:
             for reading in readings
             if stored.reason is not None or self._since[reading[0].meter.key] <= event.received_at
         ]
-        for row in bucket_rows(fold_events([(event, there)])):
+        for row in bucket_rows(fold_events([(event, there)]), folding):
             key = (row.meter, row.bucket_start, row.dimensions)
             before = self.found.get(key, _NO_BUCKET)
             quantity = None

@@ -48,6 +48,7 @@ from taximeter.services.count import (
 )
 from taximeter.services.epochs import Epoch, epochs_of, read_as_counted
 from taximeter.services.ingest import REASONS
+from taximeter.services.kept_values import NO_FOLDING, Folding, folding_of
 from taximeter.services.settle import Attribution, send_purses, settle_changes
 from taximeter.services.spending import limited_among
 from taximeter.storage import corrected_usage as storage
@@ -90,6 +91,8 @@ async def correct_usage(
     removed = reader.counted([one.before for one in changes])
     added = reader.counted([one.after for one in changes])
     leaving, coming = fold_events(reader.there(removed)), fold_events(reader.there(added))
+    seen = fold_events([one.counted for one in (*removed, *added)])
+    reader.folding = await folding_of(connection, [*leaving, *coming, *seen])
     await _correct_levels(connection, leaving, coming)
     await _correct_hours(reader, leaving, coming)
     new = [one.counted for one in added]
@@ -120,6 +123,7 @@ class _Reader:
     epochs: Sequence[Epoch]
     versions: Sequence[tuple[datetime, Meter]]
     read: int = 0
+    folding: Folding = NO_FOLDING
 
     @property
     def customer(self) -> str:
@@ -221,7 +225,7 @@ def _decided(aggregation: str, stood: Folded, quantity: Decimal | int, latest: s
 
 
 async def _correct_hours(reader: _Reader, leaving: Sequence[Part], coming: Sequence[Part]) -> None:
-    gone, new = bucket_rows(leaving), bucket_rows(coming)
+    gone, new = bucket_rows(leaving, reader.folding), bucket_rows(coming, reader.folding)
     if not (gone or new):
         return
     connection, customer = reader.connection, reader.customer
@@ -271,7 +275,8 @@ async def _correct_totals(
 ) -> None:
     """Bring totals in line, and charge what that costs."""
     context, connection = transaction.context, transaction.connection
-    gone, new = totals_of(fold_events(removed)), totals_of(fold_events(added))
+    gone = totals_of(fold_events(removed), reader.folding)
+    new = totals_of(fold_events(added), reader.folding)
     keys = {_row_key(total) for total in (*gone, *new)}
     if not keys:
         return
@@ -300,7 +305,8 @@ async def _correct_totals(
     await settle_changes(
         context, connection, targets_of([*gone, *new]), changed,
         await send_purses(connection, wallets, now, spent_too=True) if wallets else None,
-        limited_among([reader.terms]), Attribution(_shares_between(removed, added), charged_at),
+        limited_among([reader.terms]),
+        Attribution(_shares_between(reader.folding, removed, added), charged_at),
     )  # fmt: skip
     await storage.drop_totals(connection, reader.customer, keys)
 
@@ -357,9 +363,11 @@ def _folded(total: Total | None) -> Folded:
     return Folded(total.quantity, total.tally.events, total.tally.latest)
 
 
-def _shares_between(removed: Sequence[Counted], added: Sequence[Counted]) -> SharesOf:
+def _shares_between(
+    folding: Folding, removed: Sequence[Counted], added: Sequence[Counted]
+) -> SharesOf:
     """Tells what a correction adds to each row of totals, less what it takes from it, by path."""
-    coming, leaving = shares_among(added, None), shares_among(removed, None)
+    coming, leaving = shares_among(added, None, folding), shares_among(removed, None, folding)
 
     def shares_of(customer: str, scopes: Collection[str]) -> Shares:
         found: dict[str, dict[tuple[SegmentKey, str], Decimal]] = {}

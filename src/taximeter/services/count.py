@@ -16,12 +16,14 @@ from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.fold import Tally, folded_quantity, member_digest
 from taximeter.domain.metering.level import event_digest
 from taximeter.domain.metering.outcome import NOTHING
+from taximeter.domain.metering.window import floor_hour
 from taximeter.domain.subscription.routing import MeterRoute, Reading, Target
 from taximeter.kernel.paths import deepest_scope
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.context import Connection, Context
 from taximeter.services.cost import SegmentKey, Share, Shares, SharesOf, no_shares
 from taximeter.services.dimensions import dimension_text
+from taximeter.services.kept_values import NO_FOLDING, Folding, folding_of
 from taximeter.services.opening import BilledOf, billed_as_opened, open_outcomes
 from taximeter.services.settle import (
     NO_CAPTURES,
@@ -122,16 +124,18 @@ async def send_usage(
     `limited` are the terms of those of the customers who have budgets or alerts.
     """
     parts = fold_events(counted)
+    folding = await folding_of(connection, parts)
     levels = [part for part in parts if part.route.level is not None]
     if levels:
         await level_storage.send_levels(connection, level_rows(levels), change_rows(levels))
-    totals = totals_of(parts)
+    totals = totals_of(parts, folding)
     billed_of = None
     if any(part.route.pending for part in parts):
         billed_of = billed_as_opened(await open_outcomes(connection, counted))
-        totals += outcome_totals(counted, billed_of)
-    counting = await send_totals(context, connection, totals, limited, bucket_rows(parts))
-    return counting._replace(shares_of=shares_among(counted, billed_of))
+        totals += outcome_totals(counted, billed_of, folding)
+    buckets = bucket_rows(parts, folding)
+    counting = await send_totals(context, connection, totals, limited, buckets)
+    return counting._replace(shares_of=shares_among(counted, billed_of, folding))
 
 
 async def send_totals(
@@ -239,7 +243,9 @@ async def settle_usage(
     )  # fmt: skip
 
 
-def shares_among(counted: Sequence[Counted], billed_of: BilledOf | None) -> SharesOf:
+def shares_among(
+    counted: Sequence[Counted], billed_of: BilledOf | None, folding: Folding
+) -> SharesOf:
     """Tells of a customer what the events of each path add to each row of totals; `billed_of` says
     how much of those is billed whose price goes by outcome (None: there are none).
     """
@@ -254,9 +260,9 @@ def shares_among(counted: Sequence[Counted], billed_of: BilledOf | None) -> Shar
             by_path.setdefault(deepest_scope(one[0].path, scopes) or "", []).append(one)
         shares = {}
         for path, events in sorted(by_path.items()):
-            totals = totals_of(fold_events(events))
+            totals = totals_of(fold_events(events), folding)
             if billed_of is not None:
-                totals += outcome_totals(events, billed_of)
+                totals += outcome_totals(events, billed_of, folding)
             shares[path] = share_of(totals)
         return shares
 
@@ -303,17 +309,24 @@ def fold_events(counted: Sequence[Counted]) -> list[Part]:
     return list(parts.values())
 
 
-def totals_of(parts: Sequence[Part]) -> list[Total]:
+def totals_of(parts: Sequence[Part], folding: Folding = NO_FOLDING) -> list[Total]:
     """The batch's part of every total it touches, each once."""
     totals: dict[TotalKey, Total] = {}
-    for customer, route, values, _, tally in parts:
+    for part in parts:
+        route = part.route
         for target in route.targets if route.level is None else ():
-            total = Total(customer, target, route.meter, route.names, values, tally)
-            merge_total(totals, total)
+            merge_total(totals, _total_of(part, target, folding))
     return list(totals.values())
 
 
-def outcome_totals(counted: Sequence[Counted], billed_of: BilledOf) -> list[Total]:
+def _total_of(part: Part, target: Target, folding: Folding) -> Total:
+    values = part.values if folding is NO_FOLDING else folding.fold(part, target)
+    return Total(part.customer, target, part.route.meter, part.route.names, values, part.tally)
+
+
+def outcome_totals(
+    counted: Sequence[Counted], billed_of: BilledOf, folding: Folding = NO_FOLDING
+) -> list[Total]:
     """What these events add to the totals of prices by outcome, each total once; `billed_of` says
     how much of what a meter read in an event is billed.
     """
@@ -324,12 +337,12 @@ def outcome_totals(counted: Sequence[Counted], billed_of: BilledOf) -> list[Tota
                 assert target.price.outcome is not None, "it is pending because of its outcome"
                 assert route.adds and not isinstance(value, str), "outcomes are of adding meters"
                 key = (event.customer, event.source, event.id, route.meter.key)
-                part = billed_of(key, target.price.outcome, value)
-                if part != NOTHING:
+                billed = billed_of(key, target.price.outcome, value)
+                if billed != NOTHING:
                     tally = Tally()
-                    tally.events, tally.quantity = part
-                    total = Total(event.customer, target, route.meter, route.names, values, tally)
-                    merge_total(totals, total)
+                    tally.events, tally.quantity = billed
+                    part = Part(event.customer, route, values, floor_hour(event.time), tally)
+                    merge_total(totals, _total_of(part, target, folding))
     return list(totals.values())
 
 
@@ -391,16 +404,19 @@ def _total_row(total: Total, fresh: set[MemberRow]) -> TotalRow:
     )  # fmt: skip
 
 
-def bucket_rows(parts: Sequence[Part]) -> list[BucketRow]:
+def bucket_rows(parts: Sequence[Part], folding: Folding = NO_FOLDING) -> list[BucketRow]:
     """The batch's part of the hourly buckets. Distinct values and percentiles do not add up over
     hours, so such a meter has none, nor has a level, which is nothing that happened in an hour;
     what is measured for a price alone is not the meter's.
     """
     buckets: dict[tuple[str, str, int, datetime, tuple[str, ...]], tuple[Meter, Tally]] = {}
-    for customer, route, values, hour, tally in parts:
+    for part in parts:
+        customer, route, values, hour, tally = part
         meter = route.meter
         if meter.aggregation in WHOLE or meter.is_level or route.measure is not None:
             continue
+        if folding is not NO_FOLDING:
+            values = folding.fold(part)
         key = (customer, meter.key, meter.version, hour, values)
         bucket = buckets.get(key)
         if bucket is None:

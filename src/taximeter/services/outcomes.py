@@ -21,8 +21,10 @@ from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
 from taximeter.services.cost import Shares
 from taximeter.services.count import (
+    Counted,
     Total,
     TotalKey,
+    fold_events,
     merge_total,
     outcome_totals,
     send_totals,
@@ -30,6 +32,7 @@ from taximeter.services.count import (
     share_of,
 )
 from taximeter.services.epochs import epochs_of, read_as_counted
+from taximeter.services.kept_values import folding_of
 from taximeter.services.opening import EventKey, change_of
 from taximeter.services.spending import limited_among
 from taximeter.storage import outcomes as storage
@@ -177,12 +180,16 @@ async def _changed_totals(
             one.attempt[:4]: Opened(before[one.attempt.outcome], one.first) for one in found
         }
         change = change_of(opened, after)
+        counted: list[Counted] = []
         for stored in await archive.events_of(connection, {key[:3] for key in opened}):
             readings = read_as_counted(epochs, terms, stored)
             if not isinstance(readings, str):
-                merged = by_path.setdefault(stored.event.path or "", {})
-                for total in outcome_totals([(stored.event, readings)], change):
-                    merge_total(merged, total)
+                counted.append((stored.event, readings))
+        folding = await folding_of(connection, fold_events(counted))
+        for one in counted:
+            merged = by_path.setdefault(one[0].path or "", {})
+            for total in outcome_totals([one], change, folding):
+                merge_total(merged, total)
         if len(found) < EVENTS_PER_STEP:
             return by_path
         last = found[-1].attempt

@@ -40,8 +40,9 @@ from taximeter.services.count import (
 )
 from taximeter.services.dimensions import dimensions_of
 from taximeter.services.epochs import Epoch, epochs_of, read_as_counted
+from taximeter.services.kept_values import Folding, folding_of
 from taximeter.services.level_usage import note_terms_changed
-from taximeter.services.opening import billed_as_opened, open_outcomes
+from taximeter.services.opening import BilledOf, billed_as_opened, open_outcomes
 from taximeter.services.settle import Charge, settle_charges
 from taximeter.services.spending import limited_among
 from taximeter.storage import outcomes as outcome_storage
@@ -104,7 +105,9 @@ async def _count_again(
     cut = {(one.subscription, one.price, one.period_start) for one in old}
     folded = [
         total
-        async for total in fold_usage(connection, before, terms, start, opening=open_outcomes)
+        async for total in fold_usage(
+            connection, before, terms, start, opening=open_outcomes, keeping=True
+        )
         if total.target.segment.span.end > since or _place(total) in cut
     ]
     stood, stand = _by_row(old), _by_row([stored_total(total) for total in folded])
@@ -171,12 +174,14 @@ async def fold_usage(
     start: datetime,
     *,
     opening: Opening,
+    keeping: bool = False,
     events_max: int | None = None,
-    seen: Callable[[StoredEvent, Sequence[Reading]], None] | None = None,
+    seen: Callable[[StoredEvent, Sequence[Reading], Folding], None] | None = None,
 ) -> AsyncIterator[Total]:
     """Fold the customer's events from `start` on as `terms` route them, each read by the versions
     of the meters that counted it. Reads in steps of bounded size. `opening` opens the outcomes of
-    what no price of the terms `before` measured; `seen` is told each event and what was read in it.
+    what no price of the terms `before` measured, `keeping` keeps new values of dimensions; `seen`
+    is told each event, what was read in it and how that is folded.
 
     Raises `Invalid`: `unmatched_usage`, `unreadable_usage` and `missing_outcome` where the terms
     could not bill what was taken in, `too_many_events` of `at` past `events_max`.
@@ -197,27 +202,33 @@ async def fold_usage(
             if isinstance(readings, str):
                 raise Invalid([_unreadable(event, readings)])
             counted.append((event, readings))
-            if seen is not None:
-                seen(stored, readings)
             if any(route.pending for route, _, _ in readings):
                 pending.append((stored, readings))
-        totals = totals_of(fold_events(counted))
+        parts = fold_events(counted)
+        folding = await folding_of(connection, parts, keeping=keeping)
+        if seen is not None:
+            for stored, (_, read_in) in zip(events, counted, strict=True):
+                seen(stored, read_in, folding)
+        totals = totals_of(parts, folding)
         if pending:
-            totals += await _outcome_totals(connection, before, versions, pending, opening)
+            billed_of = await _billed_of(connection, before, versions, pending, opening)
+            totals += outcome_totals(
+                [(stored.event, readings) for stored, readings in pending], billed_of, folding
+            )
         for total in totals:
             merge_total(merged, total)
     for total in merged.values():
         yield total
 
 
-async def _outcome_totals(
+async def _billed_of(
     connection: Connection,
     before: CustomerTerms,
     versions: Sequence[tuple[datetime, Meter]],
     pending: Sequence[tuple[StoredEvent, Sequence[Reading]]],
     opening: Opening,
-) -> list[Total]:
-    """What events add to prices by outcome, as their outcomes stand. What an event was measured
+) -> BilledOf:
+    """How much of events is billed by outcome, as their outcomes stand. What an event was measured
     for `before` without an outcome stays counted; what no price measured opens its outcome now.
     """
     events = [stored.event for stored, _ in pending]
@@ -242,8 +253,7 @@ async def _outcome_totals(
             fresh.append((event, new))
     if fresh:
         opened |= await opening(connection, fresh)
-    counted = [(stored.event, readings) for stored, readings in pending]
-    return outcome_totals(counted, billed_as_opened(opened))
+    return billed_as_opened(opened)
 
 
 def _priced_meters(epochs: Sequence[Epoch], terms: CustomerTerms, stored: StoredEvent) -> Set[str]:

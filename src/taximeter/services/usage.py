@@ -41,6 +41,7 @@ from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Duration, Period, format_instant
 from taximeter.services import archive
 from taximeter.services.context import Connection, Context
+from taximeter.services.kept_values import FoldedValues, folded_values
 from taximeter.services.meters import get_meter, meter_of
 from taximeter.services.usage_levels import LevelReader
 from taximeter.services.usage_query import (
@@ -130,16 +131,6 @@ def _span(query: UsageQuery, now: datetime) -> Period:
     return Period(start, end)
 
 
-def _group_of(meter: Meter, name: str) -> Callable[[Event, tuple[str, ...]], str]:
-    """How a group is told from an event and the values of its meter's dimensions."""
-    if name in meter.dimensions:
-        index = meter.dimensions.index(name)
-        return lambda _, values: values[index]
-    attribute = attribute_of(name)
-    assert attribute is not None, "a group that is no dimension was checked"
-    return lambda event, _: attribute(event)
-
-
 class _Reader:
     """Reads the rows of one query within one snapshot."""
 
@@ -155,7 +146,8 @@ class _Reader:
         self._has_hours = of_meter and meter.aggregation not in WHOLE
         self._by_events = query.window == "minute" or not self._has_hours
         self._timezone = query.timezone  # the customer's, where days are its buckets
-        self._groups_of = [_group_of(meter, name) for name in wanted.group_by]
+        self._groups_of = [self._group_of(meter, name) for name in wanted.group_by]
+        self._folded = FoldedValues({})
 
     def customers(self, after: Position | None) -> AsyncIterator[str]:
         """The customers to show, from the cursor's on."""
@@ -292,6 +284,11 @@ class _Reader:
         self, wanted: Wanted, windows: Sequence[Period], rest: Sequence[Period], folds: "_Folds"
     ) -> None:
         n = 0
+        if rest and self._wanted.meter.dimension_limit is not None and wanted.group_by:
+            touched = Period(rest[0].start, rest[-1].end)
+            self._folded = await folded_values(
+                self._connection, wanted.customer, wanted.meter.key, touched
+            )
         for span in _joined(rest):
             async with aclosing(archive.events_in(self._connection, wanted, span)) as events:
                 async for event in events:
@@ -303,6 +300,15 @@ class _Reader:
                     read = self._read(event)
                     if read is not None:
                         folds.add((n, read[0]), self._bucket(event.time), read[1], event)
+
+    def _group_of(self, meter: Meter, name: str) -> Callable[[Event, tuple[str, ...]], str]:
+        """How a group is told from an event and the values of its meter's dimensions."""
+        if name in meter.dimensions:
+            index = meter.dimensions.index(name)
+            return lambda event, values: self._folded.shown(name, values[index], event.time)
+        attribute = attribute_of(name)
+        assert attribute is not None, "a group that is no dimension was checked"
+        return lambda event, _: attribute(event)
 
     def _read(self, event: Event) -> tuple[Group, Value] | None:
         """The group and value of an event; None where the newest version does not count it."""

@@ -18,6 +18,8 @@ AGGREGATIONS: tuple[Aggregation, ...] = (
     "count", "sum", "max", "min", "latest", "unique", "percentile", "weighted_sum",
 )  # fmt: skip
 ADDING: tuple[Aggregation, ...] = ("sum", "count")  # what each event adds does not depend on others
+OTHER = "@other"  # as what values beyond the limit of a dimension are counted
+DIMENSION_LIMIT = 1_000
 Over = Literal["period"]
 Bucket = Literal["hour", "day", "month"]
 BUCKETS: tuple[Bucket, ...] = ("hour", "day", "month")
@@ -35,8 +37,9 @@ class Meter:
 
     `filter` keeps events whose property (as text) is one of the values listed, `exclude` those
     whose property is missing or none of them; all members must hold. `dimensions` are properties by
-    which usage is kept apart. `series` is the first of the versions up to this one that aggregate
-    alike: what they count is one quantity.
+    which usage is kept apart: of each, a customer's first `dimension_limit` values of a month
+    (None: all). `series` is the first of the versions up to this one that aggregate alike: what
+    they count is one quantity.
 
     With a `bucket`, the quantity is the sum of what each hour in UTC, or each day or month in the
     customer's time zone, comes to. `percentile` (above 0, below 1) is the share of the values that
@@ -66,6 +69,7 @@ class Meter:
     series: int = 1
     percentile: Decimal | None = None
     late_limit: Duration | None = None
+    dimension_limit: int | None = None
 
     def __post_init__(self) -> None:
         assert self.aggregation in AGGREGATIONS, self.aggregation

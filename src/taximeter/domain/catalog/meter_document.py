@@ -12,9 +12,11 @@ from decimal import Decimal
 from taximeter.domain.catalog.expression import Expression, Malformed, parse_expression
 from taximeter.domain.catalog.fields import Fields, Findings, scalar_text, shown, shown_name
 from taximeter.domain.catalog.meter import (
+    ADDING,
     AGGREGATIONS,
     BUCKETED,
     BUCKETS,
+    DIMENSION_LIMIT,
     Aggregation,
     Bucket,
     Meter,
@@ -26,6 +28,7 @@ from taximeter.kernel.times import Duration, parse_duration
 FILTERS_MAX = 20
 FILTER_VALUES_MAX = 1000
 METER_DIMENSIONS_MAX = 20
+DIMENSION_LIMIT_MAX = 100_000
 
 Conditions = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -68,6 +71,7 @@ def _read_meter(body: object, key: str, version: int, findings: Findings) -> Met
     bucket = _read_bucket(fields, aggregation)
     percentile = _read_percentile(fields, aggregation)
     late_limit = _read_late_limit(fields)
+    dimension_limit = _read_dimension_limit(fields, aggregation, dimensions)
     fields.done()
     if event_type is None or aggregation is None or (value is None and aggregation != "count"):
         return None
@@ -94,7 +98,29 @@ def _read_meter(body: object, key: str, version: int, findings: Findings) -> Met
         bucket=bucket,
         percentile=percentile,
         late_limit=late_limit,
+        dimension_limit=dimension_limit,
     )
+
+
+def _read_dimension_limit(
+    fields: Fields, aggregation: Aggregation | None, dimensions: tuple[str, ...]
+) -> int | None:
+    """How many values of a dimension are kept apart. What does not add up has no limit: the values
+    beyond it could not be counted as one.
+    """
+    fields.ignore(("dimension_limit",))
+    if not fields.has("dimension_limit"):
+        return DIMENSION_LIMIT if dimensions and aggregation in ADDING else None
+    if aggregation not in (*ADDING, None):
+        detail = f"Only {' and '.join(ADDING)} can count the values beyond it as one. Leave it out."
+        fields.fail("dimension_limit", "unknown_field", detail)
+        return None
+    limit = fields.number("dimension_limit", positive=True)
+    if limit is not None and (limit != int(limit) or limit > DIMENSION_LIMIT_MAX):
+        detail = f"Say a whole number of 1 to {DIMENSION_LIMIT_MAX}."
+        fields.fail("dimension_limit", "out_of_range", detail)
+        return None
+    return int(limit) if limit is not None and dimensions else None
 
 
 def _read_percentile(fields: Fields, aggregation: Aggregation | None) -> Decimal | None:

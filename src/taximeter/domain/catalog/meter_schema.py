@@ -44,6 +44,12 @@ METER_SCHEMA: dict[str, Any] = {
             "description": "`max`, `min` and `latest` of each hour (UTC), day or month (in the "
             "customer's zone) are added up",
         },
+        "dimension_limit": {
+            "type": ["integer", "string"],
+            "default": 1000,
+            "description": "How many values of each dimension are kept apart for a customer and "
+            "month; the others are counted as `@other` (`count`, `sum`)",
+        },
         "percentile": {
             "type": "string",
             "description": "The share of the values that are not above the one taken, such as "

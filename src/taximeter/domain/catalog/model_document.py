@@ -9,6 +9,7 @@ from typing import Literal
 
 from taximeter.domain.catalog.condition_document import read_conditions
 from taximeter.domain.catalog.fields import Fields, shown
+from taximeter.domain.catalog.meter import OTHER
 from taximeter.domain.catalog.plan import (
     Condition,
     CostPlus,
@@ -298,6 +299,9 @@ def _read_match(
             fields.fail(at, "unknown_dimension", detail)
         if len(condition.values) > 1:
             detail = "A rate asks for one value. Write a rate for each, or a range of numbers."
+            fields.fail(at, "invalid_text", detail)
+        elif condition.values == (OTHER,):
+            detail = f"{OTHER} stands for values beyond a dimension's limit. Use otherwise."
             fields.fail(at, "invalid_text", detail)
         elif condition.values:
             match.append((condition.name, condition.values[0]))

@@ -10,6 +10,7 @@ that has a price on that meter at the event's own time; with none it is recorded
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from taximeter.domain.catalog.meter import ADDING, Meter
 from taximeter.domain.catalog.plan import Dimensional, UsagePrice
@@ -53,6 +54,16 @@ class Target:
     timezone: str
 
 
+class Kept(NamedTuple):
+    """The values of a meter's dimensions that are kept apart, as far as known; all of them, where a
+    dimension is `full`. `passed` are combinations of which each value is kept.
+    """
+
+    values: tuple[frozenset[str], ...]
+    full: tuple[bool, ...]
+    passed: set[tuple[str, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class LevelRoute:
     """Whose level an event sets: that of the `subscription` it names, or (empty) of whichever
@@ -74,7 +85,8 @@ class MeterRoute:
     A price that has to know single events has a route of its own, which `measure` reads; these
     are the `measured` ones of the meter's plain route, which reads for charts and other prices.
     `timezone` is the customer's, whose days a meter's buckets may be. `level` is there where the
-    meter measures one: then nothing is added, and `targets` only have to have a rate.
+    meter measures one: then nothing is added, and `targets` only have to have a rate. `kept`
+    remembers by year and month which values are kept apart.
     """
 
     meter: Meter
@@ -85,6 +97,7 @@ class MeterRoute:
     timezone: str = "UTC"
     level: LevelRoute | None = None
     matched: dict[tuple[str, ...], bool] = field(default_factory=dict, compare=False)
+    kept: dict[tuple[int, int], Kept] = field(default_factory=dict, compare=False)
     adds: bool = field(init=False, compare=False)
     needs_outcome: bool = field(init=False, compare=False)
     names: tuple[str, ...] = field(init=False, compare=False)
