@@ -1,11 +1,15 @@
-"""Every benchmark, one after the other: `make bench`, or `make bench ARGS=ingest` for one."""
+"""Every benchmark, one after the other: `make bench`, or `make bench ARGS=ingest` for one. What
+begins with a dash, and all behind it, are options of the one that was named.
+"""
 
 import sys
+from itertools import takewhile
 
-from benchmarks import completeness, holds, ingest, preview, rating, upcoming
+from benchmarks import completeness, growth, holds, ingest, preview, rating, upcoming
 
 ALL = {
     "ingest": ingest.main,
+    "growth": growth.main,
     "holds": holds.main,
     "rating": rating.main,
     "upcoming": upcoming.main,
@@ -16,7 +20,7 @@ ALL = {
 
 def main() -> None:
     """Run those named as arguments, else all."""
-    names = sys.argv[1:] or list(ALL)
+    names = list(takewhile(lambda each: not each.startswith("-"), sys.argv[1:])) or list(ALL)
     unknown = [name for name in names if name not in ALL]
     if unknown:
         sys.exit(f"There is no benchmark {', '.join(unknown)}. Choose from {', '.join(ALL)}.")

@@ -195,6 +195,7 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
     from taximeter.services.books import BooksWatch
     from taximeter.services.deliver import Deliverer
     from taximeter.services.due import run_due
+    from taximeter.services.erase import run_erasures
     from taximeter.services.holds import Owners
     from taximeter.services.instance import first_start
     from taximeter.services.keys import Callers
@@ -230,6 +231,7 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
         jobs: dict[str, Callable[[], Awaitable[int]]] = {
             "due": lambda: run_due(context),
             "release": lambda: sweep(context),
+            "erase": lambda: run_erasures(context),
         }
         instance.tasks.append(asyncio.create_task(run_for_ever(jobs)))
         # By themselves: no job waits for a receiver, nor for a customer with many entries.

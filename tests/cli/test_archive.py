@@ -61,3 +61,16 @@ def test_a_time_that_is_none(tmp_path: Path) -> None:
     refused = run("archive", "run", "--before", "soon", "--to", tmp_path)
     assert refused.exit_code == 2
     assert "--before soon" in refused.stderr
+
+
+def test_personal_data_is_taken_away(database: str, tmp_path: Path) -> None:
+    run_on_database("archive", "run", "--before", "2025-02-01", "--to", tmp_path)
+    done = run_on_database("retention", "run", "--before", "2025-02-01")
+    assert done.stdout == "7 events reduced, 1 files written anew.\n"
+    assert run_on_database("archive", "verify").exit_code == 0
+    asked = ("customer", "erase", "acme", "--reason", "on request")
+    assert run_on_database(*asked).exit_code == 2, "there is nobody to ask"
+    erased = run_on_database(*asked, "--yes")
+    assert erased.stdout == "acme is erased: 0 events were changed.\n"
+    unknown = run_on_database("customer", "erase", "nobody", "--reason", "x", "--yes")
+    assert (unknown.exit_code, unknown.stderr) == (1, "taximeter: There is no customer 'nobody'.\n")

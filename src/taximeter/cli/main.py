@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from taximeter import __version__
 from taximeter.cli.archive import archive
 from taximeter.cli.consume import consume
+from taximeter.cli.customer import customer, retention
 from taximeter.cli.database import database
 from taximeter.cli.demo import demo
 from taximeter.cli.import_command import import_
@@ -55,6 +56,8 @@ def make_cli(runtime: Runtime) -> typer.Typer:
     app.add_typer(keys, name="keys")
     app.add_typer(database, name="db")
     app.add_typer(archive, name="archive")
+    app.add_typer(retention, name="retention")
+    app.add_typer(customer, name="customer")
     return app
 
 

@@ -28,6 +28,7 @@ from taximeter.services.archive import current_rows, put_back
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
 from taximeter.storage import archive as storage
+from taximeter.storage import erasure as erasure_storage
 from taximeter.storage.archive import Row
 from taximeter.storage.terms import lock_changes
 
@@ -82,6 +83,7 @@ async def archive_events(
     moved = Moved()
     waiting: list[Row] = []
     fresh: list[str] = []
+    since = context.clock.now()
     async for horizon in _horizons(context, before):
         after: Row | None = None
         more, noted = True, horizon.archived
@@ -96,11 +98,11 @@ async def archive_events(
             more = len(rows) == room
             after = rows[-1] if rows else after
             if len(waiting) == FILE_ROWS:
-                await _archive(context, folder, waiting, fresh, moved)
+                await _archive(context, folder / _name(context), waiting, fresh, since, moved)
                 told(moved.events)
-                waiting, fresh = [], []
+                waiting, fresh, since = [], [], context.clock.now()
     if waiting:
-        await _archive(context, folder, waiting, fresh, moved)
+        await _archive(context, folder / _name(context), waiting, fresh, since, moved)
         told(moved.events)
     return moved
 
@@ -117,13 +119,17 @@ async def _horizons(context: Context, before: datetime) -> AsyncIterator[storage
         after = page[-1].customer
 
 
+def _name(context: Context) -> str:
+    return f"{context.new_id('arc')}.parquet"
+
+
 async def _archive(
-    context: Context, folder: Path, rows: Sequence[Row], fresh: Sequence[str], moved: Moved
-) -> None:
-    """Move these rows, by customer and time, into one file."""
-    path = folder / f"{context.new_id('arc')}.parquet"
+    context: Context, path: Path, rows: Sequence[Row], fresh: Sequence[str], since: datetime,
+    moved: Moved,
+) -> None:  # fmt: skip
+    """Move these rows, by customer and time, read from `since` on, into one file."""
     written = await asyncio.to_thread(parquet.write, path, rows)
-    number = await _note_file(context, path, written, rows)
+    number = await _note_file(context, path, written, rows, since)
     await run(
         context, ACTOR,
         lambda transaction: storage.note_archived(transaction.connection, fresh, transaction.at),
@@ -135,10 +141,18 @@ async def _archive(
 
 
 async def _note_file(
-    context: Context, path: Path, written: parquet.Written, rows: Sequence[Row]
+    context: Context, path: Path, written: parquet.Written, rows: Sequence[Row], since: datetime
 ) -> int:
+    """Note a file of rows that were read from `since` on, by its number."""
+
     async def work(transaction: Transaction) -> int:
         connection = transaction.connection
+        customers = sorted({row[0] for row in rows})
+        if await erasure_storage.is_asked_since(connection, customers, since):
+            raise Unavailable(
+                what="An erasure of a customer goes on, and its events must not be copied.",
+                cure="Run this again when it has finished.",
+            )
         number = await storage.next_number(connection)
         times = [row[4] for row in rows]
         one = Archive(

@@ -359,6 +359,41 @@ def _archive_of(row: Sequence[Any]) -> Archive:
     return Archive(*row[:7], *times)
 
 
+async def unreduced_archive(connection: Connection, customer: str, since: datetime) -> int | None:
+    """The first file with events of a customer that was not written anew since then."""
+    cursor = await connection.execute(
+        """
+        SELECT archive FROM archive_part
+        WHERE customer = %s AND (reduced_at IS NULL OR reduced_at < %s) ORDER BY archive LIMIT 1
+        """,
+        [customer, since],
+    )
+    row = await cursor.fetchone()
+    return int(row[0]) if row else None
+
+
+async def replace_file(
+    connection: Connection, before: Archive, after: Archive, customers: Sequence[str], at: datetime
+) -> bool:
+    """Let a file be another one, in which the content of these customers' events is reduced; False
+    where it has become another one meanwhile.
+    """
+    cursor = await connection.execute(
+        """
+        UPDATE archive SET path = %s, sha256 = decode(%s, 'hex'), bytes = %s
+        WHERE number = %s AND path = %s
+        """,
+        [after.path, after.sha256, after.bytes, before.number, before.path],
+    )
+    if not cursor.rowcount:
+        return False
+    await connection.execute(
+        "UPDATE archive_part SET reduced_at = %s WHERE archive = %s AND customer = ANY(%s)",
+        [at, before.number, list(customers)],
+    )
+    return True
+
+
 async def delete(connection: Connection, number: int) -> None:
     """Forget a file that no identity names any more."""
     await connection.execute("DELETE FROM archive_part WHERE archive = %s", [number])

@@ -160,13 +160,15 @@ CREATE TABLE archive (
     settled_at timestamptz
 );
 
--- What of a customer's events is in which file.
+-- What of a customer's events is in which file. reduced_at: when the file was last written without
+-- what no meter reads of them.
 CREATE TABLE archive_part (
     customer text COLLATE "C" NOT NULL,
     archive integer NOT NULL,
     rows bigint NOT NULL,
     time_first timestamptz NOT NULL,
     time_last timestamptz NOT NULL,
+    reduced_at timestamptz,
     PRIMARY KEY (customer, archive)
 );
 
@@ -181,6 +183,21 @@ CREATE TABLE event_identity (
     PRIMARY KEY (customer, first)
 );
 ALTER TABLE event_identity ALTER entries SET STORAGE EXTERNAL;
+
+-- Personal data of a customer that was asked to be erased: how far that is. source_after and
+-- id_after: the last event in the database that was looked at; finished_at is null while it goes on.
+CREATE TABLE erasure (
+    customer text COLLATE "C" PRIMARY KEY,
+    requested_at timestamptz NOT NULL,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    source_after text COLLATE "C",
+    id_after text COLLATE "C",
+    events bigint NOT NULL,
+    finished_at timestamptz,
+    FOREIGN KEY (customer) REFERENCES customer (customer)
+);
+CREATE INDEX erasure_open ON erasure (customer) WHERE finished_at IS NULL;
 
 -- The running total of one price over one segment (period_start to period_end) of a billing
 -- period, apart by meter version and dimensions: what invoices read. previous is the quantity

@@ -1,0 +1,217 @@
+"""Ingestion and sizes as the table of events grows, before and after old events are archived.
+
+The worst case for an index: ids in no order, over 10,000 customers, two years of usage. The table
+is filled by the database itself; what is measured then goes through the server, in batches of
+1,000 with 16 connections, as a ratio to the rate on the empty table in the same run. Each measure
+begins with a checkpoint, after which the first change of every page is written whole.
+
+    make bench ARGS=growth
+    make bench ARGS="growth --sizes 10000000,50000000,100000000 --data /srv/growth"
+
+With --data the database is kept: a run that finds some events there goes on from them.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from benchmarks.world import Running, batches, customer_key, events, server, set_up
+from taximeter.gateways.postgres import EmbeddedPostgres
+
+CUSTOMERS = 10_000
+SIZES_DEFAULT = "200000,1000000"
+PORTION = 1_000_000
+MEASURED = 40_000
+CLONED = ("customer", "subscription", "subscription_phase", "wallet", "credit_grant")
+# 25 events of a customer come together: that many share an hour, and a row of usage by hour.
+EVENTS = """
+INSERT INTO event (customer, source, id, type, time, received_at, status, digest, data)
+SELECT customer, 'bench', md5(n::text)::uuid::text, 'llm.completion', at, at, 'accepted',
+    decode(md5('content' || n), 'hex'), jsonb_build_object(
+        'model', 'gpt-5.2', 'input_tokens', n %% 4000, 'output_tokens', n %% 900)
+FROM (
+    SELECT n, 'customer-' || lpad((hashint8(n / 25) & 1048575) %% %(customers)s || '', 5, '0')
+            AS customer,
+        '2024-11-01Z'::timestamptz + (n::numeric / %(size)s) * interval '729 days' AS at
+    FROM generate_series(%(first)s::bigint, %(last)s::bigint) n
+) e
+"""
+USAGE = """
+INSERT INTO usage_bucket (customer, meter, version, bucket_start, dimensions, aggregation, quantity,
+    events)
+SELECT customer, meter, 1, date_trunc('hour', time), '{}', 'sum', sum((data ->> meter)::numeric),
+    count(*)
+FROM event, unnest(ARRAY['input_tokens', 'output_tokens']) AS meter
+WHERE customer = ANY(%(customers)s) AND source = 'bench'
+GROUP BY customer, meter, date_trunc('hour', time)
+ON CONFLICT DO NOTHING
+"""
+
+
+def clone_customers(url: str) -> None:
+    """Make all customers as the first one is."""
+    with psycopg.connect(url) as connection:
+        for table in CLONED:
+            columns = connection.execute(
+                "SELECT column_name FROM information_schema.columns WHERE table_name = %s"
+                " AND is_generated = 'NEVER' AND table_schema = 'public'",
+                [table],
+            ).fetchall()
+            names = sql.SQL(", ").join(sql.Identifier(name) for (name,) in columns)
+            copied = sql.SQL(", ").join(sql.SQL("r.") + sql.Identifier(name) for (name,) in columns)
+            connection.execute(
+                sql.SQL(
+                    "INSERT INTO {table} ({names}) SELECT {copied} FROM {table} t, "
+                    "generate_series(1, {last}) n, LATERAL jsonb_populate_record(t, "
+                    "jsonb_build_object('customer', 'customer-' || lpad(n::text, 5, '0'))) r "
+                    "WHERE t.customer = 'customer-00000'"
+                ).format(
+                    table=sql.Identifier(table), names=names, copied=copied, last=CUSTOMERS - 1
+                )
+            )  # fmt: skip
+        connection.execute("INSERT INTO cache_change (customer, at) VALUES (NULL, now())")
+
+
+def fill(url: str, first: int, last: int) -> None:
+    """Events number `first` up to `last`, with their usage by the hour."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = off")
+        for at in range(first, last, PORTION):
+            upto = min(last, at + PORTION)
+            connection.execute(
+                EVENTS,
+                {"first": at, "last": upto - 1, "size": last, "customers": CUSTOMERS},
+            )  # fmt: skip
+            print(f"    {upto:,} events are there", flush=True)
+        for number in range(0, CUSTOMERS, 100):
+            keys = [customer_key(each) for each in range(number, number + 100)]
+            connection.execute(USAGE, {"customers": keys})
+        connection.execute("VACUUM ANALYZE event, usage_bucket")
+
+
+def rate(running: Running, admin_url: str, seed: int) -> float:
+    """Events a second through the server, with ids in no order."""
+    made = events(MEASURED, seed=seed, customers=CUSTOMERS)
+    source = random.Random()
+    for event in made:
+        event["id"] = str(uuid.UUID(int=source.getrandbits(128)))
+    with psycopg.connect(admin_url, autocommit=True) as connection:
+        connection.execute("CHECKPOINT")
+    took = running.load("/v1/events", batches(made, 1000), 16)
+    return MEASURED / took["wall_s"]
+
+
+def sizes(url: str) -> str:
+    """What an event takes, in the table and in its indexes, and an identity in the archive."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            """
+            SELECT (SELECT count(*) FROM event), pg_table_size('event'), pg_indexes_size('event'),
+                (SELECT sum(length(entries)) / 36 FROM event_identity),
+                pg_table_size('event_identity'), pg_indexes_size('event_identity')
+            """
+        ).fetchone()
+    assert row is not None
+    count, table, indexes, archived, packed, packed_indexes = row
+    text = (
+        f"{int(count):,} events in the table: {table / count:,.0f} + {indexes / count:,.0f} B each "
+        f"({(table + indexes) / 1e9:.2f} GB)"
+    )
+    if archived:
+        text += (
+            f"; {int(archived):,} archived: {packed / float(archived):,.0f} + "
+            f"{packed_indexes / float(archived):,.1f} B each"
+        )
+    return text
+
+
+def archive(url: str, folder: Path) -> str:
+    """Move what is older than a month into files; what that came to."""
+    command = [str(Path(sys.executable).with_name("taximeter")), "archive", "run",
+               "--before", "2026-10-20", "--to", str(folder)]  # fmt: skip
+    begun = time.perf_counter()
+    done = subprocess.run(
+        command, env={**os.environ, "DATABASE_URL": url}, check=True, stdout=subprocess.PIPE
+    )
+    took = time.perf_counter() - begun
+    events_moved = int(done.stdout.split()[0].replace(b",", b""))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE event")
+        connection.execute("VACUUM ANALYZE event_identity")
+    size = sum(path.stat().st_size for path in folder.glob("*.parquet"))
+    return (
+        f"{events_moved:,} events archived in {took:,.0f} s ({events_moved / took:,.0f}/s), "
+        f"files of {size / max(1, events_moved):,.0f} B an event"
+    )
+
+
+def run(data: Path, wanted: list[int]) -> None:
+    """Print the curve."""
+    print("growth: events a second through the server as the table of events grows", flush=True)
+    with EmbeddedPostgres.start(data) as database, server(database.url) as running:
+        with psycopg.connect(database.url) as connection:
+            row = connection.execute("SELECT count(*) FROM event").fetchone()
+        there = int(row[0]) if row else 0
+        if not there:
+            set_up(running, customers=1)
+            clone_customers(database.url)
+        measured = _measure(running, database)
+        base = measured()
+        print(f"  {there:>12,} events: {base:8,.0f}/s   (the others are ratios to it)", flush=True)
+        for size in wanted:
+            if size > there:
+                fill(database.url, there, size)
+                there = size
+            hot = measured()
+            print(
+                f"  {size:>12,} events: {hot:8,.0f}/s (ratio {hot / base:.2f})   "
+                f"{sizes(database.url)}",
+                flush=True,
+            )
+        print(f"    {archive(database.url, data / 'archive')}", flush=True)
+        cold = measured()
+        print(
+            f"  after archiving: {cold:8,.0f}/s (ratio {cold / base:.2f})   {sizes(database.url)}",
+            flush=True,
+        )
+
+
+def _measure(running: Running, database: EmbeddedPostgres) -> Callable[[], float]:
+    seeds = iter(range(1_000_000))
+
+    def measure() -> float:
+        rate(running, database.superuser_url, next(seeds))  # caches are warm, and the terms known
+        return max(rate(running, database.superuser_url, next(seeds)) for _ in range(2))
+
+    return measure
+
+
+def main() -> None:
+    """Fill, measure, archive, measure again."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sizes", default=SIZES_DEFAULT)
+    parser.add_argument("--data", type=Path)
+    asked, _ = parser.parse_known_args()
+    wanted = sorted(int(size) for size in asked.sizes.split(","))
+    if asked.data is not None:
+        asked.data.mkdir(parents=True, exist_ok=True)
+        asked.data.chmod(0o755)
+        run(asked.data, wanted)
+        return
+    with tempfile.TemporaryDirectory(prefix="taximeter-growth-") as folder:
+        Path(folder).chmod(0o755)
+        run(Path(folder) / "data", wanted)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""Taking away what nothing reads of events' content, in the database and in files.
+
+Owns how content is replaced. What any version of a meter, and any plan or agreement, reads stays;
+so do identities and digests: a retry is a duplicate as before, and usage can be counted again.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from taximeter.domain.metering.event import decode_number
+from taximeter.domain.metering.personal import (
+    ALWAYS_READ,
+    read_by_meters,
+    read_by_prices,
+    reduced,
+)
+from taximeter.gateways import parquet
+from taximeter.services.command import Transaction, run
+from taximeter.services.context import Connection, Context
+from taximeter.storage import archive as archive_storage
+from taximeter.storage import erasure as storage
+from taximeter.storage.archive import Row
+from taximeter.storage.erasure import Content, ContentRow, Corrected, CorrectedRow
+from taximeter.storage.terms import lock_changes, meter_versions
+
+ROWS_PER_TRANSACTION = 1_000
+_SEEN_ALL = 2**62
+
+_decode = msgspec.json.Decoder(float_hook=decode_number).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The properties that stay: `of_types` by the type of their event, `of_all` of any."""
+
+    of_types: Mapping[str, set[str]]
+    of_all: frozenset[str]
+
+    def reduced(self, event_type: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """What stays of an event's data."""
+        return reduced(data, self.of_types.get(event_type, set()) | self.of_all)
+
+    def reduced_of_any(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """As `reduced`, where the type is not at hand."""
+        return reduced(data, self.of_all.union(*self.of_types.values()))
+
+
+async def kept_properties(connection: Connection) -> Kept:
+    """What has to stay, as meters, plans and agreements are now and were before."""
+    of_types: dict[str, set[str]] = {}
+    for _, meter in await meter_versions(connection):
+        of_types.setdefault(meter.event_type, set()).update(read_by_meters([meter]))
+    prices = read_by_prices(await storage.price_documents(connection))
+    return Kept(of_types, ALWAYS_READ | prices)
+
+
+async def keep_still(connection: Connection) -> None:
+    """Keep out whoever corrects events until the transaction ends; ingestion goes on. Must come
+    first in it.
+    """
+    await lock_changes(connection, _SEEN_ALL)
+
+
+async def reduce_events(
+    connection: Connection, customer: str, kept: Kept, events: Sequence[Content]
+) -> int:
+    """Take away what need not stay of these events, as they are in the database; of how many there
+    was something.
+    """
+    changed = [
+        ContentRow(one.source, one.id, content)
+        for one in events
+        if (content := kept.reduced(one.type, one.data)) != one.data or one.attributes
+    ]
+    await storage.set_content(connection, customer, changed)
+    return len(changed)
+
+
+async def reduce_corrections(
+    context: Context, actor: str, customer: str, kept: Kept, before: datetime
+) -> None:
+    """Take away what need not stay of what events of a time before `before` said before their
+    corrections.
+    """
+    after: Corrected | None = None
+    more = True
+    while more:
+
+        async def work(
+            transaction: Transaction, after: Corrected | None = after
+        ) -> list[Corrected]:
+            await keep_still(transaction.connection)
+            found = await storage.corrected(
+                transaction.connection, customer, before, after=after, limit=ROWS_PER_TRANSACTION
+            )
+            rows = [
+                CorrectedRow(one.source, one.id, one.number, kept.reduced_of_any(one.data))
+                for one in found
+            ]
+            await storage.set_corrected(transaction.connection, customer, rows)
+            return found
+
+        found = await run(context, actor, work)
+        more = len(found) == ROWS_PER_TRANSACTION
+        after = found[-1] if found else after
+
+
+async def rewrite_file(
+    context: Context, actor: str, number: int, kept: Kept, wanted: Callable[[Row], bool],
+    customers: Sequence[str],
+) -> int:  # fmt: skip
+    """Write a file of the archive anew without what need not stay of the rows that are `wanted`,
+    and remove the old one; of how many there was something. `customers` are noted as reduced.
+    May be stopped at any instant: until the new file is durable and noted, the old one is there.
+    """
+    async with context.pool.connection() as connection:
+        old = await archive_storage.find(connection, number)
+    if old is None:
+        return 0
+    rows, changed = await asyncio.to_thread(_reduced_rows, Path(old.path), kept, wanted)
+    if not changed and not customers:
+        return 0
+    path = Path(old.path).with_name(f"{context.new_id('arc')}.parquet")
+    written = await asyncio.to_thread(parquet.write, path, rows)
+    new = replace(old, path=str(path), sha256=written.sha256, bytes=written.bytes)
+
+    async def work(transaction: Transaction) -> bool:
+        replaced = await archive_storage.replace_file(
+            transaction.connection, old, new, customers, transaction.at
+        )
+        if replaced:
+            await transaction.audit("archive.reduced", str(number), {"events": changed})
+        return replaced
+
+    replaced = await run(context, actor, work)
+    await asyncio.to_thread(parquet.remove, Path(old.path) if replaced else path)
+    return changed if replaced else 0
+
+
+def _reduced_rows(path: Path, kept: Kept, wanted: Callable[[Row], bool]) -> tuple[list[Row], int]:
+    """All rows of a file, those wanted reduced, and how many that changed."""
+    found: list[Row] = []
+    changed = 0
+    for rows in parquet.read(path):
+        for row in rows:
+            after = _reduced_row(row, kept) if wanted(row) else row
+            changed += after is not row
+            found.append(after)
+    return found, changed
+
+
+def _reduced_row(row: Row, kept: Kept) -> Row:
+    data = _decode(row[8])
+    content = kept.reduced(row[3], data)
+    if content == data and row[9] is None:
+        return row
+    return (*row[:8], _encode(content).decode(), None, *row[10:])
