@@ -20,6 +20,8 @@ Connection = AsyncConnection[tuple[Any, ...]]
 Position = tuple[str, str]
 
 _COLUMNS = "customer, requested_at, actor, reason, source_after, id_after, events, finished_at"
+_FIND = f"SELECT {_COLUMNS} FROM erasure WHERE customer = %s"
+_LOCK = f"{_FIND} FOR UPDATE"
 _REQUEST = """
 INSERT INTO erasure AS e (customer, requested_at, actor, reason, events)
 VALUES (%s, %s, %s, %s, 0)
