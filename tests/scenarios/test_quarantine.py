@@ -181,18 +181,29 @@ async def test_the_money_at_stake_is_shown(story: Story) -> None:
         event("audio", "c", q=5), event("video", "d", speed="fast", q=1),
     )  # fmt: skip
     waiting = await story.everything("/v1/events", customer="acme", status="quarantined")
+    each = {"price": "each", "asset": "USD", "amount": "0.5", "amount_min": "0.5"}
     assert {one["id"]: one["at_stake"] for one in waiting} == {
-        "a": [
-            {"price": "video", "asset": "USD", "amount": "10"},
-            {"price": "each", "asset": "USD", "amount": "0.5"},
-        ],
-        "b": [{"price": "each", "asset": "USD", "amount": "0.5"}],
+        "a": [{"price": "video", "asset": "USD", "amount": "10", "amount_min": "4"}, each],
+        "b": [each],
         "c": [],
     }
     found = await story.ask("GET", "/v1/quarantine", params={"customer": "acme"})
     assert found["complete"]
-    assert [(one["reason"], one["events"], one["at_stake"]) for one in found["data"]] == [
-        ("no_meter", 1, []),
-        ("non_numeric_value", 1, [{"asset": "USD", "amount": "0.5"}]),
-        ("unmatched_dimension", 1, [{"asset": "USD", "amount": "10.5"}]),
+    once = {"asset": "USD", "amount": "0.5", "amount_min": "0.5"}
+    assert [
+        (one["reason"], one["events"], one["at_stake"], one["unpriced"]) for one in found["data"]
+    ] == [
+        ("no_meter", 1, [], 1),
+        ("non_numeric_value", 1, [once], 0),
+        # 10 minutes at 0.40 to 1.00, and 0.50
+        ("unmatched_dimension", 1, [{"asset": "USD", "amount": "10.5", "amount_min": "4.5"}], 0),
     ]
+    await story.send(event("video", "e", "2025-12-31T00:00:00Z", customer="globex", q=1))
+    rows = await story.everything("/v1/reports/quarantine")
+    assert [(one["reason"], one["customer"], one["type"], one["events"]) for one in rows] == [
+        ("no_meter", "acme", "audio", 1), ("non_numeric_value", "acme", "video", 1),
+        ("unknown_customer", "globex", "video", 1), ("unmatched_dimension", "acme", "video", 1),
+    ]  # fmt: skip
+    assert (rows[2]["oldest"], rows[2]["at_stake"]) == ("2025-12-31T00:00:00Z", [])
+    assert rows[2]["unpriced_because"] == "Nobody's prices apply until there is such a customer."
+    assert rows[3]["unpriced_because"] is None

@@ -37,6 +37,7 @@ from taximeter.http import (
     plan_review,
     plans,
     preview,
+    quarantine,
     runs,
     sources,
     spend,
@@ -61,6 +62,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 ROUTERS: tuple[APIRouter, ...] = (
     event_reads.router,
+    quarantine.router,
     dead_letters.router,
     corrections.router,
     sources.router,

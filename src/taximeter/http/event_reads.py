@@ -10,7 +10,7 @@ from taximeter.http.fields import LIMIT, Body, Cursor, CustomerKey, Instant, Lim
 from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.kernel.quantity import format_decimal
 from taximeter.services import events, release
-from taximeter.services.events import Correction, Quarantine, ShownEvent
+from taximeter.services.events import Correction, ShownEvent
 from taximeter.services.ingest import REASONS
 from taximeter.services.release import RELEASED_MAX, Released
 
@@ -66,7 +66,12 @@ def event_json(one: ShownEvent) -> dict[str, Any]:
         "reason": None,
         "reason_detail": None,
         "at_stake": [
-            {"price": stake.price, "asset": stake.asset, "amount": format_decimal(stake.amount)}
+            {
+                "price": stake.price,
+                "asset": stake.asset,
+                "amount": format_decimal(stake.amount),
+                "amount_min": format_decimal(stake.least),
+            }
             for stake in one.stakes
         ],
         "received_at": instant(event.received_at),
@@ -120,37 +125,6 @@ async def get_event(
     call.see(customer)
     stored = await events.get_event(call.context, customer=customer, source=source, event_id=id)
     return ok(event_json(stored))
-
-
-def _quarantine_json(found: Quarantine) -> dict[str, object]:
-    return {
-        "data": [
-            {
-                "reason": one.reason,
-                "reason_detail": REASONS.get(one.reason),
-                "events": one.events,
-                "at_stake": [
-                    {"asset": asset, "amount": format_decimal(amount)}
-                    for asset, amount in sorted(one.amounts.items())
-                ],
-            }
-            for one in found.waiting
-        ],
-        "complete": found.complete,
-    }
-
-
-@router.get("/quarantine")
-async def read_quarantine(
-    call: Reader, customer: Annotated[CustomerKey | None, Query()] = None
-) -> Response:
-    """How many events wait, why, and the money at stake: each at the rate that takes it, or the
-    dearest of its price where none does. Of more than 10,000 the oldest are counted.
-    """
-    if call.caller.customer is not None:
-        customer = customer or call.caller.customer
-        call.see(customer)
-    return ok(_quarantine_json(await events.read_quarantine(call.context, customer)))
 
 
 def _released_json(released: Released) -> dict[str, object]:

@@ -1,11 +1,10 @@
-"""Reading events as they were stored, and what those in quarantine may be worth. Taking them in is
-ingest.py, releasing them release.py.
+"""Reading events as they were stored, and what each in quarantine may be worth. Taking them in is
+ingest.py, releasing them release.py, adding up what waits quarantine.py.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
 from typing import TypeAlias
 
 from taximeter.domain.catalog.meter import Meter
@@ -20,14 +19,11 @@ from taximeter.services.release import position_of
 from taximeter.services.terms import CachedTerms
 from taximeter.storage import corrections
 from taximeter.storage import events as storage
-from taximeter.storage.events import EventFilter, Identity, Position
+from taximeter.storage.events import EventFilter, Identity
 from taximeter.storage.terms import current_meters, customer_terms
 
 StoredEvent: TypeAlias = storage.StoredEvent
 Correction: TypeAlias = corrections.Correction
-
-SUMMED_MAX = 10_000
-_PORTION = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +35,6 @@ class ShownEvent:
     stored: StoredEvent
     stakes: Sequence[Stake] = ()
     corrections: Sequence[Correction] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Quarantined events of one reason: how many, and what they may be worth, by asset."""
-
-    reason: str
-    events: int
-    amounts: dict[str, Decimal]
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantine:
-    """What waits, by reason. `complete` is false where more than SUMMED_MAX events do: the oldest
-    are counted.
-    """
-
-    waiting: Sequence[Waiting]
-    complete: bool
 
 
 async def get_event(context: Context, *, customer: str, source: str, event_id: str) -> ShownEvent:
@@ -74,7 +51,7 @@ async def shown_event(connection: Connection, identity: Identity) -> ShownEvent:
     )
     if stored is None:
         raise NotFound(kind="event", key=event_id)
-    shown = (await _shown(connection, [stored]))[0]
+    shown = (await with_stakes(connection, [stored]))[0]
     return replace(shown, corrections=await corrections.of_event(connection, identity))
 
 
@@ -97,33 +74,11 @@ async def list_events(
         after = (parts[0], _cursor_time(parts[1]), parts[2], parts[3])
     async with context.pool.connection() as connection:
         rows = await archive.event_page(connection, wanted, after=after, limit=limit + 1)
-        shown = await _shown(connection, rows)
+        shown = await with_stakes(connection, rows)
     return make_page(shown, limit, _cursor_of)
 
 
-async def read_quarantine(context: Context, customer: str | None) -> Quarantine:
-    """What waits in quarantine, of one customer or of all, and what it may be worth."""
-    wanted = EventFilter(customer=customer, status="quarantined")
-    found: dict[str, Waiting] = {}
-    after: Position | None = None
-    seen, more = 0, True
-    async with context.pool.connection() as connection:
-        while more and seen < SUMMED_MAX:
-            rows = await storage.page(connection, wanted, after=after, limit=_PORTION)
-            for one in await _shown(connection, rows):
-                reason = one.stored.reason or ""
-                before = found.setdefault(reason, Waiting(reason, 0, {}))
-                found[reason] = Waiting(reason, before.events + 1, before.amounts)
-                for stake in one.stakes:
-                    sum_so_far = before.amounts.get(stake.asset, Decimal(0))
-                    before.amounts[stake.asset] = sum_so_far + stake.amount
-            seen += len(rows)
-            more = len(rows) == _PORTION
-            after = position_of(rows[-1].event) if rows else None
-    return Quarantine([found[reason] for reason in sorted(found)], not more)
-
-
-async def _shown(connection: Connection, rows: Sequence[StoredEvent]) -> list[ShownEvent]:
+async def with_stakes(connection: Connection, rows: Sequence[StoredEvent]) -> list[ShownEvent]:
     """The events, with what is at stake. Reads the terms of a page's customers once."""
     waiting = sorted({one.event.customer for one in rows if one.status == "quarantined"})
     if not waiting:

@@ -89,9 +89,19 @@ async def read_completeness(
             limit=limit + 1,
         )  # fmt: skip
         names = [one.source for one in seen]
+        archived_until = await storage.archived_until(connection)
+
+        def whole(since: datetime | None) -> bool:
+            return archived_until is None or (since is not None and since > archived_until)
+
         # Of one customer the numbers in between may be another's.
-        numbers = await storage.numbers(connection, span, names) if span.customer is None else {}
-        beats = await storage.heartbeats(connection, span, names)
+        counted = span.customer is None and whole(start)
+        numbers = await storage.numbers(connection, span, names) if counted else {}
+        beats = {
+            source: said
+            for source, said in (await storage.heartbeats(connection, span, names)).items()
+            if whole(said.start)
+        }
         at = min(now, end)
         return [
             SourceCompleteness(

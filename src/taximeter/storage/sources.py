@@ -257,6 +257,13 @@ async def heartbeats(
     }
 
 
+async def archived_until(connection: Connection) -> datetime | None:
+    """Up to which time events may lie in the archive, where this does not count them."""
+    cursor = await connection.execute("SELECT max(time_last) FROM archive")
+    [until] = await cursor.fetchone() or (None,)
+    return until.astimezone(UTC) if until else None
+
+
 async def _last_beats(
     connection: Connection, span: Span, sources: Collection[str], until: datetime
 ) -> list[Heartbeat]:

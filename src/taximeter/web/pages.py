@@ -15,6 +15,7 @@ from taximeter.kernel.errors import NotFound
 from taximeter.kernel.quantity import ZERO, divide
 from taximeter.kernel.times import Duration
 from taximeter.services.customers import get_customer
+from taximeter.services.ingest import REASONS
 from taximeter.services.invoices import (
     explain_line,
     get_invoice,
@@ -28,6 +29,7 @@ from taximeter.services.overview import (
     list_overview,
     read_today,
 )
+from taximeter.services.quarantine import read_quarantine
 from taximeter.services.usage import get_usage
 from taximeter.services.usage_query import UsageQuery
 from taximeter.web.charts import UsageChart, usage_chart
@@ -44,6 +46,7 @@ from taximeter.web.site import Site, customer_url
 
 CUSTOMERS_PER_PAGE = 25
 INVOICES_ON_HOME = 5
+QUARANTINED_ON_HOME = 1_000
 INVOICES_PER_PAGE = 12
 EVENTS_PER_PAGE = 25
 CHARTS_MAX = 8
@@ -77,6 +80,8 @@ async def home(site: Site, request: Request) -> Response:
         "cursor": cursor,
         "today": today,
         "recent": recent.rows,
+        "quarantine": await read_quarantine(site.context, None, events_max=QUARANTINED_ON_HOME),
+        "reasons": REASONS,
         "names": names,
         "wallets": {row.spend.customer.key: used_wallets(row) for row in page.rows},
         "plans": {row.spend.customer.key: plans_of(row) for row in page.rows},

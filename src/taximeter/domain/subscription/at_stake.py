@@ -1,8 +1,8 @@
 """What quarantined usage may be worth: the money at stake while no rate takes it.
 
 Owns the estimate. It prices the one event by itself, without allowances and multipliers, at the
-rate that takes it, or where none does at the dearest of its price: so the figure errs on the side
-that somebody looks.
+rate that takes it, or where none does from the cheapest to the dearest of its price. Whoever wants
+one figure takes the dearest: it errs on the side that somebody looks.
 """
 
 from collections.abc import Iterator
@@ -26,11 +26,14 @@ from taximeter.kernel.quantity import ZERO
 
 
 class Stake(NamedTuple):
-    """What an event would cost at most under one price, in the price's asset."""
+    """What an event would cost under one price, in the price's asset: at most `amount`, and no less
+    than `least`.
+    """
 
     price: str
     asset: str
     amount: Decimal
+    least: Decimal
 
 
 def at_stake(routing: Routing, event: Event) -> tuple[Stake, ...]:
@@ -56,7 +59,8 @@ def _stakes(routing: Routing, event: Event) -> Iterator[Stake]:
 
 def _stake(price: UsagePrice, event: Event, quantity: Decimal) -> Stake:
     amounts = [_amount(model, price, event, quantity) for model in _models(price, event)]
-    return Stake(price.key, price.asset, max(amounts, default=ZERO))
+    dearest, cheapest = max(amounts, default=ZERO), min(amounts, default=ZERO)
+    return Stake(price.key, price.asset, dearest, cheapest)
 
 
 def _models(price: UsagePrice, event: Event) -> list[RateModel]:
