@@ -70,7 +70,14 @@ async def recall_span(connection: Connection, customer: str, span: Period) -> in
 async def put_back(connection: Connection, rows: Sequence[Row]) -> None:
     """Insert rows of a file into the database again, where they are from now on."""
     await storage.put_back(connection, rows)
-    await storage.change_identities(connection, {}, [storage.name_of(row) for row in rows])
+    await storage.change_identities(connection, (), [storage.name_of(row) for row in rows])
+
+
+async def forget_rows(connection: Connection, archive: int, rows: Sequence[Row]) -> None:
+    """Let no identity of these rows name the file any more."""
+    found = await storage.identities_of(connection, [storage.name_of(row) for row in rows])
+    named = [name for name, one in found.items() if one.archive == archive]
+    await storage.change_identities(connection, (), named)
 
 
 async def event_page(

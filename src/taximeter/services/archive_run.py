@@ -7,12 +7,12 @@ is counted twice:
 2. One transaction notes the file and lets the identities of its events name it.
 3. One transaction tells ingestion to look for these customers' identities there, and waits for the
    ingestion that began before.
-4. Transactions of some thousand rows delete what was copied, unless it has changed since: that
-   stays, and its identity no longer names the file. They keep writers of terms out, who may be
-   counting these events again, but not ingestion.
+4. Transactions of some thousand rows delete what was copied, unless it has changed since. They
+   keep writers of terms out, who may be counting these events again, but not ingestion.
 
-What a crash leaves between 2 and 4 is settled by the next run. Only events of periods whose
-invoices are final are moved; quarantined ones wait for something and stay.
+An event that is in the database counts as it is there, whatever its identity says; so what has
+changed, and what a crash leaves between 2 and 4, just stays, and is moved by a later run. Only
+events of periods whose invoices are final are moved; quarantined ones wait for something and stay.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeAlias
 
 from taximeter.gateways import parquet
 from taximeter.kernel.errors import NotFound, Unavailable
-from taximeter.services.archive import current_rows, put_back
+from taximeter.services.archive import current_rows, forget_rows, put_back
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
 from taximeter.storage import archive as storage
@@ -161,7 +161,7 @@ async def _note_file(
         )  # fmt: skip
         await storage.insert(connection, one, rows)
         for portion in _portions(rows):
-            named = {storage.name_of(row): storage.identity_of(row, number) for row in portion}
+            named = [storage.identity_of(row, number) for row in portion]
             await storage.change_identities(connection, named, ())
         return number
 
@@ -177,60 +177,29 @@ def _take_out(number: int, rows: Sequence[Row]) -> Callable[[Transaction], Await
     async def work(transaction: Transaction) -> int:
         connection = transaction.connection
         await lock_changes(connection, _SEEN_ALL)
-        named = await storage.identities_of(connection, [storage.name_of(row) for row in rows])
-        mine = [
-            row
-            for row in rows
-            if (one := named.get(storage.name_of(row))) is not None and one.archive == number
-        ]
-        taken = await storage.take_out(connection, mine)
-        if taken < len(mine):
-            await _keep(transaction, number, mine)
-        return taken
+        if not await storage.is_unsettled(connection, number):
+            return 0  # another run took over what it held for killed: the rest stays
+        return await storage.take_out(connection, rows)
 
     return work
 
 
-async def _keep(transaction: Transaction, number: int, rows: Sequence[Row]) -> None:
-    """Let those of these events that are in the database be there alone."""
-    connection = transaction.connection
-    there = await storage.still_there(connection, rows)
-    named = await storage.identities_of(connection, [storage.name_of(row) for row in rows])
-    dropped = [
-        name
-        for row in rows
-        if (row[0], row[1], row[2]) in there
-        and (one := named.get(name := storage.name_of(row))) is not None
-        and one.archive == number
-    ]
-    await storage.change_identities(connection, {}, dropped)
-
-
 def _settle(number: int) -> Callable[[Transaction], Awaitable[None]]:
     async def work(transaction: Transaction) -> None:
-        await storage.settle(transaction.connection, number, transaction.at)
-        detail = {"number": number}
-        await transaction.audit("archive.written", str(number), detail)
+        if await storage.is_unsettled(transaction.connection, number):
+            await storage.settle(transaction.connection, number, transaction.at)
+            await transaction.audit("archive.written", str(number), {"number": number})
 
     return work
 
 
 async def settle_all(context: Context) -> int:
-    """Finish what runs that were killed have begun: what they copied and did not take out stays in
-    the database; how many files that were.
+    """End what runs that were killed have begun: what they copied and did not take out stays in the
+    database, where it counts; how many files that were.
     """
     async with context.pool.connection() as connection:
         found = await storage.page(connection, after=0, limit=1_000, unsettled=True)
     for one in found:
-        for rows in parquet.read(Path(one.path)):
-
-            async def work(
-                transaction: Transaction, number: int = one.number, rows: Sequence[Row] = rows
-            ) -> None:
-                await lock_changes(transaction.connection, _SEEN_ALL)
-                await _keep(transaction, number, rows)
-
-            await run(context, ACTOR, work)
         await run(context, ACTOR, _settle(one.number))
     return len(found)
 
@@ -264,23 +233,20 @@ async def _verified(context: Context, one: Archive) -> Verified:
         return Verified(one, 0, "cannot be read")
     if digest != one.sha256:
         return Verified(one, 0, "is not what was written")
-    current, named, read = 0, 0, 0
+    current, read = 0, 0
     async with context.pool.connection() as connection:
         for rows in parquet.read(path):
-            found = await storage.identities_of(connection, [storage.name_of(row) for row in rows])
             read += len(rows)
-            for row in rows:
-                identity = found.get(storage.name_of(row))
-                if identity is None or identity.archive != one.number:
-                    continue
-                if identity.digest.hex() != row[10]:
+            counting = await current_rows(connection, one.number, rows)
+            found = await storage.identities_of(
+                connection, [storage.name_of(row) for row in counting]
+            )
+            for row in counting:
+                if found[storage.name_of(row)].digest.hex() != row[10]:
                     return Verified(one, current, f"holds another event {row[2]} of {row[0]}")
-                named += 1
-            current += len(await current_rows(connection, one.number, rows))
+            current += len(counting)
     if read != one.rows:
         return Verified(one, current, f"has {read:,} rows, and {one.rows:,} were written")
-    if named != current and one.settled_at is not None:
-        return Verified(one, current, f"holds {named - current:,} events that are elsewhere, too")
     return Verified(one, current, None)
 
 
@@ -307,6 +273,7 @@ async def restore(context: Context, number: int, *, told: Told = lambda _: None)
             await lock_changes(transaction.connection, _SEEN_ALL)
             current = await current_rows(transaction.connection, number, rows)
             await put_back(transaction.connection, current)
+            await forget_rows(transaction.connection, number, rows)
             return len(current)
 
         restored += await run(context, ACTOR, work)

@@ -4,9 +4,10 @@ Owns the tables `archive`, `archive_part` and `event_identity`. An archived even
 that its identity names; a file may hold rows that no identity names, and those do not count.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection
@@ -14,23 +15,13 @@ from psycopg import AsyncConnection
 from taximeter.domain.metering.identity import Identity, changed_blocks, entry_of, identity_key
 from taximeter.storage.events import EVENT_COLUMNS
 from taximeter.storage.events import Identity as EventIdentity
+from taximeter.storage.identity import ENTRY_OF
+from taximeter.storage.ingestion import document
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Row = tuple[Any, ...]  # of EVENT_COLUMNS
 Key = tuple[str, bytes]  # a customer, and the key of an identity
 
-KEY_OF = (
-    "substr(sha256(convert_to({0}.source, 'UTF8') || '\\x00'::bytea"
-    " || convert_to({0}.id, 'UTF8')), 1, 16)"
-)
-# The entry of `event_identity` of the customer and key in {0} and {1}; none where it is not there.
-# A key is a hash: that one begins within another entry is as likely as that two are the same.
-ENTRY_OF = (
-    "(SELECT nullif(substr(b.entries, p.at, 36), '') FROM ("
-    "SELECT entries FROM event_identity WHERE customer = {0} AND first <= {1}"
-    " ORDER BY first DESC LIMIT 1) b,"
-    " LATERAL (SELECT position({1} IN b.entries) AS at) p WHERE p.at > 0)"
-)
 _PARTS = """
 SELECT p.archive, a.path, p.time_first, p.time_last, p.rows FROM archive_part p
 JOIN archive a ON a.number = p.archive
@@ -59,20 +50,20 @@ ORDER BY e.time, e.source, e.id LIMIT %(limit)s
 # xmin tells whether the row is the one that was copied: whatever changed since stays.
 _TAKE_OUT = """
 DELETE FROM event e
-USING unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS k (customer, source, id, version)
+USING json_to_recordset(%s) AS k (customer text, source text, id text, version text)
 WHERE e.customer = k.customer AND e.source = k.source AND e.id = k.id AND e.xmin::text = k.version
 """
 _STILL_THERE = """
 SELECT e.customer, e.source, e.id FROM event e
-JOIN unnest(%s::text[], %s::text[], %s::text[]) AS k (customer, source, id)
+JOIN json_to_recordset(%s) AS k (customer text, source text, id text)
     ON e.customer = k.customer AND e.source = k.source AND e.id = k.id
 """
 _ENTRIES = f"""
-SELECT k.customer, k.key, {ENTRY_OF.format("k.customer", "k.key")}
-FROM unnest(%s::text[], %s::bytea[]) AS k (customer, key)
+SELECT k.customer, decode(k.key, 'hex'), {ENTRY_OF.format("k.customer", "decode(k.key, 'hex')")}
+FROM json_to_recordset(%s) AS k (customer text, key text)
 """
 _HEADS = """
-INSERT INTO event_identity (customer, first, entries) SELECT DISTINCT customer, ''::bytea, ''::bytea
+INSERT INTO event_identity (customer, first, entries) SELECT customer, ''::bytea, ''::bytea
 FROM unnest(%s::text[]) AS k (customer) ON CONFLICT DO NOTHING
 """
 _LOCK_HEADS = """
@@ -82,16 +73,17 @@ _BLOCKS = """
 SELECT b.customer, b.first, b.entries FROM event_identity b
 JOIN (
     SELECT DISTINCT k.customer, (
-        SELECT i.first FROM event_identity i WHERE i.customer = k.customer AND i.first <= k.key
+        SELECT i.first FROM event_identity i
+        WHERE i.customer = k.customer AND i.first <= decode(k.key, 'hex')
         ORDER BY i.first DESC LIMIT 1
     ) AS first
-    FROM unnest(%s::text[], %s::bytea[]) AS k (customer, key)
+    FROM json_to_recordset(%s) AS k (customer text, key text)
 ) AS w ON w.customer = b.customer AND w.first = b.first
 """
 _PUT_BLOCKS = """
 INSERT INTO event_identity (customer, first, entries)
-SELECT customer, first, entries FROM unnest(%s::text[], %s::bytea[], %s::bytea[])
-    AS r (customer, first, entries)
+SELECT customer, decode(first, 'hex'), decode(entries, 'hex')
+FROM json_to_recordset(%s) AS r (customer text, first text, entries text)
 ON CONFLICT (customer, first) DO UPDATE SET entries = EXCLUDED.entries
 """
 _PUT_BACK = """
@@ -99,13 +91,15 @@ INSERT INTO event (customer, source, id, type, time, received_at, path, subscrip
     attributes, digest, status, reason, counted_at)
 SELECT customer, source, id, type, time, received_at, path, subscription, data::jsonb,
     attributes::jsonb, decode(digest, 'hex'), status, reason, counted_at
-FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[],
-    %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-    %s::timestamptz[])
-    AS r (customer, source, id, type, time, received_at, path, subscription, data, attributes,
-    digest, status, reason, counted_at)
+FROM json_to_recordset(%s) AS r (customer text, source text, id text, type text, time timestamptz,
+    received_at timestamptz, path text, subscription text, data text, attributes text, digest text,
+    status text, reason text, counted_at timestamptz)
 ON CONFLICT (customer, source, id) DO NOTHING
 """
+_ROW = (
+    "customer", "source", "id", "type", "time", "received_at", "path", "subscription", "data",
+    "attributes", "digest", "status", "reason", "counted_at",
+)  # fmt: skip
 _ARCHIVE_COLUMNS = """
 number, path, encode(sha256, 'hex'), bytes, rows, customer_first, customer_last, time_first,
 time_last, created_at, settled_at
@@ -154,14 +148,9 @@ def name_of(row: Sequence[Any]) -> Key:
     return row[0], identity_key(row[1], row[2])
 
 
-def identity_of(row: Sequence[Any], archive: int) -> Identity:
-    """The identity of a row that is in this file."""
-    return Identity(identity_key(row[1], row[2]), bytes.fromhex(row[10]), archive)
-
-
-def _columns(rows: Iterable[Sequence[Any]], *names: int) -> list[list[Any]]:
-    found = list(rows)
-    return [[row[name] for row in found] for name in names]
+def identity_of(row: Sequence[Any], archive: int) -> tuple[str, Identity]:
+    """Whose a row is, and its identity where it is in this file."""
+    return row[0], Identity(identity_key(row[1], row[2]), bytes.fromhex(row[10]), archive)
 
 
 async def parts_of(
@@ -179,7 +168,7 @@ async def identities_of(connection: Connection, names: Collection[Key]) -> dict[
     """Of these (customer, key) those that are archived."""
     if not names:
         return {}
-    cursor = await connection.cursor(binary=True).execute(_ENTRIES, _columns(names, 0, 1))
+    cursor = await connection.cursor(binary=True).execute(_ENTRIES, [_named(names)])
     return {
         (row[0], bytes(row[1])): entry_of(bytes(row[2]))
         for row in await cursor.fetchall()
@@ -188,40 +177,45 @@ async def identities_of(connection: Connection, names: Collection[Key]) -> dict[
 
 
 async def change_identities(
-    connection: Connection, put: Mapping[Key, Identity], drop: Collection[Key]
+    connection: Connection, put: Collection[tuple[str, Identity]], drop: Collection[Key]
 ) -> None:
-    """Put identities of (customer, key) in place of what is there, and remove others. Whoever
+    """Put identities of customers in place of those with the same keys, and remove others. Whoever
     changes those of a customer waits for the other who does.
     """
-    names = [*put, *drop]
+    names = [*((customer, one.key) for customer, one in put), *drop]
     if not names:
         return
     customers = sorted({customer for customer, _ in names})
     await connection.execute(_HEADS, [customers])
     await connection.execute(_LOCK_HEADS, [customers])
-    cursor = await connection.cursor(binary=True).execute(_BLOCKS, _columns(names, 0, 1))
+    cursor = await connection.cursor(binary=True).execute(_BLOCKS, [_named(names)])
     blocks: dict[str, dict[bytes, bytes]] = {}
     for customer, first, entries in await cursor.fetchall():
         blocks.setdefault(customer, {})[bytes(first)] = bytes(entries)
     puts: dict[str, list[Identity]] = {}
     drops: dict[str, list[bytes]] = {}
-    for (customer, _), one in put.items():
+    for customer, one in put:
         puts.setdefault(customer, []).append(one)
     for customer, key in drop:
         drops.setdefault(customer, []).append(key)
     written = [
-        (customer, first, entries)
+        {"customer": customer, "first": first.hex(), "entries": entries.hex()}
         for customer in customers
         for first, entries in changed_blocks(
             blocks[customer], puts.get(customer, ()), drops.get(customer, ())
         ).items()
     ]
-    await connection.execute(_PUT_BLOCKS, _columns(written, 0, 1, 2))
+    await connection.execute(_PUT_BLOCKS, [document(written)])
+
+
+def _named(names: Iterable[Key]) -> str:
+    return document([{"customer": customer, "key": key.hex()} for customer, key in names])
 
 
 async def still_there(connection: Connection, rows: Sequence[Row]) -> set[EventIdentity]:
     """Those of these events that are in `event`."""
-    cursor = await connection.execute(_STILL_THERE, _columns(rows, 0, 1, 2))
+    names = [{"customer": row[0], "source": row[1], "id": row[2]} for row in rows]
+    cursor = await connection.execute(_STILL_THERE, [document(names)])
     return {(row[0], row[1], row[2]) for row in await cursor.fetchall()}
 
 
@@ -284,15 +278,22 @@ async def insert(connection: Connection, one: Archive, rows: Sequence[Row]) -> N
             one.customer_last, one.time_first, one.time_last, one.created_at,
         ],
     )  # fmt: skip
-    customers, times = _columns(rows, 0, 4)
+    parts = [
+        (customer, [row[4] for row in mine])
+        for customer, mine in groupby(rows, key=lambda row: str(row[0]))
+    ]
     await connection.execute(
         """
         INSERT INTO archive_part (customer, archive, rows, time_first, time_last)
-        SELECT customer, %s::integer, count(*), min(time), max(time)
-        FROM unnest(%s::text[], %s::timestamptz[]) AS r (customer, time) GROUP BY customer
+        SELECT customer, %s::integer, rows, time_first, time_last
+        FROM unnest(%s::text[], %s::bigint[], %s::timestamptz[], %s::timestamptz[])
+            AS p (customer, rows, time_first, time_last)
         """,
-        [one.number, customers, times],
-    )
+        [
+            one.number, [customer for customer, _ in parts], [len(times) for _, times in parts],
+            [min(times) for _, times in parts], [max(times) for _, times in parts],
+        ],
+    )  # fmt: skip
 
 
 async def note_archived(connection: Connection, customers: Sequence[str], at: datetime) -> None:
@@ -309,11 +310,25 @@ async def note_archived(connection: Connection, customers: Sequence[str], at: da
     )
 
 
+async def is_unsettled(connection: Connection, number: int) -> bool:
+    """Whether a file's events are still being taken out, by nobody else until the transaction
+    ends.
+    """
+    cursor = await connection.execute(
+        "SELECT settled_at IS NULL FROM archive WHERE number = %s FOR UPDATE", [number]
+    )
+    row = await cursor.fetchone()
+    return row is not None and bool(row[0])
+
+
 async def take_out(connection: Connection, rows: Sequence[Row]) -> int:
     """Delete these events, as `old_events` read them, from `event`, but for those that have changed
     since; how many.
     """
-    cursor = await connection.execute(_TAKE_OUT, _columns(rows, 0, 1, 2, -1))
+    versions = [
+        {"customer": row[0], "source": row[1], "id": row[2], "version": row[-1]} for row in rows
+    ]
+    cursor = await connection.execute(_TAKE_OUT, [document(versions)])
     return cursor.rowcount
 
 
@@ -327,7 +342,8 @@ async def settle(connection: Connection, archive: int, at: datetime) -> None:
 
 async def put_back(connection: Connection, rows: Sequence[Row]) -> int:
     """Insert events of a file into `event` again; how many were not there."""
-    cursor = await connection.execute(_PUT_BACK, _columns(rows, *range(14)))
+    put = [dict(zip(_ROW, row, strict=True)) for row in rows]
+    cursor = await connection.execute(_PUT_BACK, [document(put)])
     return cursor.rowcount
 
 

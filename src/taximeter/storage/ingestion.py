@@ -19,7 +19,7 @@ import msgspec
 from psycopg import AsyncConnection, AsyncCursor
 
 from taximeter.domain.metering.event import Event
-from taximeter.storage.archive import ENTRY_OF, KEY_OF
+from taximeter.storage.identity import ENTRY_OF, KEY_OF
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Cursor = AsyncCursor[tuple[Any, ...]]
