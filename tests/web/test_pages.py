@@ -49,11 +49,11 @@ async def test_the_first_page_shows_what_waits(
     assert "In quarantine" not in (await browser.get("/")).text
     await subscribe(client)
     lost = event("a", customer="nobody", n=2)
-    read = event("b", n=-2000, model="m")  # 2,000 x 1.75 / 1,000 the other way
+    read = event("b", n=2000, model={})  # a model is a text; 2,000 x 1.75 / 1,000
     assert (await send(client, [lost, read]))["quarantined"] == 2
     page = (await browser.get("/")).text
     assert "Unknown customer" in page and "1 without a price" in page
-    assert "Negative value" in page and "$3.50" in page
+    assert "Invalid dimension" in page and "$3.50" in page
 
 
 async def test_todays_money_is_what_todays_usage_adds(
