@@ -36,6 +36,7 @@ PARAMETERS = {
 NOT_YOURS = FieldError("subject", "not_found", "This API key is confined to another customer.")
 
 _encode = msgspec.json.Encoder().encode
+_ALL_ACCEPTED = b'{"accepted":%d,"duplicates":0,"quarantined":0,"rejected":0,"results":[]}'
 
 
 async def post_events(server: Server, scope: Scope, receive: Receive, send: Send) -> int:
@@ -50,7 +51,8 @@ async def _answer(server: Server, scope: Scope, receive: Receive) -> Answered:
     caller.require("ingest")
     query = scope.get("query_string", b"")
     parameters = _parameters(query) if query else {}
-    shape = _shape(headers.get(b"content-type", b""))
+    content_type = headers.get(b"content-type", b"")
+    shape = CONTENT_TYPES.get(content_type) or _shape(content_type)
     body = await read_body(receive, headers, bytes_max=BODY_BYTES_MAX)
     events = read_events(body, shape, server.context.clock.now())
     if caller.customer is not None:
@@ -137,6 +139,8 @@ def render(answer: IngestAnswer, show: Sequence[Event | InvalidEvent]) -> bytes:
     """The answer's body: the counts, and each event that was not plainly accepted; those that
     were as well where `show` holds the request's events.
     """
+    if not answer.others and not show:
+        return _ALL_ACCEPTED % answer.accepted
     counts = {"duplicate": 0, "quarantined": 0, "conflict": 0, "invalid": 0, "refused": 0}
     for other in answer.others:
         counts[other.status] += 1

@@ -3,33 +3,35 @@
 Owns names and labels. Labels take few values: no customer, no id, no path as it was sent.
 """
 
-from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from itertools import accumulate
+from math import isinf
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+BOUNDS_S = Histogram.DEFAULT_BUCKETS  # the last one is infinite
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """The counters of one process, in a registry of their own."""
+    """The counters of one process, in a registry of their own. Every request counts, so counting is
+    an addition; what they come to is put together when it is asked for.
+    """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._events = Counter(
-            "taximeter_events", "Events taken in, by what became of them.",
-            ["status"], registry=self._registry,
-        )  # fmt: skip
-        self._requests = Histogram(
-            "taximeter_request_seconds", "Time from a request to the end of its answer.",
-            ["method", "route", "status"], registry=self._registry,
-        )  # fmt: skip
-        self._accepted = self._events.labels("accepted")
-        self._observed: dict[tuple[str, str, int], Histogram] = {}
+        self._counts = _Counts()
+        self._registry.register(self._counts)
         self._watched = False
 
     def watch(
@@ -47,23 +49,63 @@ class Metrics:
             self._registry.register(_Books(differing, completed_at))
             self._watched = True
 
-    def count_events(self, accepted: int, others: Iterable[str]) -> None:
+    def count_events(self, accepted: int, others: Sequence[str]) -> None:
         """Count the events of one request: those accepted, and the status of each other one."""
-        self._accepted.inc(accepted)
-        for status, number in Tally(others).items():
-            self._events.labels(status).inc(number)
+        events = self._counts.events
+        events["accepted"] += accepted
+        for status in others:
+            events[status] = events.get(status, 0) + 1
 
     def count_request(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """Count a request; `route` is the template that it matched, if any."""
         key = (method if method in METHODS else "other", route or "none", status)
-        observed = self._observed.get(key)
-        if observed is None:
-            observed = self._observed[key] = self._requests.labels(key[0], key[1], str(status))
-        observed.observe(seconds)
+        times = self._counts.requests.get(key)
+        if times is None:
+            times = self._counts.requests[key] = _Times()
+        times.add(seconds)
 
     def render(self) -> bytes:
         """All of it in Prometheus's text format."""
         return generate_latest(self._registry)
+
+
+class _Times:
+    """How many requests took at most how long, by the bounds of the histogram."""
+
+    __slots__ = ("buckets", "seconds")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * len(BOUNDS_S)
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one request."""
+        self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
+        self.seconds += seconds
+
+
+class _Counts(Collector):
+    def __init__(self) -> None:
+        self.events = {"accepted": 0}
+        self.requests: dict[tuple[str, str, int], _Times] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        """What was counted since the start."""
+        events = CounterMetricFamily(
+            "taximeter_events", "Events taken in, by what became of them.", labels=["status"]
+        )
+        for status, count in self.events.items():
+            events.add_metric([status], count)
+        yield events
+        requests = HistogramMetricFamily(
+            "taximeter_request_seconds", "Time from a request to the end of its answer.",
+            labels=["method", "route", "status"],
+        )  # fmt: skip
+        for (method, route, answered), times in self.requests.items():
+            sums = zip(BOUNDS_S, accumulate(times.buckets), strict=True)
+            buckets = [("+Inf" if isinf(bound) else str(bound), count) for bound, count in sums]
+            requests.add_metric([method, route, str(answered)], buckets, times.seconds)
+        yield requests
 
 
 class _Ingest(Collector):

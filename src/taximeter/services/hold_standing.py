@@ -158,9 +158,7 @@ async def _add_spent_grants(
     missing = []
     for customer, counters in accounts.counters.items():
         known = {
-            f"g:{source.grant}"
-            for purse in purses.get(customer, {}).values()
-            for source in purse.grants
+            source.counter for purse in purses.get(customer, {}).values() for source in purse.grants
         }
         missing += [
             (customer, name[2:]) for name in counters if name.startswith("g:") and name not in known
@@ -170,5 +168,5 @@ async def _add_spent_grants(
             purse = purses.get(grant.customer, {}).get(grant.asset)
             if purse is not None and grant.usable_at(accounts.at):
                 purse.grants.append(
-                    Source(grant.id, grant.remaining, grant.scope_meters, grant.scope_path)
+                    Source(f"g:{grant.id}", grant.remaining, grant.scope_meters, grant.scope_path)
                 )

@@ -17,7 +17,7 @@ Cursor = AsyncCursor[tuple[Any, ...]]
 # A row for each grant that is usable, in burn order (as domain/credit/burn.py's burn_key says), and
 # one for a wallet without any.
 _PURSES = """
-SELECT w.customer, w.asset, w.debt, g.id, g.remaining, g.scope_meters, g.scope_path
+SELECT w.customer, w.asset, w.debt, 'g:' || g.id, g.remaining, g.scope_meters, g.scope_path
 FROM wallet w
 LEFT JOIN credit_grant g ON g.customer = w.customer AND g.asset = w.asset AND g.has_left
     AND COALESCE(g.expires_at, 'infinity') > %s AND g.effective_at <= %s
@@ -37,11 +37,11 @@ async def send_purses(connection: Connection, customers: Collection[str], at: da
 async def found_purses(cursor: Cursor) -> dict[str, dict[str, Purse]]:
     """What `send_purses` asked for, by customer and asset."""
     found: dict[str, dict[str, Purse]] = {}
-    for customer, asset, debt, grant, remaining, meters, path in await cursor.fetchall():
+    for customer, asset, debt, counter, remaining, meters, path in await cursor.fetchall():
         own = found.setdefault(customer, {})
         purse = own.get(asset)
         if purse is None:
             purse = own[asset] = Purse([], debt)
-        if grant is not None:
-            purse.grants.append(Source(grant, remaining, meters, path))
+        if counter is not None:
+            purse.grants.append(Source(counter, remaining, meters, path))
     return found

@@ -93,9 +93,11 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
 
 
 class Source(NamedTuple):
-    """What is left of a grant that is usable now, and what it is for."""
+    """What is left of a grant that is usable now, and what it is for. `counter` is the name of what
+    is reserved of it.
+    """
 
-    grant: str
+    counter: str
     remaining: Decimal
     scope_meters: Collection[str] | None
     scope_path: str | None
@@ -206,11 +208,17 @@ def decide(standing: Standing, counters: Counters, ask: Ask) -> Decision:
     refused = _budgets(standing, reserving, ask)
     if refused is not None:
         return refused
+    available: dict[str, Decimal | None] = {}
     for need in ask.needs:
-        refused = _credit(standing, reserving, need, ask.path)
+        before = _available(standing, reserving, need, ask.path)
+        refused = _credit(standing, reserving, need, ask.path, before)
         if refused is not None:
             return refused
-    available = {need.asset: _available(standing, reserving, need, ask.path) for need in ask.needs}
+        available[need.asset] = None if before is None else before - need.amount
+    if len(ask.needs) > 1:  # one may have taken what another could have
+        available = {
+            need.asset: _available(standing, reserving, need, ask.path) for need in ask.needs
+        }
     return Placed(reserving.added, available, tuple(reserving.warnings))
 
 
@@ -247,7 +255,7 @@ class _Reserving:
         return found + self.added[name] if name in self.added else found
 
     def add(self, name: str, amount: Decimal) -> None:
-        if amount != ZERO:
+        if amount:
             self.added[name] = self.added.get(name, ZERO) + amount
 
     def warn(self, warning: Doubt) -> None:
@@ -292,10 +300,11 @@ def _feature(standing: Standing, counters: Counters, ask: Ask) -> Refused | None
 def _budgets(standing: Standing, reserving: _Reserving, ask: Ask) -> Refused | None:
     for room in standing.budgets:
         budget = room.budget
-        needed = sum(
-            (need.amount for need in ask.needs if budget.covers(need.asset, ask.path)), ZERO
-        )
-        if needed == ZERO:
+        needed = ZERO
+        for need in ask.needs:
+            if budget.covers(need.asset, ask.path):
+                needed += need.amount
+        if not needed:
             continue
         held = reserving.get(f"b:{budget.name}")
         missing = room.spent + held + needed - budget.limit
@@ -317,10 +326,12 @@ def _budget_limit(room: BudgetRoom, held: Decimal) -> dict[str, LimitValue]:
 
 
 def _credit(
-    standing: Standing, reserving: _Reserving, need: Need, path: str | None
-) -> Refused | None:
-    """Reserve what the need draws from: grants in burn order, then beyond them."""
-    available = _available(standing, reserving, need, path)
+    standing: Standing, reserving: _Reserving, need: Need, path: str | None,
+    available: Decimal | None,
+) -> Refused | None:  # fmt: skip
+    """Reserve what the need draws from, of which so much is `available`: grants in burn order, then
+    beyond them.
+    """
     if available is not None and need.amount > available:
         if standing.hard:
             return Refused(
@@ -337,9 +348,9 @@ def _credit(
         if left == ZERO:
             break
         if grant.covers(need.meter, path):
-            part = min(grant.remaining - reserving.get(f"g:{grant.grant}"), left)
+            part = min(grant.remaining - reserving.get(grant.counter), left)
             if part > ZERO:
-                reserving.add(f"g:{grant.grant}", part)
+                reserving.add(grant.counter, part)
                 left -= part
     reserving.add(f"w:{need.asset}", left)
     return None
@@ -371,7 +382,7 @@ def _available(
     available = -purse.debt - reserving.get(f"w:{need.asset}")
     for grant in purse.grants:
         if grant.covers(need.meter, path):
-            available += grant.remaining - reserving.get(f"g:{grant.grant}")
+            available += grant.remaining - reserving.get(grant.counter)
     return available
 
 
