@@ -42,7 +42,7 @@ STATEMENT = re.compile(
     r"|WITH \w+.*\bAS\b|CREATE (TEMP |UNIQUE )?(TABLE|INDEX)\b|ALTER TABLE\b|DROP \w+\b)"
 )
 LOCAL_TABLES = {
-    "api_key", "archive", "audit", "cache_change", "coupon", "dead_letter", "feature",
+    "api_key", "archive", "audit", "backfill", "cache_change", "coupon", "dead_letter", "feature",
     "idempotency", "instance", "meter", "number_counter", "outbox", "plan_retirement",
     "plan_version", "webhook_delivery", "webhook_endpoint",
 }  # fmt: skip

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from taximeter import __version__
 from taximeter.http import (
     alerts,
+    backfills,
     budgets,
     clock,
     corrections,
@@ -66,6 +67,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     dead_letters.router,
     corrections.router,
     sources.router,
+    backfills.router,
     meters.router,
     usage.router,
     plans.router,

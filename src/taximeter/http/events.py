@@ -52,7 +52,7 @@ async def _answer(server: Server, scope: Scope, receive: Receive) -> Answered:
     query = scope.get("query_string", b"")
     parameters = _parameters(query) if query else {}
     content_type = headers.get(b"content-type", b"")
-    shape = CONTENT_TYPES.get(content_type) or _shape(content_type)
+    shape = CONTENT_TYPES.get(content_type) or shape_of(content_type)
     body = await read_body(receive, headers, bytes_max=BODY_BYTES_MAX)
     events = read_events(body, shape, server.context.clock.now())
     if caller.customer is not None:
@@ -110,7 +110,8 @@ def _parameters(query: bytes) -> dict[str, str]:
     return parameters
 
 
-def _shape(content_type: bytes) -> str:
+def shape_of(content_type: bytes) -> str:
+    """What a body of this content type is: one event, a batch or either. Raises `Malformed`."""
     shape = CONTENT_TYPES.get(content_type.partition(b";")[0].strip().lower())
     if shape is None:
         known = ", ".join(kind.decode() for kind in CONTENT_TYPES)

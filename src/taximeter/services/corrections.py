@@ -67,7 +67,7 @@ async def amend_event(
     if event != stored.event:
         after = stored._replace(event=event)
         if stored.status == "quarantined":
-            after = await _routed(transaction, terms, after)
+            after = await routed(transaction, terms, after)
         await correct(transaction, terms, [Change(stored, after)], Why("amend", reason))
         await _audit(transaction, "event.amended", identity, reason)
     return await shown_event(transaction.connection, identity)
@@ -93,7 +93,7 @@ async def _audit(transaction: Transaction, action: str, identity: Identity, reas
     await transaction.audit(action, event_id, detail)
 
 
-async def _routed(
+async def routed(
     transaction: Transaction, terms: CustomerTerms | None, stored: StoredEvent
 ) -> StoredEvent:
     """What becomes of an event in quarantine by what it says now."""

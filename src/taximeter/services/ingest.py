@@ -42,13 +42,14 @@ CONFLICT = FieldError(
 @dataclass(frozen=True, slots=True)
 class IngestRequest:
     """One request's events, in its order. With `atomic` all are taken or none. `body_bytes` is the
-    size of what they were read from.
+    size of what they were read from. `late`: they may be older than their meters take.
     """
 
     events: Sequence[Event | InvalidEvent]
     atomic: bool = False
     idempotency: Key | None = None
     body_bytes: int = 0
+    late: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -158,7 +159,7 @@ async def take_events(
             if type(event) is Event:
                 identity = (event.customer, event.source, event.id)
                 if identity not in staged:
-                    staged[identity] = _stage(held, event)
+                    staged[identity] = _stage(held, event, late=request.late)
     new: Collection[Identity] = staged.keys()
     digests: dict[Identity, str] = {}
     rows = [storage.event_row(staged[key].event, staged[key].reason) for key in sorted(staged)]
@@ -227,13 +228,13 @@ def _answers(
     return answers
 
 
-def _stage(held: Held, event: Event) -> _Staged:
+def _stage(held: Held, event: Event, *, late: bool) -> _Staged:
     cached = held.customers[event.customer]
     if cached.terms is None:
         return _Staged(event, UNKNOWN_CUSTOMER, ())
     meters = held.meters.get(event.type, ())
     routing = cached.routing(meters, event.type, event.subscription, event.time)
-    readings = read(routing, event)
+    readings = read(routing, event, late=late)
     if isinstance(readings, str):
         return _Staged(event, readings, ())
     return _Staged(event, None, readings)

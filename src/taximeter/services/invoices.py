@@ -60,11 +60,34 @@ async def upcoming_invoice(
         if found is None:
             raise NotFound(kind="upcoming invoice of customer", key=customer)
         boundary, subscription = found
-        row = InvoiceRow(
-            customer=customer, id="upcoming", subscription=subscription.id, boundary=boundary,
-            status="draft", finalize_at=boundary, created_at=context.clock.now(), frozen=None,
-        )  # fmt: skip
+        row = _upcoming(context, subscription, boundary)
         return await _draft(context, connection, subscription, row)
+
+
+async def open_invoices(
+    context: Context, connection: Connection, customer: str
+) -> list[tuple[InvoiceRow, Invoice]]:
+    """All of the customer's drafts, and what the next invoice of each of its subscriptions says so
+    far (its id is `upcoming`), as the transaction of the connection sees them.
+    """
+    found = []
+    following = await subscriptions.next_boundaries(connection, customer)
+    for one in await subscriptions.of_customer(connection, customer):
+        rows = await storage.drafts_of(connection, one)
+        boundary = following.get(one.id)
+        if boundary is not None and (
+            not has_ended(one, boundary) or await late_now(connection, one, boundary)
+        ):
+            rows = [*rows, _upcoming(context, one, boundary)]
+        found += [(row, await _draft(context, connection, one, row)) for row in rows]
+    return found
+
+
+def _upcoming(context: Context, one: Subscription, boundary: datetime) -> InvoiceRow:
+    return InvoiceRow(
+        customer=one.customer, id="upcoming", subscription=one.id, boundary=boundary,
+        status="draft", finalize_at=boundary, created_at=context.clock.now(), frozen=None,
+    )  # fmt: skip
 
 
 async def _next_billed(

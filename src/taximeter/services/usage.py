@@ -104,6 +104,24 @@ async def get_usage(
     )
 
 
+async def total_of(
+    connection: Connection, meter: Meter, customer: str, span: Period, now: datetime
+) -> Decimal:
+    """What a customer used of a meter within `span`, as the transaction of the connection sees it
+    at the instant `now`.
+    """
+    query = UsageQuery(
+        meter=meter.key, customer=customer, start=span.start, end=span.end, window="total",
+        group_by=(), timezone="UTC", fill_zero=False,
+    )  # fmt: skip
+    since = await meter_storage.first_made_at(connection, meter.key)
+    reader: Reader = _Reader(connection, query, Wanted(customer, meter, since, ()), span)
+    if meter.is_level:
+        reader = LevelReader(connection, query, meter, span, now)
+    rows = await reader.rows_of(customer, None, 1)
+    return rows[0].value if rows else ZERO
+
+
 def _check_groups(meter: Meter, group_by: Sequence[str]) -> None:
     """A dimension of the meter wins over what events say of themselves."""
     for name in group_by:
