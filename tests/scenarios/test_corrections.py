@@ -255,7 +255,8 @@ async def test_corrections_at_any_time(story: Story, seed: int) -> None:
     await story.customer(timezone="Europe/Paris")
     for key in ("sum", "max", "unique", "latest", "percentile"):
         share = {"percentile": "0.75"} if key == "percentile" else {}
-        await story.meter(key, key, event_type="u", dimensions=["of"], **share)
+        limit = {"dimension_limit": 2} if key == "sum" else {}
+        await story.meter(key, key, event_type="u", dimensions=["of"], **share, **limit)
     await story.plan(
         "p", flat("fee", "10"),
         usage_price("sum", "sum", model="graduated", tiers=TIERS),
@@ -273,7 +274,7 @@ async def test_corrections_at_any_time(story: Story, seed: int) -> None:
         for n in range(4):
             at = START + timedelta(seconds=dice.randrange(int((now - START).total_seconds())))
             sent.append(f"e{day}-{n}")
-            of = dice.choice("xy")
+            of = dice.choice("wxyz")
             await story.use(event("u", sent[-1], at.isoformat(), q=dice.randrange(40), of=of))
         for event_id in dice.sample(sent, 3):
             if dice.random() < 0.4:
@@ -281,6 +282,6 @@ async def test_corrections_at_any_time(story: Story, seed: int) -> None:
                 sent.remove(event_id)
             else:
                 at = START + timedelta(seconds=dice.randrange(int((now - START).total_seconds())))
-                data = {"q": dice.randrange(40), "of": dice.choice("xy")}
+                data = {"q": dice.randrange(40), "of": dice.choice("wxyz")}
                 await amend(story, event_id, data=data, time=at.isoformat())
     await story.advance("2026-04-02T00:00:00Z")

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from taximeter.domain.metering.backfill import Backfill, BackfillState
 from taximeter.domain.metering.event import Event
 from taximeter.kernel.errors import FieldError, Invalid
+from taximeter.services.archive import recall, recall_span
 from taximeter.services.backfills import BackfillView, get_backfill, locked
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
@@ -165,6 +166,7 @@ async def apply_portion(
     counts = Counts()
     left = size
     if one.replaces or one.kind == "meter":
+        await recall_span(transaction.connection, customer, one.span)
         found = await storage.in_the_way(transaction.connection, one, customer, until, left)
         counts = counts.plus(await _clear(transaction, one, customer, found))
         left -= len(found)
@@ -210,6 +212,7 @@ async def _bring(
         return Counts()
     terms = (await customer_terms(connection, [customer])).get(customer)
     names = [(event.source, event.id) for event in waiting]
+    await recall(connection, [(customer, *name) for name in names])
     stored = {
         (each.event.source, each.event.id): each
         for each in await correction_storage.lock(connection, customer, names)
@@ -275,6 +278,7 @@ async def _revert_portion(
 ) -> tuple[Counts, bool]:
     """Undo a portion of what was done to one customer. The counts stay those of what was done."""
     connection = transaction.connection
+    await recall_span(connection, customer, one.span)
     brought = await storage.brought(connection, one, customer, PORTION)
     changes = [Change(each, each._replace(status="void")) for each in brought]
     corrected = await storage.corrected(connection, one, customer, PORTION - len(brought))

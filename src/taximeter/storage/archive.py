@@ -168,7 +168,7 @@ async def identities_of(connection: Connection, names: Collection[Key]) -> dict[
     """Of these (customer, key) those that are archived."""
     if not names:
         return {}
-    cursor = await connection.cursor(binary=True).execute(_ENTRIES, [_named(names)])
+    cursor = await connection.execute(_ENTRIES, [_named(names)], binary=True)
     return {
         (row[0], bytes(row[1])): entry_of(bytes(row[2]))
         for row in await cursor.fetchall()
@@ -188,7 +188,7 @@ async def change_identities(
     customers = sorted({customer for customer, _ in names})
     await connection.execute(_HEADS, [customers])
     await connection.execute(_LOCK_HEADS, [customers])
-    cursor = await connection.cursor(binary=True).execute(_BLOCKS, [_named(names)])
+    cursor = await connection.execute(_BLOCKS, [_named(names)], binary=True)
     blocks: dict[str, dict[bytes, bytes]] = {}
     for customer, first, entries in await cursor.fetchall():
         blocks.setdefault(customer, {})[bytes(first)] = bytes(entries)

@@ -43,16 +43,19 @@ JOIN unnest(%s::text[], %s::text[], %s::text[]) AS k (customer, source, id)
 WHERE e.backfill = %s
 """
 # Whose events a backfill is about: those for whom some were loaded, and where it changes what is
-# there those who have some.
+# there those who have some, or may have some in the archive.
 _CUSTOMERS = """
 SELECT customer FROM (
     SELECT DISTINCT customer FROM backfill_event WHERE backfill = %(id)s
     UNION
     SELECT c.customer FROM customer c
-    WHERE %(changes)s AND (%(customer)s::text IS NULL OR c.customer = %(customer)s) AND EXISTS (
+    WHERE %(changes)s AND (%(customer)s::text IS NULL OR c.customer = %(customer)s) AND (EXISTS (
         SELECT FROM event e WHERE e.customer = c.customer AND e.type = ANY(%(types)s)
             AND e.time >= %(start)s AND e.time < %(end)s AND e.status <> 'void'
-    )
+    ) OR EXISTS (
+        SELECT FROM archive_part p WHERE p.customer = c.customer
+            AND p.time_last >= %(start)s AND p.time_first < %(end)s
+    ))
 ) AS found
 WHERE %(after)s::text IS NULL OR customer > %(after)s
 ORDER BY customer

@@ -90,9 +90,7 @@ async def send_values(
     rank; `with_ranks` reads the answer.
     """
     await connection.execute(_UPSERT_VALUES, [document(rows)])
-    cursor = connection.cursor(binary=True)
-    await cursor.execute(_RANK, [document(ranks)])
-    return cursor
+    return await connection.execute(_RANK, [document(ranks)], binary=True)
 
 
 async def with_ranks(cursor: Cursor, changed: Sequence[ChangedTotal]) -> list[ChangedTotal]:
