@@ -200,6 +200,7 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
     from taximeter.services.instance import first_start
     from taximeter.services.keys import Callers
     from taximeter.services.release import sweep
+    from taximeter.services.sources import SourcesWatch
     from taximeter.worker.loop import run_for_ever
 
     context = _context(url, connections_min=POOL_MIN, connections_max=POOL_MAX)
@@ -217,7 +218,7 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
     server = Server(
         context=context, callers=Callers(settings.root_key), ingest=ingest, holds=holds,
         owners=Owners(), random_bytes=secrets.token_bytes, open_metrics=settings.open_metrics,
-        webhooks=webhooks, books=BooksWatch(context, RealClock()),
+        webhooks=webhooks, books=BooksWatch(context, RealClock()), sources=SourcesWatch(context),
     )  # fmt: skip
     instance = Instance(
         app=Front(Application(server), _pages(server)), context=context, server=server,
@@ -237,6 +238,7 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
         # By themselves: no job waits for a receiver, nor for a customer with many entries.
         for name, job in (
             ("webhooks", instance.deliverer.run_round), ("books", server.books.run_round),
+            ("sources", server.sources.run_round),
         ):  # fmt: skip
             instance.tasks.append(asyncio.create_task(run_for_ever({name: job})))
     if database is not None:

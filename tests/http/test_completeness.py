@@ -8,6 +8,7 @@ import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 
+from taximeter.bootstrap import Instance
 from taximeter.domain.metering.completeness import Heartbeats, Numbers, SourceCompleteness
 from tests.http.api import put_customer, put_meter
 from tests.scenarios.story import Json
@@ -103,7 +104,9 @@ async def test_numbers_that_begin_with_one(client: httpx.AsyncClient, set_clock:
     assert (bad.status_code, bad.json()["errors"][0]["code"]) == (422, "invalid_span")
 
 
-async def test_heartbeats(client: httpx.AsyncClient, set_clock: SetClock) -> None:
+async def test_heartbeats(
+    client: httpx.AsyncClient, set_clock: SetClock, instance: Instance
+) -> None:
     plain: Json = {"sequence": None}
     await put_customer(client)
     await put_meter(client, value="q")
@@ -130,6 +133,12 @@ async def test_heartbeats(client: httpx.AsyncClient, set_clock: SetClock) -> Non
     set_clock(DAY + timedelta(hours=2, minutes=6))
     [row] = await report(client)
     assert row["states"] == ["incomplete", "silent", "ahead"]
+    assert await instance.server.sources.run_round() == 1
+    assert "taximeter_sources_overdue 1.0" in (await client.get("/metrics")).text
+    await beat(client, "gate", sent=15, at=(DAY + timedelta(hours=2, minutes=6)).isoformat())
+    set_clock(DAY + timedelta(hours=3))  # its last word says nothing of a next one
+    assert await instance.server.sources.run_round() == 0
+    assert "taximeter_sources_overdue 0.0" in (await client.get("/metrics")).text
 
     for fields, code in (
         ({"sent": 14}, "falling"),

@@ -115,6 +115,7 @@ class Application:
         server.metrics.watch(
             lambda: server.ingest.weight_waiting, lambda: server.ingest.commits,
             lambda: server.books.differing, lambda: server.books.completed_at,
+            lambda: server.sources.overdue,
         )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -40,13 +40,16 @@ class Metrics:
         commits: Callable[[], int],
         differing: Callable[[], int],
         completed_at: Callable[[], datetime | None],
+        overdue: Callable[[], int],
     ) -> None:
         """Show how many events wait to be committed and how often was committed; how many
-        customers' books differ, and when the last round of their check was completed.
+        customers' books differ, and when the last round of their check was completed; of how many
+        sources the heartbeat is overdue.
         """
         if not self._watched:
             self._registry.register(_Ingest(waiting, commits))
             self._registry.register(_Books(differing, completed_at))
+            self._registry.register(_Sources(overdue))
             self._watched = True
 
     def count_events(self, accepted: int, others: Sequence[str]) -> None:
@@ -143,3 +146,14 @@ class _Books(Collector):
                 "When the books of all customers had last been checked.",
                 completed_at.timestamp(),
             )
+
+
+class _Sources(Collector):
+    def __init__(self, overdue: Callable[[], int]) -> None:
+        self._overdue = overdue
+
+    def collect(self) -> Iterator[Metric]:
+        """The figure of the last minute."""
+        yield GaugeMetricFamily(
+            "taximeter_sources_overdue", "Sources whose heartbeat is overdue.", self._overdue()
+        )

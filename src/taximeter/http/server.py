@@ -26,6 +26,7 @@ from taximeter.services.hold_requests import HoldRequest
 from taximeter.services.holds import Owners
 from taximeter.services.ingest import IngestAnswer, IngestRequest
 from taximeter.services.keys import Caller, Callers, Scope
+from taximeter.services.sources import SourcesWatch
 from taximeter.services.webhooks import Webhooks
 
 IDEMPOTENCY_KEY_CHARS_MAX = 255
@@ -46,6 +47,7 @@ class Server:
     open_metrics: bool
     webhooks: Webhooks
     books: BooksWatch
+    sources: SourcesWatch
     metrics: Metrics = field(default_factory=Metrics)
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+import structlog
+
 from taximeter.domain.metering.completeness import SourceCompleteness
 from taximeter.domain.metering.event import FUTURE_MAX, Event
 from taximeter.kernel.errors import FieldError, Invalid
@@ -25,6 +27,10 @@ Heartbeat: TypeAlias = storage.Heartbeat
 
 SPAN_MAX = timedelta(days=31)
 SPAN_DEFAULT = timedelta(hours=24)
+LOOK_EVERY = timedelta(minutes=1)
+OVERDUE_MAX = 10_000
+
+log = structlog.get_logger("sources")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,33 @@ class CompletenessQuery:
     start: datetime | None
     end: datetime | None
     late_after: timedelta
+
+
+class SourcesWatch:
+    """Looks once a minute whose heartbeat is overdue, and says so in the log when it becomes so."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._looked_at: datetime | None = None
+        self._known: set[tuple[str, str]] = set()
+
+    @property
+    def overdue(self) -> int:
+        """How many sources should have said something by now."""
+        return len(self._known)
+
+    async def run_round(self) -> int:
+        """Look, where a minute has passed; how many have become overdue."""
+        now = self._context.clock.now()
+        if self._looked_at is not None and now - self._looked_at < LOOK_EVERY:
+            return 0
+        async with self._context.pool.connection() as connection:
+            found = set(await storage.overdue(connection, at=now, limit=OVERDUE_MAX))
+        self._looked_at = now
+        new, self._known = found - self._known, found
+        for customer, source in sorted(new):
+            log.warning("source_overdue", source=source, customer=customer or None)
+        return len(new)
 
 
 async def beat(

@@ -111,6 +111,15 @@ FROM source_heartbeat e
 WHERE e.source = ANY(%(sources)s) AND e.hour >= %(remembered)s AND e.at <= %(until)s AND {{scope}}
 ORDER BY e.customer, e.source, e.hour DESC LIMIT {BEATS_MAX}
 """
+_OVERDUE = """
+SELECT l.customer, l.source FROM (
+    SELECT DISTINCT ON (e.customer, e.source) e.customer, e.source, e.received_at, e.silence_after_s
+    FROM source_heartbeat e WHERE e.hour >= %(remembered)s
+    ORDER BY e.customer, e.source, e.hour DESC
+) l
+WHERE l.received_at + l.silence_after_s * interval '1 second' < %(at)s
+ORDER BY l.source, l.customer LIMIT %(limit)s
+"""
 _COUNT_OF_ALL = """
 SELECT count(*) FROM event e
 WHERE e.source = %(source)s AND e.time >= coalesce(%(start)s::timestamptz, '-infinity')
@@ -255,6 +264,13 @@ async def heartbeats(
         source: _heartbeats(beats, [starts[one] for one in beats], received.get(source, 0))
         for source, beats in by_source.items()
     }
+
+
+async def overdue(connection: Connection, *, at: datetime, limit: int) -> list[tuple[str, str]]:
+    """The customer and name of sources whose next heartbeat should have come by `at`."""
+    parameters = {"at": at, "remembered": at - REMEMBERED, "limit": limit}
+    cursor = await connection.execute(_OVERDUE, parameters)
+    return [(row[0], row[1]) for row in await cursor.fetchall()]
 
 
 async def archived_until(connection: Connection) -> datetime | None:
