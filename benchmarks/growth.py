@@ -8,7 +8,9 @@ begins with a checkpoint, after which the first change of every page is written 
     make bench ARGS=growth
     make bench ARGS="growth --sizes 10000000,50000000,100000000 --data /srv/growth"
 
-With --data the database is kept: a run that finds some events there goes on from them.
+With --data the database is kept: a run that finds some events there goes on from them. Above
+5,000,000 events the last measure does not wait for `taximeter archive run`: the database packs the
+identities and drops the content itself, and no files are written.
 """
 
 import argparse
@@ -31,12 +33,13 @@ from taximeter.gateways.postgres import EmbeddedPostgres
 CUSTOMERS = 10_000
 SIZES_DEFAULT = "200000,1000000"
 PORTION = 1_000_000
+ARCHIVED_MAX = 5_000_000
 MEASURED = 40_000
 CLONED = ("customer", "subscription", "subscription_phase", "wallet", "credit_grant")
 # 25 events of a customer come together: that many share an hour, and a row of usage by hour.
 EVENTS = """
 INSERT INTO event (customer, source, id, type, time, received_at, status, digest, data)
-SELECT customer, 'bench', md5(n::text)::uuid::text, 'llm.completion', at, at, 'accepted',
+SELECT customer, 'filled', md5(n::text)::uuid::text, 'llm.completion', at, at, 'accepted',
     decode(md5('content' || n), 'hex'), jsonb_build_object(
         'model', 'gpt-5.2', 'input_tokens', n %% 4000, 'output_tokens', n %% 900)
 FROM (
@@ -88,14 +91,10 @@ def fill(url: str, first: int, last: int) -> None:
         connection.execute("SET synchronous_commit = off")
         for at in range(first, last, PORTION):
             upto = min(last, at + PORTION)
-            connection.execute(
-                EVENTS,
-                {"first": at, "last": upto - 1, "size": last, "customers": CUSTOMERS},
-            )  # fmt: skip
+            given = {"first": at, "last": upto - 1, "size": last, "customers": CUSTOMERS}
+            connection.execute(EVENTS, given)
+            connection.execute(USAGE, given)
             print(f"    {upto:,} events are there", flush=True)
-        for number in range(0, CUSTOMERS, 100):
-            keys = [customer_key(each) for each in range(number, number + 100)]
-            connection.execute(USAGE, {"customers": keys})
         connection.execute("VACUUM ANALYZE event, usage_bucket")
 
 
@@ -155,13 +154,60 @@ def archive(url: str, folder: Path) -> str:
     )
 
 
+PACK = """
+INSERT INTO event_identity (customer, first, entries)
+SELECT customer, CASE block WHEN 0 THEN ''::bytea ELSE (array_agg(key ORDER BY key))[1] END,
+    string_agg(key || digest || int4send(1), ''::bytea ORDER BY key)
+FROM (
+    SELECT customer, key, digest,
+        (row_number() OVER (PARTITION BY customer ORDER BY key) - 1) / 35 AS block
+    FROM (
+        SELECT customer, digest, substr(sha256(convert_to(source, 'UTF8') || '\\x00'::bytea
+            || convert_to(id, 'UTF8')), 1, 16) AS key
+        FROM event WHERE customer = ANY(%(customers)s) AND time < %(before)s
+    ) e
+) k GROUP BY customer, block
+"""
+EMPTY = """
+CREATE TABLE young AS SELECT * FROM event WHERE time >= '2026-10-20Z';
+TRUNCATE event;
+INSERT INTO event SELECT * FROM young;
+DROP TABLE young;
+UPDATE customer SET archived = true;
+INSERT INTO cache_change (customer, at) VALUES (NULL, now());
+"""
+
+
+def pack(url: str) -> str:
+    """Leave the database as it is once everything older than a month has been archived."""
+    begun = time.perf_counter()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = off")
+        for number in range(0, CUSTOMERS, 100):
+            keys = [customer_key(each) for each in range(number, number + 100)]
+            connection.execute(PACK, {"customers": keys, "before": "2026-10-20Z"})
+    with psycopg.connect(url) as connection, connection.cursor() as cursor:
+        for statement in filter(str.strip, EMPTY.split(";")):
+            cursor.execute(statement.encode())
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE event")
+        connection.execute("VACUUM ANALYZE event_identity")
+    return f"packed by the database itself in {time.perf_counter() - begun:,.0f} s"
+
+
 def run(data: Path, wanted: list[int]) -> None:
     """Print the curve."""
     print("growth: events a second through the server as the table of events grows", flush=True)
     with EmbeddedPostgres.start(data) as database, server(database.url) as running:
         with psycopg.connect(database.url) as connection:
-            row = connection.execute("SELECT count(*) FROM event").fetchone()
-        there = int(row[0]) if row else 0
+            row = connection.execute(
+                "SELECT (SELECT count(*) FROM event WHERE source = 'filled'),"
+                " (SELECT count(*) FROM event_identity)"
+            ).fetchone()
+        assert row is not None
+        there = int(row[0])
+        if row[1]:
+            sys.exit(f"The events in {data} are archived already: name another directory.")
         if not there:
             set_up(running, customers=1)
             clone_customers(database.url)
@@ -178,7 +224,9 @@ def run(data: Path, wanted: list[int]) -> None:
                 f"{sizes(database.url)}",
                 flush=True,
             )
-        print(f"    {archive(database.url, data / 'archive')}", flush=True)
+        small = there <= ARCHIVED_MAX
+        done = archive(database.url, data / "archive") if small else pack(database.url)
+        print(f"    {done}", flush=True)
         cold = measured()
         print(
             f"  after archiving: {cold:8,.0f}/s (ratio {cold / base:.2f})   {sizes(database.url)}",

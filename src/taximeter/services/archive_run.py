@@ -17,7 +17,7 @@ events of periods whose invoices are final are moved; quarantined ones wait for 
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -33,6 +33,7 @@ from taximeter.storage.archive import Row
 from taximeter.storage.terms import lock_changes
 
 Archive: TypeAlias = storage.Archive
+Horizon = storage.Horizon
 
 ACTOR = "cli"
 FILE_ROWS = 50_000
@@ -63,11 +64,7 @@ class Moved:
 
 async def count_due(context: Context, before: datetime) -> int:
     """How many events a run would move: older than `before`, and of final periods."""
-    due = 0
-    async for horizon in _horizons(context, before):
-        async with context.pool.connection() as connection:
-            due += await storage.count_old(connection, horizon)
-    return due
+    return sum([count async for page in _due(context, before) for _, count in page])
 
 
 async def archive_events(
@@ -80,43 +77,86 @@ async def archive_events(
     Raises `Unavailable` where the files cannot be written.
     """
     await settle_all(context)
-    moved = Moved()
-    waiting: list[Row] = []
-    fresh: list[str] = []
-    since = context.clock.now()
-    async for horizon in _horizons(context, before):
-        after: Row | None = None
-        more, noted = True, horizon.archived
-        while more:
-            room = FILE_ROWS - len(waiting)
-            async with context.pool.connection() as connection:
-                rows = await storage.old_events(connection, horizon, after=after, limit=room)
-            if rows and not noted:
-                fresh.append(horizon.customer)
-                noted = True
-            waiting += rows
-            more = len(rows) == room
-            after = rows[-1] if rows else after
-            if len(waiting) == FILE_ROWS:
-                await _archive(context, folder / _name(context), waiting, fresh, since, moved)
-                told(moved.events)
-                waiting, fresh, since = [], [], context.clock.now()
-    if waiting:
-        await _archive(context, folder / _name(context), waiting, fresh, since, moved)
-        told(moved.events)
-    return moved
+    run_of = _Run(context, folder, told)
+    async for page in _due(context, before):
+        group: list[Horizon] = []
+        size = 0
+        for horizon, count in page:
+            if len(run_of.waiting) + size + count > FILE_ROWS:
+                await run_of.read(group)
+                group, size = [], 0
+            if count > FILE_ROWS:
+                await run_of.read_in_steps(horizon)
+            else:
+                group.append(horizon)
+                size += count
+        await run_of.read(group)
+    await run_of.write()
+    return run_of.moved
 
 
-async def _horizons(context: Context, before: datetime) -> AsyncIterator[storage.Horizon]:
+async def _due(context: Context, before: datetime) -> AsyncIterator[list[tuple[Horizon, int]]]:
+    """Customers that have events to be moved, and how many, page by page."""
     after: str | None = None
-    while True:
+    more = True
+    while more:
         async with context.pool.connection() as connection:
             page = await storage.horizons(connection, before, after=after, limit=CUSTOMERS_PER_PAGE)
-        for horizon in page:
-            yield horizon
-        if len(page) < CUSTOMERS_PER_PAGE:
+            counts = await storage.count_old(connection, page)
+        yield [(one, counts[one.customer]) for one in page if one.customer in counts]
+        more = len(page) == CUSTOMERS_PER_PAGE
+        after = page[-1].customer if page else after
+
+
+@dataclass(slots=True)
+class _Run:
+    """Rows that wait for their file, read from `since` on, and the customers among theirs of whom
+    nothing was archived before.
+    """
+
+    context: Context
+    folder: Path
+    told: Told
+    moved: Moved = field(default_factory=Moved)
+    waiting: list[Row] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
+    since: datetime | None = None
+
+    async def read(self, group: Sequence[Horizon]) -> None:
+        """Let all old events of these customers wait, and write a file where they are many."""
+        if not group:
             return
-        after = page[-1].customer
+        self.since = self.since or self.context.clock.now()
+        async with self.context.pool.connection() as connection:
+            self.waiting += await storage.old_events_of(connection, group)
+        self.fresh += [one.customer for one in group if not one.archived]
+        if len(self.waiting) >= FILE_ROWS // 2:
+            await self.write()
+
+    async def read_in_steps(self, horizon: Horizon) -> None:
+        """Write the old events of one customer into files of their own."""
+        await self.write()
+        after: Row | None = None
+        more = True
+        while more:
+            self.since = self.context.clock.now()
+            async with self.context.pool.connection() as connection:
+                self.waiting = await storage.old_events(
+                    connection, horizon, after=after, limit=FILE_ROWS
+                )
+            more = len(self.waiting) == FILE_ROWS
+            after = self.waiting[-1] if self.waiting else after
+            self.fresh = [] if horizon.archived else [horizon.customer]
+            await self.write()
+
+    async def write(self) -> None:
+        """Move what waits into a file."""
+        if self.waiting:
+            assert self.since is not None, "something was read"
+            path = self.folder / _name(self.context)
+            await _archive(self.context, path, self.waiting, self.fresh, self.since, self.moved)
+            self.told(self.moved.events)
+        self.waiting, self.fresh, self.since = [], [], None
 
 
 def _name(context: Context) -> str:

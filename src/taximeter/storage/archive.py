@@ -41,9 +41,18 @@ SELECT c.customer, c.archived, least(%(before)s, (
 FROM customer c WHERE %(after)s::text IS NULL OR c.customer > %(after)s
 ORDER BY c.customer LIMIT %(limit)s
 """
+_OLD = "e.customer = {0} AND e.time < {1} AND e.status <> 'quarantined'"
+_OF_ALL = f"""
+FROM unnest(%s::text[], %s::timestamptz[]) AS h (customer, before)
+JOIN event e ON {_OLD.format("h.customer", "h.before")}
+"""
+_COUNT_OLD = f"SELECT e.customer, count(*) {_OF_ALL} GROUP BY e.customer"
+_OLD_OF_ALL = f"""
+SELECT {EVENT_COLUMNS}, e.xmin::text {_OF_ALL} ORDER BY e.customer, e.time, e.source, e.id
+"""
 _OLD_EVENTS = f"""
 SELECT {EVENT_COLUMNS}, e.xmin::text FROM event e
-WHERE e.customer = %(customer)s AND e.time < %(before)s AND e.status <> 'quarantined'
+WHERE {_OLD.format("%(customer)s", "%(before)s")}
     AND (%(time)s::timestamptz IS NULL OR (e.time, e.source, e.id) > (%(time)s, %(source)s, %(id)s))
 ORDER BY e.time, e.source, e.id LIMIT %(limit)s
 """
@@ -148,6 +157,10 @@ def name_of(row: Sequence[Any]) -> Key:
     return row[0], identity_key(row[1], row[2])
 
 
+def _columns(rows: Sequence[Sequence[Any]], *numbers: int) -> list[list[Any]]:
+    return [[row[number] for row in rows] for number in numbers]
+
+
 def identity_of(row: Sequence[Any], archive: int) -> tuple[str, Identity]:
     """Whose a row is, and its identity where it is in this file."""
     return row[0], Identity(identity_key(row[1], row[2]), bytes.fromhex(row[10]), archive)
@@ -246,15 +259,18 @@ async def old_events(
     return await cursor.fetchall()
 
 
-async def count_old(connection: Connection, horizon: Horizon) -> int:
-    """How many of a customer's events lie before its horizon."""
-    cursor = await connection.execute(
-        "SELECT count(*) FROM event WHERE customer = %s AND time < %s AND status <> 'quarantined'",
-        [horizon.customer, horizon.before],
-    )
-    row = await cursor.fetchone()
-    assert row is not None, "a count has a row"
-    return int(row[0])
+async def old_events_of(connection: Connection, horizons: Sequence[Horizon]) -> list[Row]:
+    """As `old_events`, all of these customers, by customer first."""
+    if not horizons:
+        return []
+    cursor = await connection.execute(_OLD_OF_ALL, _columns(horizons, 0, 2))
+    return await cursor.fetchall()
+
+
+async def count_old(connection: Connection, horizons: Sequence[Horizon]) -> dict[str, int]:
+    """How many events each of these customers has before its horizon, where it has any."""
+    cursor = await connection.execute(_COUNT_OLD, _columns(horizons, 0, 2))
+    return {row[0]: row[1] for row in await cursor.fetchall()}
 
 
 async def next_number(connection: Connection) -> int:
