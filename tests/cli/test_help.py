@@ -34,7 +34,7 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     assert result.exit_code == 0
     assert result.stdout.startswith("Usage: ")
     groups = {(), *((name,) for name in (
-        "plan", "keys", "db", "consume", "archive", "usage", "retention", "customer",
+        "plan", "keys", "db", "consume", "archive", "backfill", "usage", "retention", "customer",
     ))}  # fmt: skip
     if words not in groups - {()}:
         assert "Example" in result.stdout, "a command shows how it is used"

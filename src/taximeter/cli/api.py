@@ -19,6 +19,7 @@ from taximeter.kernel.errors import FieldError, Unavailable
 URL_DEFAULT = "http://127.0.0.1:8420"
 CONNECT_S_MAX = 5.0
 ANSWER_S_MAX = 120.0
+EVENTS = "/v1/events"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _CURES = {
     401: "Say a valid key with --key, or in TAXIMETER_API_KEY; `taximeter keys create` makes one.",
@@ -99,9 +100,11 @@ class Api:
             yield from page["data"]
             cursor = page["next_cursor"]
 
-    def post_events(self, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:
+    def post_events(
+        self, body: bytes, headers: Mapping[str, str], path: str = EVENTS
+    ) -> httpx2.Response:
         """Post a batch of events; any answer. Raises `httpx2.RequestError`."""
-        return self._client.post("/v1/events", content=body, headers=dict(headers))
+        return self._client.post(path, content=body, headers=dict(headers))
 
     def _send(
         self,

@@ -8,7 +8,7 @@ from typing import BinaryIO, TextIO
 
 import typer
 
-from taximeter.cli.api import Api, server_of
+from taximeter.cli.api import EVENTS, Api, server_of
 from taximeter.cli.event_mapping import EventMaker, EventMapping, Ready
 from taximeter.cli.event_rows import (
     BadRow,
@@ -28,7 +28,7 @@ from taximeter.kernel.times import zone
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """Where events go and how."""
+    """Where events go (`path`: to which address of the server) and how."""
 
     url: str
     key: str
@@ -37,6 +37,7 @@ class Sending:
     retry_for_s: int
     state: Path | None
     run: str
+    path: str = EVENTS
 
 
 def mapping_of(
@@ -167,7 +168,7 @@ def _upload(ready: Iterable[Ready | BadRow], sending: Sending, report: Report) -
     ):
         uploader = Uploader(
             api, run=sending.run, connections=sending.parallel, retry_s_max=sending.retry_for_s,
-            notice=warn,
+            notice=warn, path=sending.path,
         )  # fmt: skip
         found = batches(ready, sending.batch, sending.url, report.reject)
         for confirmed in uploader.upload(found, checkpoint):

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from taximeter import __version__
 from taximeter.cli.archive import archive
+from taximeter.cli.backfill import backfill
 from taximeter.cli.consume import consume
 from taximeter.cli.customer import customer, retention
 from taximeter.cli.database import database
@@ -51,6 +52,7 @@ def make_cli(runtime: Runtime) -> typer.Typer:
     app.command()(demo)
     app.command("import")(import_)
     app.add_typer(consume, name="consume")
+    app.add_typer(backfill, name="backfill")
     app.add_typer(usage, name="usage")
     app.add_typer(plan, name="plan")
     app.add_typer(keys, name="keys")

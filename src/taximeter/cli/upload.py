@@ -19,7 +19,7 @@ from typing import IO, Self
 import httpx2
 import msgspec
 
-from taximeter.cli.api import Api, Refused, reason_of, refused
+from taximeter.cli.api import EVENTS, Api, Refused, reason_of, refused
 from taximeter.cli.event_mapping import Ready
 from taximeter.cli.event_rows import BadRow
 
@@ -160,12 +160,14 @@ class Uploader:
         connections: int,
         retry_s_max: int,
         notice: Callable[[str], None],
+        path: str = EVENTS,
     ) -> None:
         self._api = api
         self._run = run
         self._connections = connections
         self._retry_s_max = retry_s_max
         self._notice = notice
+        self._path = path
         self._stop = threading.Event()
         self._in_trouble = threading.Event()
 
@@ -228,7 +230,7 @@ class Uploader:
         headers = {"Idempotency-Key": f"import-{self._run}-{batch.number}"}
         pause, deadline = RETRY_FIRST_S, 0.0
         while not self._stop.is_set():
-            answer, reason, pause_min = post_batch(self._api, batch.body, headers)
+            answer, reason, pause_min = post_batch(self._api, batch.body, headers, self._path)
             if answer is not None:
                 self._in_trouble.clear()
                 return answer
@@ -249,7 +251,7 @@ class Uploader:
 
 
 def post_batch(
-    api: Api, body: bytes, headers: Mapping[str, str]
+    api: Api, body: bytes, headers: Mapping[str, str], path: str = EVENTS
 ) -> tuple[Answer | None, str, float]:
     """What the server answers to a batch, in JSON that is compressed here; or why there is no
     answer yet and how long to wait at least. Raises `GaveUp` where to try again is in vain.
@@ -262,6 +264,7 @@ def post_batch(
                 "Content-Encoding": "gzip",
                 **headers,
             },
+            path,
         )
     except httpx2.RequestError as error:
         return None, f"The server at {api.url} does not answer ({reason_of(error)})", 0.0

@@ -26,7 +26,7 @@ from taximeter.storage.events import StoredEvent
 from taximeter.storage.terms import customer_terms, keep_out
 
 PORTION = 2_000
-PORTIONS_PER_CALL = 50
+PORTIONS_PER_CALL = 20
 
 # Does up to a portion for one customer: what it did, and whether that was all.
 Work = Callable[[Transaction, Backfill, str], Awaitable[tuple[Counts, bool]]]
