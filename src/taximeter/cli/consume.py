@@ -1,7 +1,9 @@
 """`taximeter consume`: streams of usage into a running server. The work is consume_stream.py's."""
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,33 +140,40 @@ def _consume(
     metrics = StreamMetrics()
     if metrics_port is not None:
         metrics.serve(metrics_host, metrics_port)
-    stop = _stop_when_told()
-    stream = runtime.open_stream(wanted, warn)
-    try:
-        with Api(address, secret) as api:
-            say("consuming")
-            Consumption(
-                stream, StreamReader(mapping), api, batch=batch, metrics=metrics, stop=stop
-            ).run(until_idle)
-    except GaveUp as error:
-        fail(str(error))
-    finally:
-        stream.close()
+    with _told_to_stop() as stop:
+        stream = runtime.open_stream(wanted, warn)
+        try:
+            with Api(address, secret) as api:
+                say("consuming")
+                Consumption(
+                    stream, StreamReader(mapping), api, batch=batch, metrics=metrics, stop=stop
+                ).run(until_idle)
+        except GaveUp as error:
+            fail(str(error))
+        finally:
+            stream.close()
 
 
-def _stop_when_told() -> threading.Event:
-    """Set by the first SIGTERM or Ctrl-C; the second does what the system would."""
+@contextlib.contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """Set by the first SIGTERM or Ctrl-C; the second does what it did before."""
     stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def told(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is the system's
+    def told(*_: object) -> None:
         stop.set()
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, signal.SIG_DFL)
+        restore()
 
-    if threading.current_thread() is threading.main_thread():
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, told)
-    return stop
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, told)
+    try:
+        yield stop
+    finally:
+        restore()
 
 
 def _settings(file: Path | None) -> dict[str, str]:
