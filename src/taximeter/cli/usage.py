@@ -1,4 +1,4 @@
-"""`taximeter usage`: whether what was used has arrived."""
+"""`taximeter usage`: whether what was used has arrived, and what is kept of it is right."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -7,6 +7,7 @@ import typer
 
 from taximeter.cli.options import KeyOption, UrlOption
 from taximeter.cli.terminal import say, show_rows
+from taximeter.cli.usage_recompute import recompute
 
 NOT_COMPLETE = 3
 GAPS_SHOWN = 5
@@ -15,7 +16,8 @@ HEADER = (
     "median s", "95% s", "look at",
 )  # fmt: skip
 
-usage = typer.Typer(no_args_is_help=True, help="Usage: completeness.")
+usage = typer.Typer(no_args_is_help=True, help="Usage: completeness, recompute.")
+usage.command()(recompute)
 
 
 @usage.command()

@@ -27,6 +27,7 @@ from taximeter.kernel.times import format_instant
 from taximeter.services.command import look
 from taximeter.services.context import Clock, Connection, Context
 from taximeter.services.count import bucket_rows, fold_events
+from taximeter.services.epochs import read_when_counted
 from taximeter.services.kept_values import Folding
 from taximeter.services.opening import foresee_outcomes
 from taximeter.services.recount import fold_usage, stored_total
@@ -95,8 +96,8 @@ async def check_customer(context: Context, customer: str, *, events_max: int) ->
                 return Checked(
                     customer,
                     Difference(
-                        customer, thing, check.field, _told(unequal.stored),
-                        _told(unequal.recomputed),
+                        customer, thing, check.field, told(unequal.stored),
+                        told(unequal.recomputed),
                     ),
                     usage=False,
                 )  # fmt: skip
@@ -106,7 +107,7 @@ async def check_customer(context: Context, customer: str, *, events_max: int) ->
         if await storage.has_more_events(connection, customer, events_max):
             return Checked(customer, None, usage=False)
         versions = await term_storage.meter_versions(connection)
-        if await _is_undecided(connection, found[customer], versions):
+        if await is_undecided(connection, found[customer], versions):
             return Checked(customer, None, usage=False)
         difference = await _check_usage(connection, found[customer], versions)
         return Checked(customer, difference, usage=True)
@@ -114,7 +115,7 @@ async def check_customer(context: Context, customer: str, *, events_max: int) ->
     return await look(context, work)
 
 
-async def _is_undecided(connection: Connection, terms: CustomerTerms, versions: _Versions) -> bool:
+async def is_undecided(connection: Connection, terms: CustomerTerms, versions: _Versions) -> bool:
     """Whether an event could first count at the very instant at which a meter changed: nothing says
     by which version it did. That is a test clock that stands still, else next to impossible.
     """
@@ -127,7 +128,8 @@ async def _is_undecided(connection: Connection, terms: CustomerTerms, versions: 
     )
 
 
-def _told(value: Decimal | str | None) -> str:
+def told(value: Decimal | str | None) -> str:
+    """A figure as a difference says it."""
     if value is None:
         return "nothing"
     return format_decimal(value) if isinstance(value, Decimal) else value
@@ -141,16 +143,9 @@ class _Hours:
         self.found: dict[BucketKey, Bucket] = {}
 
     def see(self, stored: StoredEvent, readings: Sequence[Reading], folding: Folding) -> None:
-        """Add what a meter read that was there when the event was accepted: one that was
-        quarantined first was accepted later than it was received.
-        """
-        event = stored.event
-        there = [
-            reading
-            for reading in readings
-            if stored.reason is not None or self._since[reading[0].meter.key] <= event.received_at
-        ]
-        for row in bucket_rows(fold_events([(event, there)]), folding):
+        """Add what meters read in an event when it counted first."""
+        there = read_when_counted(self._since, stored, readings)
+        for row in bucket_rows(fold_events([(stored.event, there)]), folding):
             key = (row.meter, row.bucket_start, row.dimensions)
             before = self.found.get(key, _NO_BUCKET)
             quantity = None
@@ -203,7 +198,7 @@ def _total_difference(
         f"{version}{_of(dimensions)}"
     )
     if was[0] != now[0]:
-        return Difference(customer, thing, "quantity", _told(was[0]), _told(now[0]))
+        return Difference(customer, thing, "quantity", told(was[0]), told(now[0]))
     return Difference(customer, thing, "events", str(was[1]), str(now[1]))
 
 
@@ -216,7 +211,7 @@ def _hour_difference(customer: str, key: BucketKey, was: Bucket, now: Bucket) ->
     thing = f"usage of meter {meter} in the hour of {format_instant(start)}{_of(dimensions)}"
     if was.events != now.events:
         return Difference(customer, thing, "events", str(was.events), str(now.events))
-    return Difference(customer, thing, "quantity", _told(was.quantity), _told(now.quantity))
+    return Difference(customer, thing, "quantity", told(was.quantity), told(now.quantity))
 
 
 async def count_customers(context: Context, start: str | None) -> int:

@@ -46,7 +46,7 @@ from taximeter.services.count import (
     targets_of,
     totals_of,
 )
-from taximeter.services.epochs import Epoch, epochs_of, read_as_counted
+from taximeter.services.epochs import Epoch, epochs_of, read_as_counted, read_when_counted
 from taximeter.services.ingest import REASONS
 from taximeter.services.kept_values import NO_FOLDING, Folding, folding_of
 from taximeter.services.settle import Attribution, send_purses, settle_changes
@@ -149,15 +149,7 @@ class _Reader:
         """
         since = {meter.key: made_at for made_at, meter in self.versions if meter.version == 1}
         return [
-            (
-                stored.event,
-                [
-                    one
-                    for one in readings
-                    if stored.reason is not None
-                    or since[one[0].meter.key] <= (stored.counted_at or stored.event.received_at)
-                ],
-            )
+            (stored.event, read_when_counted(since, stored, readings))
             for stored, readings in events
         ]
 

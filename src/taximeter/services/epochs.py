@@ -67,6 +67,21 @@ def read_as_counted(
     return readings
 
 
+def read_when_counted(
+    since: Mapping[str, datetime], stored: StoredEvent, readings: Sequence[Reading]
+) -> list[Reading]:
+    """Of what meters read in an event, what those read that were there when it counted first;
+    `since` says of each meter when it was made. One that was quarantined first was accepted later
+    than it was received. A price counts again what came before its meter, hours and levels do not.
+    """
+    at = stored.counted_at or stored.event.received_at
+    return [
+        reading
+        for reading in readings
+        if stored.reason is not None or since[reading[0].meter.key] <= at
+    ]
+
+
 def _counted_from(terms: CustomerTerms, stored: StoredEvent) -> datetime:
     """Since when the event could count: when it was received, or what it waited for was made."""
     if stored.counted_at is not None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import UsagePrice
@@ -167,6 +168,17 @@ async def _cut(connection: Connection, terms: CustomerTerms, totals: Sequence[St
             await storage.set_period_end(connection, terms.customer.key, total, segment.span.end)
 
 
+class Step(NamedTuple):
+    """Some events of a customer in a row: what was read in each, what they add to totals, and how
+    their dimensions are folded.
+    """
+
+    events: Sequence[StoredEvent]
+    counted: Sequence[Counted]
+    totals: Sequence[Total]
+    folding: Folding
+
+
 async def fold_usage(
     connection: Connection,
     before: CustomerTerms,
@@ -178,22 +190,46 @@ async def fold_usage(
     events_max: int | None = None,
     seen: Callable[[StoredEvent, Sequence[Reading], Folding], None] | None = None,
 ) -> AsyncIterator[Total]:
-    """Fold the customer's events from `start` on as `terms` route them, each read by the versions
-    of the meters that counted it. Reads in steps of bounded size. `opening` opens the outcomes of
-    what no price of the terms `before` measured, `keeping` keeps new values of dimensions; `seen`
-    is told each event, what was read in it and how that is folded.
+    """All that the steps of `usage_steps` add to totals, each total once. `seen` is told each
+    event, what was read in it and how that is folded.
 
-    Raises `Invalid`: `unmatched_usage`, `unreadable_usage` and `missing_outcome` where the terms
-    could not bill what was taken in, `too_many_events` of `at` past `events_max`.
+    Raises `Invalid`: as `usage_steps`, and `too_many_events` of `at` past `events_max`.
     """
     read = 0
-    versions = await term_storage.meter_versions(connection)
-    epochs = epochs_of(terms, versions)
     merged: dict[TotalKey, Total] = {}
-    async for events in archive.events_from(connection, terms.customer.key, start, EVENTS_PER_STEP):
-        read += len(events)
+    steps = usage_steps(connection, before, terms, start, opening=opening, keeping=keeping)
+    async for step in steps:
+        read += len(step.events)
         if events_max is not None and read > events_max:
             raise Invalid([_too_many(events_max)])
+        if seen is not None:
+            for stored, (_, readings) in zip(step.events, step.counted, strict=True):
+                seen(stored, readings, step.folding)
+        for total in step.totals:
+            merge_total(merged, total)
+    for total in merged.values():
+        yield total
+
+
+async def usage_steps(
+    connection: Connection,
+    before: CustomerTerms,
+    terms: CustomerTerms,
+    start: datetime,
+    *,
+    opening: Opening,
+    keeping: bool = False,
+) -> AsyncIterator[Step]:
+    """Fold the customer's events from `start` on as `terms` route them, each read by the versions
+    of the meters that counted it, in steps of bounded size. `opening` opens the outcomes of what
+    no price of the terms `before` measured, `keeping` keeps new values of dimensions.
+
+    Raises `Invalid`: `unmatched_usage`, `unreadable_usage` and `missing_outcome` where the terms
+    could not bill what was taken in.
+    """
+    versions = await term_storage.meter_versions(connection)
+    epochs = epochs_of(terms, versions)
+    async for events in archive.events_from(connection, terms.customer.key, start, EVENTS_PER_STEP):
         counted: list[Counted] = []
         pending = []
         for stored in events:
@@ -206,19 +242,13 @@ async def fold_usage(
                 pending.append((stored, readings))
         parts = fold_events(counted)
         folding = await folding_of(connection, parts, keeping=keeping)
-        if seen is not None:
-            for stored, (_, read_in) in zip(events, counted, strict=True):
-                seen(stored, read_in, folding)
         totals = totals_of(parts, folding)
         if pending:
             billed_of = await _billed_of(connection, before, versions, pending, opening)
             totals += outcome_totals(
                 [(stored.event, readings) for stored, readings in pending], billed_of, folding
             )
-        for total in totals:
-            merge_total(merged, total)
-    for total in merged.values():
-        yield total
+        yield Step(events, counted, totals, folding)
 
 
 async def _billed_of(
