@@ -34,7 +34,7 @@ CUSTOMERS = 10_000
 SIZES_DEFAULT = "200000,1000000"
 PORTION = 1_000_000
 ARCHIVED_MAX = 5_000_000
-MEASURED = 40_000
+MEASURED = 20_000
 CLONED = ("customer", "subscription", "subscription_phase", "wallet", "credit_grant")
 # 25 events of a customer come together: that many share an hour, and a row of usage by hour.
 EVENTS = """
@@ -52,11 +52,11 @@ FROM (
 USAGE = """
 INSERT INTO usage_bucket (customer, meter, version, bucket_start, dimensions, aggregation, quantity,
     events)
-SELECT customer, meter, 1, date_trunc('hour', time), '{}', 'sum', sum((data ->> meter)::numeric),
-    count(*)
-FROM event, unnest(ARRAY['input_tokens', 'output_tokens']) AS meter
-WHERE customer = ANY(%(customers)s) AND source = 'bench'
-GROUP BY customer, meter, date_trunc('hour', time)
+SELECT 'customer-' || lpad((hashint8(n) & 1048575) %% %(customers)s || '', 5, '0'), meter, 1,
+    date_trunc('hour', '2024-11-01Z'::timestamptz
+        + (n * 25::numeric / %(size)s) * interval '729 days'), '{}', 'sum', 50000, 25
+FROM generate_series(%(first)s::bigint / 25, %(last)s::bigint / 25) n,
+    unnest(ARRAY['input_tokens', 'output_tokens']) AS meter
 ON CONFLICT DO NOTHING
 """
 
@@ -169,12 +169,12 @@ FROM (
 ) k GROUP BY customer, block
 """
 EMPTY = """
+INSERT INTO cache_change (customer, at) VALUES (NULL, now());
 CREATE TABLE young AS SELECT * FROM event WHERE time >= '2026-10-20Z';
 TRUNCATE event;
 INSERT INTO event SELECT * FROM young;
 DROP TABLE young;
 UPDATE customer SET archived = true;
-INSERT INTO cache_change (customer, at) VALUES (NULL, now());
 """
 
 
