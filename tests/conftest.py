@@ -10,6 +10,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -22,6 +23,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from taximeter.gateways.postgres import EmbeddedPostgres
+from taximeter.kernel.errors import Unavailable
 from taximeter.storage.migrate import migrate
 
 _FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
@@ -79,7 +81,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         pid = int(run.name.removeprefix(_PREFIX).partition("-")[0])
         if run == config.stash[_RUN] or not _exists(pid):
             if (run / "postgres").exists():
-                EmbeddedPostgres.start(run, settings=_FAST).stop()
+                with suppress(Unavailable):  # killed while it was made, or by two ends at once
+                    EmbeddedPostgres.start(run, settings=_FAST).stop()
             shutil.rmtree(run, ignore_errors=True)
 
 
