@@ -12,7 +12,7 @@ from taximeter.domain.metering.backfill import Backfill, BackfillState
 from taximeter.domain.metering.event import Event
 from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.services.archive import recall, recall_span
-from taximeter.services.backfills import BackfillView, get_backfill, locked
+from taximeter.services.backfills import BackfillView, about, get_backfill, locked
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
 from taximeter.services.correct_usage import Change
@@ -48,7 +48,7 @@ async def apply(
             return False
         if one.state == "open":
             await storage.begin(transaction.connection, one)
-            await transaction.audit("backfill.applied", one.id, {"reason": one.reason})
+            await transaction.audit("backfill.applied", one.id, about(one))
         if one.state != "applying":
             await storage.set_state(transaction.connection, one.id, "applying", transaction.at)
         return True
@@ -76,7 +76,7 @@ async def revert(
             return False
         if one.state != "reverting":
             await storage.set_state(transaction.connection, one.id, "reverting", transaction.at)
-            await transaction.audit("backfill.reverted", one.id, {"reason": one.reason})
+            await transaction.audit("backfill.reverted", one.id, about(one))
         return True
 
     if await run(context, actor, begin):

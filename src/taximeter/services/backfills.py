@@ -71,8 +71,13 @@ async def create(transaction: Transaction, new: NewBackfill) -> BackfillView:
         ended_at=None,
     )  # fmt: skip
     await storage.insert(transaction.connection, one)
-    await transaction.audit("backfill.created", one.id, {"reason": one.reason})
+    await transaction.audit("backfill.created", one.id, about(one))
     return await view(transaction.connection, one)
+
+
+def about(one: Backfill) -> dict[str, object]:
+    """What the audit log says of a backfill."""
+    return {"customer": one.customer, "reason": one.reason}
 
 
 async def _types(connection: Connection, new: NewBackfill) -> tuple[str, ...]:
@@ -154,7 +159,7 @@ async def discard(transaction: Transaction, backfill_id: str) -> BackfillView:
     if one.state != "discarded":
         await storage.discard_events(connection, one.id)
         await storage.set_state(connection, one.id, "discarded", transaction.at)
-        await transaction.audit("backfill.discarded", one.id, {"reason": one.reason})
+        await transaction.audit("backfill.discarded", one.id, about(one))
         one = replace(one, state="discarded", ended_at=transaction.at)
     return await view(connection, one)
 

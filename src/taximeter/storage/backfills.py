@@ -87,7 +87,7 @@ WHERE s.customer = %s AND s.backfill = %s AND s.outcome IS NULL
 ORDER BY s.source, s.id LIMIT %s
 """
 _SET_OUTCOMES = """
-UPDATE backfill_event AS s SET outcome = r.outcome
+UPDATE backfill_event AS s SET outcome = r.outcome, data = '{}', attributes = NULL
 FROM unnest(%s::text[], %s::text[], %s::text[]) AS r (source, id, outcome)
 WHERE s.customer = %s AND s.backfill = %s AND s.source = r.source AND s.id = r.id
 """
@@ -384,7 +384,7 @@ async def waiting_events(
 async def set_outcomes(
     connection: Connection, one: Backfill, customer: str, outcomes: Sequence[tuple[Event, str]]
 ) -> None:
-    """Note what became of these of a customer's events."""
+    """Note what became of these of a customer's events. What they say is in `event` from now on."""
     if outcomes:
         columns = [
             [event.source for event, _ in outcomes], [event.id for event, _ in outcomes],

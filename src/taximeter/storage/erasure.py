@@ -74,6 +74,8 @@ _TEXTS = (
     """,
     "UPDATE outcome_step SET reason = NULL, evidence = NULL WHERE customer = %(customer)s",
     "UPDATE event_correction SET reason = 'erased' WHERE customer = %(customer)s",
+    "DELETE FROM backfill_event WHERE customer = %(customer)s AND outcome IS NULL",
+    "UPDATE backfill SET reason = 'erased' WHERE customer = %(customer)s",
     "UPDATE suspension SET reason = 'erased' WHERE customer = %(customer)s",
 )
 

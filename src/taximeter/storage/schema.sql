@@ -205,7 +205,7 @@ CREATE TABLE backfill (
 );
 
 -- The events of a backfill as they were loaded. outcome is what became of each when it was applied
--- (null: it was not yet).
+-- (null: it was not yet); what it says is in `event` then.
 CREATE TABLE backfill_event (
     customer text COLLATE "C" NOT NULL,
     backfill text COLLATE "C" NOT NULL,
