@@ -149,7 +149,9 @@ def parse_instant(text: str) -> datetime | None:
         at = datetime.fromisoformat(text.upper())
     except ValueError:
         return None
-    return at.astimezone(UTC) if _YEAR_MIN <= at.year <= _YEAR_MAX else None
+    if not _YEAR_MIN <= at.year <= _YEAR_MAX:
+        return None
+    return at if at.tzinfo is UTC else at.astimezone(UTC)
 
 
 def format_instant(at: datetime) -> str:
