@@ -301,7 +301,7 @@ def _ingest_committer(
     from taximeter.storage.connection import GroupConnection
 
     async def connect() -> "GroupConnection":
-        return await GroupConnection.connect(url)
+        return await GroupConnection.open(url)
 
     async def commit(
         connection: "Connection", requests: "Sequence[IngestRequest]"
@@ -322,7 +322,7 @@ def _hold_committer(context: "Context", url: str) -> "Committer[HoldRequest, Hol
     from taximeter.storage.connection import GroupConnection
 
     async def connect() -> "GroupConnection":
-        return await GroupConnection.connect(url)
+        return await GroupConnection.open(url)
 
     async def commit(
         connection: "Connection", requests: "Sequence[HoldRequest]"
