@@ -21,6 +21,7 @@ Connection = AsyncConnection[tuple[Any, ...]]
 
 ROWS_PER_FETCH = 2_000
 
+# Events are counted on the hope that all are new: a level that is there was sent in vain.
 _INSERT_LEVELS = """
 INSERT INTO usage_level (customer, meter, subscription, dimensions, time, received_at, event,
     source, id, value)
@@ -28,6 +29,7 @@ SELECT customer, meter, subscription, dimensions, time, received_at, decode(even
     id, value
 FROM json_to_recordset(%s) AS r (customer text, meter text, subscription text, dimensions text,
     time timestamptz, received_at timestamptz, event text, source text, id text, value numeric)
+ON CONFLICT DO NOTHING
 """
 # A change that is already noted leaves the row as it is.
 _NOTE_CHANGES = """
