@@ -218,8 +218,7 @@ def run(data: Path, wanted: list[int]) -> None:
         if not there:
             set_up(running, customers=1)
             clone_customers(database.url)
-        for seed in range(WARMING):  # caches are warm, and the terms known
-            rate(running, database.superuser_url, seed)
+        _warm(running, database)
         base = _print(running, database, there, None)
         for size in wanted:
             if size > there:
@@ -229,7 +228,14 @@ def run(data: Path, wanted: list[int]) -> None:
         small = there <= ARCHIVED_MAX
         done = archive(database.url, data / "archive") if small else pack(database.url)
         print(f"    {done}", flush=True)
+        _warm(running, database)
         _print(running, database, there, base)
+
+
+def _warm(running: Running, database: EmbeddedPostgres) -> None:
+    """Let the server know the terms of its customers: archiving has changed them, too."""
+    for seed in range(WARMING):
+        rate(running, database.superuser_url, seed)
 
 
 def _print(running: Running, database: EmbeddedPostgres, size: int, base: float | None) -> float:
