@@ -3,6 +3,8 @@
 All workers share an embedded server without fsync, started by the first that needs one and stopped
 when the run ends. Its template has all migrations applied; `database_url` is a copy of it. With
 TAXIMETER_TEST_DATABASE_URL the databases are made on that server instead (its role needs CREATEDB).
+With TAXIMETER_TEST_CITUS besides, each is distributed first, as a cluster of this one node (its
+role must be a superuser); where the server has no Citus, what needs a database is skipped.
 """
 
 import os
@@ -24,10 +26,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from taximeter.gateways.postgres import EmbeddedPostgres
 from taximeter.kernel.errors import Unavailable
+from taximeter.storage.distribute import distribute
 from taximeter.storage.migrate import migrate
 
 _FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 _PREFIX = "taximeter-pytest-"
+_ON_CITUS = bool(os.environ.get("TAXIMETER_TEST_CITUS"))
+_SHARDS = 4
 _NUMBERS = count(1)
 _RUN = pytest.StashKey[Path]()
 
@@ -67,6 +72,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: object) -> None:
     """Tells a worker of xdist the directory of this run."""
     node.workerinput["taximeter_run"] = str(node.config.stash[_RUN])  # type: ignore[attr-defined]
+
+
+def pytest_report_header() -> str:
+    """Says whether the lane of distributed databases is open."""
+    if _ON_CITUS:
+        return "citus: every database is distributed first (TAXIMETER_TEST_CITUS)"
+    return "citus: skipped; set TAXIMETER_TEST_CITUS and TAXIMETER_TEST_DATABASE_URL to run on it"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -124,7 +136,10 @@ def test_server(pytestconfig: pytest.Config) -> Iterator[TestServer]:
 @pytest.fixture
 def database_url(test_server: TestServer) -> Iterator[str]:
     """A fresh database with all migrations applied, dropped after the test."""
-    yield from _fresh_database(test_server, test_server.template)
+    for url in _fresh_database(test_server, test_server.template):
+        if _ON_CITUS:
+            _spread(url)
+        yield url
 
 
 @pytest.fixture
@@ -141,6 +156,21 @@ def _fresh_database(server: TestServer, template: str) -> Iterator[str]:
             yield url_with_database(server.url, name)
         finally:
             _drop(connection, name)
+
+
+def _spread(url: str) -> None:
+    """Distributes a database over the one node it is on."""
+    parts = conninfo_to_dict(url)
+    place = [parts.get("host") or "localhost", int(parts.get("port") or 5432)]
+    with psycopg.connect(url, autocommit=True) as connection:
+        query = "SELECT FROM pg_available_extensions WHERE name = 'citus'"
+        if not connection.execute(query).fetchone():
+            pytest.skip("this server has no Citus")
+        connection.execute("CREATE EXTENSION citus")
+        connection.execute("SELECT citus_set_coordinator_host(%s, %s)", place)
+        takes_shards = "SELECT citus_set_node_property(%s, %s, 'shouldhaveshards', true)"
+        connection.execute(takes_shards, place)
+    distribute(url, shards=_SHARDS, told=lambda _step: None)
 
 
 def _template(config: pytest.Config) -> str:

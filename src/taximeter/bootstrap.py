@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from taximeter.services.hold_requests import HoldRequest
     from taximeter.services.ingest import IngestAnswer, IngestRequest
     from taximeter.storage.connection import GroupConnection
+    from taximeter.storage.distribute import Outlook, Sizes
+    from taximeter.storage.distribution import Step
     from taximeter.web.app import WebApplication
 
 POOL_MIN = 2
@@ -413,6 +415,24 @@ class ProcessRuntime:
         from taximeter.storage.migrate import check
 
         return check(url)
+
+    def outlook(self, url: str, *, shards: int) -> "Outlook":
+        """What `distribute` would do; writes nothing. Raises `Unavailable`."""
+        from taximeter.storage.distribute import outlook
+
+        return outlook(url, shards=shards)
+
+    def distribute(self, url: str, *, shards: int, told: "Callable[[Step], None]") -> None:
+        """Place the tables over the cluster's nodes. Raises `Unavailable`."""
+        from taximeter.storage.distribute import distribute
+
+        distribute(url, shards=shards, told=told)
+
+    def sizes(self, url: str) -> "Sizes":
+        """What stands where, and how large it is. Raises `Unavailable`."""
+        from taximeter.storage.distribute import sizes
+
+        return sizes(url)
 
     @asynccontextmanager
     async def context(self, url: str) -> "AsyncIterator[Context]":

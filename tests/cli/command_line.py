@@ -11,6 +11,9 @@ from typer.testing import CliRunner, Result
 from taximeter.bootstrap import ProcessRuntime
 from taximeter.cli.main import make_cli
 from taximeter.cli.runtime import (
+    DatabaseSizes,
+    DistributionOutlook,
+    DistributionStep,
     KafkaOptions,
     MessageStream,
     NatsOptions,
@@ -45,6 +48,17 @@ class OfflineRuntime:
         raise AssertionError("this command needs no database")
 
     def check(self, url: str) -> str | None:
+        raise AssertionError("this command needs no database")
+
+    def outlook(self, url: str, *, shards: int) -> DistributionOutlook:
+        raise AssertionError("this command needs no database")
+
+    def distribute(
+        self, url: str, *, shards: int, told: Callable[[DistributionStep], None]
+    ) -> None:
+        raise AssertionError("this command needs no database")
+
+    def sizes(self, url: str) -> DatabaseSizes:
         raise AssertionError("this command needs no database")
 
     def open_stream(

@@ -80,7 +80,11 @@ def test_a_database_is_brought_up_to_date(empty_database: str) -> None:
     applied = run_on_database("db", "migrate").stdout.splitlines()
     assert applied == [f"applied {name}" for name in names]
     assert run_on_database("db", "migrate").stdout == "up to date\n"
-    assert run_on_database("db", "status").stdout == "up to date\n"
+    status = run_on_database("db", "status")
+    assert status.exit_code == 0
+    assert status.stdout.startswith("up to date\nsize ")
+    assert "\nTABLE  " in status.stdout
+    assert "NODE" not in status.stdout, "there is no cluster"
     checked = run_on_database("db", "check").stdout
     assert checked == "the schema is as declared\nthe books are right: 0 checked\n"
 
@@ -110,3 +114,21 @@ def test_a_mistyped_directory_makes_no_database(
     assert result.exit_code == 1
     assert "There is no database in" in result.stderr
     assert not (tmp_path / "typo").exists()
+
+
+def test_distributing_says_what_it_would_do_and_what_is_in_the_way(database: str) -> None:
+    shown = run_on_database("db", "distribute", "--dry-run", "--shards", "64")
+    assert shown.exit_code == 1
+    rows = [line.split() for line in shown.stdout.split("\n\n")[0].splitlines()]
+    assert rows[0] == ["TABLE", "KIND", "SIZE", "NOW"]
+    assert {tuple(row[:2]) for row in rows} >= {
+        ("event", "distributed"), ("plan_version", "reference"), ("outbox", "local"),
+    }  # fmt: skip
+    assert "1. Copy meter to every node" in shown.stdout
+    assert "colocate_with => 'none', shard_count => 64);" in shown.stdout
+    assert "This server has no Citus. Install Citus" in shown.stderr
+    done = run_on_database("db", "distribute", "--yes")
+    assert done.exit_code == 1
+    assert "This server has no Citus" in done.stderr
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM event").fetchone() == (0,)

@@ -1,4 +1,6 @@
-"""`taximeter db`: the schema of the database, brought up to date; schema and books, checked."""
+"""`taximeter db`: the schema of the database, brought up to date, distributed and measured; schema
+and books, checked.
+"""
 
 import asyncio
 from pathlib import Path
@@ -6,19 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taximeter.cli.options import DataOption
-from taximeter.cli.runtime import Runtime
-from taximeter.cli.terminal import FAILED, INTERRUPTED, refuse, say, warn
+from taximeter.cli.options import DataOption, YesOption
+from taximeter.cli.runtime import DatabaseSizes, Runtime
+from taximeter.cli.terminal import FAILED, INTERRUPTED, asks, refuse, say, show_rows, warn
 from taximeter.cli.terminal import fail as end
 
 if TYPE_CHECKING:
     from taximeter.services.books import Checked
 
 DATA_DEFAULT = Path("taximeter-data")
+TABLES_SHOWN_MAX = 12
+SHARDS_DEFAULT = 32
 
 database = typer.Typer(
     no_args_is_help=True,
-    help="The database: migrate, status, check.",
+    help="The database: migrate, status, check, distribute.",
 )
 
 
@@ -42,7 +46,10 @@ def migrate(context: typer.Context, data: DataOption = DATA_DEFAULT) -> None:
 
 @database.command()
 def status(context: typer.Context, data: DataOption = DATA_DEFAULT) -> None:
-    """List the migrations that are missing. Exit status 1 where there are any.
+    """List the migrations that are missing, and what is large. Exit status 1 where any is missing.
+
+    Of a distributed database: each node's shards and bytes, too, and the customers with the most
+    events that meters counted, which takes a look at every hour of usage.
 
     \b
     Example:
@@ -51,11 +58,115 @@ def status(context: typer.Context, data: DataOption = DATA_DEFAULT) -> None:
     runtime: Runtime = context.obj
     with runtime.database(data, create=False) as url:
         pending = runtime.pending(url)
-    for name in pending:
-        say(f"pending {name}")
+        for name in pending:
+            say(f"pending {name}")
+        if not pending:
+            say("up to date")
+        _show_sizes(runtime.sizes(url))
     if pending:
         raise typer.Exit(FAILED)
-    say("up to date")
+
+
+def _show_sizes(sizes: DatabaseSizes) -> None:
+    if not sizes.tables:
+        return
+    say(f"size {_bytes(sum(table.bytes for table in sizes.tables))}")
+    shown = sizes.tables[:TABLES_SHOWN_MAX]
+    say("")
+    if not sizes.nodes:
+        show_rows(["TABLE", "SIZE"], [(table.name, _bytes(table.bytes)) for table in shown])
+        return
+    show_rows(
+        ["TABLE", "SIZE", "KIND"],
+        [
+            (table.name, _bytes(table.bytes), table.kind if table.placed else "not distributed yet")
+            for table in shown
+        ],
+    )
+    say("")
+    show_rows(
+        ["NODE", "SHARDS", "SIZE"],
+        [(node.name, f"{node.shards:,}", _bytes(node.bytes)) for node in sizes.nodes],
+    )
+    say("")
+    show_rows(
+        ["CUSTOMER", "COUNTED EVENTS"], [(key, f"{events:,}") for key, events in sizes.largest]
+    )
+
+
+def _bytes(count: int) -> str:
+    """`count` bytes in the largest unit of which there is one, cut after one decimal."""
+    for unit, name in ((1024**4, "TiB"), (1024**3, "GiB"), (1024**2, "MiB")):
+        if count >= unit:
+            return f"{count // unit}.{count % unit * 10 // unit} {name}"
+    return f"{count // 1024} KiB"
+
+
+@database.command()
+def distribute(
+    context: typer.Context,
+    shards: Annotated[
+        int,
+        typer.Option(
+            help="Into how many shards. More than twice the cores of all nodes that there will be.",
+            metavar="COUNT",
+            min=1,
+            max=64_000,
+        ),
+    ] = SHARDS_DEFAULT,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its statements; change nothing.")
+    ] = False,
+    yes: YesOption = False,
+    data: DataOption = DATA_DEFAULT,
+) -> None:
+    """Distribute the database over the nodes of a Citus cluster, by customer.
+
+    The server must have the extension. Catalog tables are copied to every node, tables that grow
+    with customers are taken apart into shards, the rest stays on the coordinator. Tables that
+    foreign keys connect are moved in one transaction, during which nobody writes to them; where
+    wal_level is logical the others, events and usage among them, are written to meanwhile.
+
+    It may be stopped at any instant and run again: it goes on where it was.
+
+    \b
+    Examples:
+      taximeter db distribute --dry-run
+      taximeter db distribute --shards 64 --yes
+    """
+    runtime: Runtime = context.obj
+    with runtime.database(data, create=False) as url:
+        if runtime.pending(url):
+            end("The database is not up to date. Run `taximeter db migrate` first.")
+        found = runtime.outlook(url, shards=shards)
+        show_rows(
+            ["TABLE", "KIND", "SIZE", "NOW"],
+            [
+                (table.name, table.kind, _bytes(table.bytes), "there" if table.placed else "to do")
+                for table in found.tables
+            ],
+        )
+        say("")
+        for number, step in enumerate(found.steps, start=1):
+            say(f"{number}. {step.sentence}")
+            if dry_run:
+                for text in step.texts:
+                    say(f"   {text};")
+        if found.obstacle is not None:
+            end(found.obstacle)
+        if not found.steps:
+            say("Everything stands where it belongs.")
+        elif not dry_run:
+            _distribute(runtime, url, shards=shards, yes=yes)
+
+
+def _distribute(runtime: Runtime, url: str, *, shards: int, yes: bool) -> None:
+    if not yes:
+        if not asks():
+            refuse("Say --yes: tables are locked while they are moved.")
+        typer.confirm("Distribute them now?", abort=True)
+    runtime.distribute(url, shards=shards, told=lambda step: warn(step.sentence))
+    say("Distributed. See: taximeter db status")
 
 
 @database.command()

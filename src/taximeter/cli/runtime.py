@@ -144,6 +144,103 @@ class NatsOptions:
     ack_wait_s: int
 
 
+class PlacedTable(Protocol):
+    """A table: where it belongs in a cluster (`distributed`, `reference`, `local`), whether it
+    stands there, and its bytes with indexes, on all nodes.
+    """
+
+    @property
+    def name(self) -> str:
+        """The table."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """Where it belongs."""
+        ...
+
+    @property
+    def placed(self) -> bool:
+        """Whether it stands there."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """How large it is."""
+        ...
+
+
+class DistributionStep(Protocol):
+    """What `distribute` does at once: all of it or nothing."""
+
+    @property
+    def sentence(self) -> str:
+        """What is done, and what waits for it."""
+        ...
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The statements."""
+        ...
+
+
+class DistributionOutlook(Protocol):
+    """What is still to be done, and the obstacle to it, if any: a sentence with the cure."""
+
+    @property
+    def tables(self) -> Sequence[PlacedTable]:
+        """All tables, the largest first."""
+        ...
+
+    @property
+    def steps(self) -> Sequence[DistributionStep]:
+        """What is to be done, in order."""
+        ...
+
+    @property
+    def obstacle(self) -> str | None:
+        """What is in the way."""
+        ...
+
+
+class DatabaseNode(Protocol):
+    """A node of the cluster."""
+
+    @property
+    def name(self) -> str:
+        """Its address."""
+        ...
+
+    @property
+    def shards(self) -> int:
+        """How many shards it has."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """How large they are."""
+        ...
+
+
+class DatabaseSizes(Protocol):
+    """What stands where; without a cluster there are neither nodes nor largest customers."""
+
+    @property
+    def tables(self) -> Sequence[PlacedTable]:
+        """All tables, the largest first."""
+        ...
+
+    @property
+    def nodes(self) -> Sequence[DatabaseNode]:
+        """The nodes that have shards."""
+        ...
+
+    @property
+    def largest(self) -> Sequence[tuple[str, int]]:
+        """The customers with the most events that meters counted, and how many."""
+        ...
+
+
 class Runtime(Protocol):
     """The outside world as the commands see it."""
 
@@ -178,6 +275,22 @@ class Runtime(Protocol):
 
     def check(self, url: str) -> str | None:
         """The first difference from the declared schema, or None. Raises `Unavailable`."""
+        ...
+
+    def outlook(self, url: str, *, shards: int) -> DistributionOutlook:
+        """What `distribute` would do; writes nothing. Raises `Unavailable`."""
+        ...
+
+    def distribute(
+        self, url: str, *, shards: int, told: Callable[[DistributionStep], None]
+    ) -> None:
+        """Place the tables over the cluster's nodes; `told` hears of each step before it begins.
+        Raises `Unavailable`.
+        """
+        ...
+
+    def sizes(self, url: str) -> DatabaseSizes:
+        """What stands where, and how large it is. Raises `Unavailable`."""
         ...
 
     def context(self, url: str) -> AbstractAsyncContextManager["Context"]:

@@ -46,7 +46,7 @@ def migrate(url: str, *, folder: Path = _MIGRATIONS) -> list[str]:
     neither. Raises `Unavailable`.
     """
     applied: list[str] = []
-    with _connect(url) as guard, _only_us(guard), _Backend.open(url) as backend:
+    with connect(url) as guard, only_us(guard), _Backend.open(url) as backend:
         for migration in backend.to_apply(read_migrations(escape(str(folder)))):
             try:
                 backend.apply_one(migration)
@@ -65,7 +65,7 @@ def pending(url: str, *, folder: Path = _MIGRATIONS) -> list[str]:
 
     Raises `Unavailable`.
     """
-    with _connect(url) as connection:
+    with connect(url) as connection:
         ledger = connection.execute("SELECT to_regclass(%s)", [_LEDGER]).fetchone()
         rows: list[tuple[str]] = []
         if ledger and ledger[0]:
@@ -93,7 +93,7 @@ def check(url: str, *, schema: Path = _SCHEMA) -> str | None:
     needs the right to create a schema and leaves nothing behind. The order of columns, comments,
     rights and single partitions are not compared. Raises `Unavailable`.
     """
-    with _connect(url, autocommit=False) as connection:
+    with connect(url, autocommit=False) as connection:
         try:
             row = connection.execute("SELECT current_schema()").fetchone()
             real = str(row[0]) if row else "public"
@@ -123,7 +123,10 @@ def _names(folder: Path) -> list[str]:
     return [file.stem for file in sorted(folder.glob("*.sql"))]
 
 
-def _connect(url: str, *, autocommit: bool = True) -> psycopg.Connection[tuple[Any, ...]]:
+def connect(url: str, *, autocommit: bool = True) -> psycopg.Connection[tuple[Any, ...]]:
+    """A connection of its own for work on the schema. Raises `Unavailable`, also for a server that
+    is too old.
+    """
     try:
         connection = psycopg.connect(url, autocommit=autocommit, connect_timeout=30)
     except psycopg.OperationalError as error:
@@ -148,8 +151,9 @@ def _connect(url: str, *, autocommit: bool = True) -> psycopg.Connection[tuple[A
 
 
 @contextmanager
-def _only_us(connection: psycopg.Connection[tuple[Any, ...]]) -> Iterator[None]:
+def only_us(connection: psycopg.Connection[tuple[Any, ...]]) -> Iterator[None]:
     """Holds the database's migration lock, which ends with this connection whatever happens.
+    Raises `Unavailable` where another process has held it for too long.
 
     In yoyo's own lock a killed process would stay for good. Of a transaction and not of a session,
     so that it works through a pooler as well.
@@ -180,7 +184,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
 
     @contextmanager
     def lock(self, timeout: int = 0) -> Iterator[None]:
-        """`_only_us` holds one already."""
+        """`only_us` holds one already."""
         yield
 
     def apply_one(self, migration: Any, force: bool = False, mark: bool = True) -> None:
