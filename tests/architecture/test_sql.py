@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import pytest
 
@@ -57,11 +58,17 @@ _TYPES = re.compile(r"^(real|double precision|float\d?|money|(big|small)?serial|
 _KEPT_AS_TEXT = {"hold_account.counters", "hold.amounts", "hold.counters"}
 
 
-def texts(module: Module) -> Iterator[tuple[ast.AST, str]]:
-    """Every text but docstrings; an f-string with the module's own constants filled in."""
-    constants: dict[str, str] = {}
+def texts(
+    module: Module, known: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[ast.AST, str]]:
+    """Every text but docstrings; an f-string with the module's own constants, and those that are
+    `known`, filled in, and … for the rest.
+    """
+    constants = dict(known)
     for statement in module.tree.body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            if statement.targets[0].id in known:
+                continue
             text = _text(statement.value, constants)
             if text is not None:
                 constants[statement.targets[0].id] = text

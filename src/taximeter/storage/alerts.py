@@ -55,14 +55,12 @@ RETURNING id
 """
 # The last round of each threshold of a balance.
 _ROUNDS = """
-SELECT k.customer, k.name, k.threshold, a.ordinal, a.rearmed_at IS NULL
+SELECT DISTINCT ON (a.customer, a.name, a.threshold)
+    a.customer, a.name, a.threshold, a.ordinal, a.rearmed_at IS NULL
 FROM json_to_recordset(%s) AS k (customer text, name text, threshold numeric)
-CROSS JOIN LATERAL (
-    SELECT ordinal, rearmed_at FROM alert
-    WHERE customer = k.customer AND kind = 'balance.low' AND name = k.name
-        AND threshold = k.threshold
-    ORDER BY window_start DESC, ordinal DESC LIMIT 1
-) a
+JOIN alert a ON a.customer = k.customer AND a.kind = 'balance.low' AND a.name = k.name
+    AND a.threshold = k.threshold
+ORDER BY a.customer, a.name, a.threshold, a.window_start DESC, a.ordinal DESC
 """
 _REARM = """
 UPDATE alert AS a SET rearmed_at = k.at

@@ -68,8 +68,9 @@ JOIN json_to_recordset(%s) AS k (customer text, source text, id text)
     ON e.customer = k.customer AND e.source = k.source AND e.id = k.id
 """
 _ENTRIES = f"""
-SELECT k.customer, decode(k.key, 'hex'), {ENTRY_OF.format("k.customer", "decode(k.key, 'hex')")}
+SELECT k.customer, decode(k.key, 'hex'), {ENTRY_OF.format("c.customer", "decode(k.key, 'hex')")}
 FROM json_to_recordset(%s) AS k (customer text, key text)
+JOIN customer c ON c.customer = k.customer
 """
 _HEADS = """
 INSERT INTO event_identity (customer, first, entries) SELECT customer, ''::bytea, ''::bytea
@@ -83,10 +84,11 @@ SELECT b.customer, b.first, b.entries FROM event_identity b
 JOIN (
     SELECT DISTINCT k.customer, (
         SELECT i.first FROM event_identity i
-        WHERE i.customer = k.customer AND i.first <= decode(k.key, 'hex')
+        WHERE i.customer = c.customer AND i.first <= decode(k.key, 'hex')
         ORDER BY i.first DESC LIMIT 1
     ) AS first
     FROM json_to_recordset(%s) AS k (customer text, key text)
+    JOIN customer c ON c.customer = k.customer
 ) AS w ON w.customer = b.customer AND w.first = b.first
 """
 _PUT_BLOCKS = """

@@ -36,12 +36,13 @@ INSERT INTO event_correction AS c (customer, source, id, number, kind, at, actor
     status, waited_for, time, path, data, counted_at)
 SELECT r.customer, r.source, r.id, 1 + (
         SELECT count(*) FROM event_correction k
-        WHERE k.customer = r.customer AND k.source = r.source AND k.id = r.id
+        WHERE k.customer = e.customer AND k.source = e.source AND k.id = e.id
     ), r.kind, r.at, r.actor, r.reason, r.backfill, r.status, r.waited_for, r.time, r.path, r.data,
     r.counted_at
 FROM json_to_recordset(%s) AS r (customer text, source text, id text, kind text, at timestamptz,
     actor text, reason text, backfill text, status text, waited_for text, time timestamptz,
     path text, data jsonb, counted_at timestamptz)
+JOIN event e ON e.customer = r.customer AND e.source = r.source AND e.id = r.id
 """
 _COLUMNS = """
 c.number, c.kind, c.at, c.actor, c.reason, c.backfill, c.status, c.waited_for, c.time, c.path,

@@ -39,11 +39,11 @@ CROSS JOIN LATERAL json_each_text(h.counters) c
 GROUP BY 1, 2
 """
 _NEXT_EXPIRY = """
-SELECT k.customer, (
+SELECT a.customer, (
     SELECT h.expires_at FROM hold h
-    WHERE h.customer = k.customer AND h.state = 'open' AND h.expires_at > %s
+    WHERE h.customer = a.customer AND h.state = 'open' AND h.expires_at > %s
     ORDER BY h.expires_at LIMIT 1
-) FROM json_to_recordset(%s) AS k (customer text)
+) FROM json_to_recordset(%s) AS k (customer text) JOIN hold_account a ON a.customer = k.customer
 """
 _RESERVED = """
 SELECT name, sum(amount) FROM (

@@ -5,6 +5,7 @@ KEY_OF = (
     " || convert_to({0}.id, 'UTF8')), 1, 16)"
 )
 # The entry of `event_identity` of the customer and key in {0} and {1}; none where it is not there.
+# Shards allow it where {0} is the customer of a row, not one of a list that was sent.
 # A key is a hash: that one begins within another entry is as likely as that two are the same.
 ENTRY_OF = (
     "(SELECT nullif(substr(b.entries, p.at, 36), '') FROM ("

@@ -49,9 +49,10 @@ JOIN unnest(%s::text[], %s::text[], %s::text[]) AS k (customer, source, id)
 """
 _ARCHIVED_DIGESTS = f"""
 SELECT k.customer, k.source, k.id, encode(substr(
-    {ENTRY_OF.format("k.customer", KEY_OF.format("k"))}, 17, 16
+    {ENTRY_OF.format("c.customer", KEY_OF.format("k"))}, 17, 16
 ), 'hex')
 FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (customer, source, id)
+JOIN customer c ON c.customer = k.customer
 """
 _FOLDED = """
 CASE EXCLUDED.aggregation

@@ -40,7 +40,7 @@ e.customer = %(customer)s AND e.type = %(type)s AND e.status = 'accepted'
     AND (e.received_at >= %(since)s OR e.reason IS NOT NULL OR e.counted_at >= %(since)s)
 """
 _COUNTED_THERE = """
-e.customer = w.customer AND e.type = w.type AND e.status = 'accepted'
+e.customer = c.customer AND e.type = w.type AND e.status = 'accepted'
     AND e.time >= w.starts AND e.time < w.ends
     AND (e.received_at >= w.since OR e.reason IS NOT NULL OR e.counted_at >= w.since)
 """
@@ -123,11 +123,12 @@ async def hour_sums(
         """
         SELECT (
             SELECT sum(b.quantity) FROM usage_bucket b
-            WHERE b.customer = w.customer AND b.meter = w.meter
+            WHERE b.customer = c.customer AND b.meter = w.meter
                 AND b.bucket_start >= w.starts AND b.bucket_start < w.ends
         )
         FROM unnest(%(customers)s::text[], %(meters)s::text[], %(starts)s::timestamptz[],
             %(ends)s::timestamptz[]) WITH ORDINALITY AS w (customer, meter, starts, ends, n)
+        JOIN customer c ON c.customer = w.customer
         ORDER BY w.n
         """,
         {
@@ -163,6 +164,7 @@ async def plain_sums(
             %(values)s::text[], %(negatives)s::boolean[], %(starts)s::timestamptz[],
             %(ends)s::timestamptz[]) WITH ORDINALITY
             AS w (customer, type, since, value, negative, starts, ends, n)
+        JOIN customer c ON c.customer = w.customer
         ORDER BY w.n
         """,
         {
