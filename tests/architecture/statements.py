@@ -29,6 +29,7 @@ REFERENCE_WRITE = "a reference table written from a distributed one: read first,
 RETURNED = "a subquery in RETURNING or ON CONFLICT: ask before or after"
 RECURSIVE = "WITH RECURSIVE or GROUPING SETS over several customers"
 STABLE = "an UPDATE that computes with a STABLE function of a column: compute in the application"
+BESIDE_TEMPORARY = "a temporary table beside a distributed one: only the coordinator has it"
 NODE_STATE = "a transaction's number or a snapshot: each node has its own"
 
 # Not exhaustive: those of PostgreSQL's STABLE functions that one is tempted to write.
@@ -37,6 +38,7 @@ _STABLE = {
     "FORMAT", "TO_CHAR", "TO_TIMESTAMP", "DATE_TRUNC", "AGE", "JSONB_BUILD_ARRAY",
 }  # fmt: skip
 _GAPS_MAX = 6
+_TEMPORARY = "pg_temp"
 _NODE_STATE = re.compile(r"\bpg_(current_xact_id|current_snapshot|snapshot_|xact_|visible_in)\w*")
 _PARAMETER = re.compile(r"%\(\w+\)s|%s")
 
@@ -50,8 +52,12 @@ def refused(text: str) -> Iterator[str]:
     if _NODE_STATE.search(text):
         yield NODE_STATE
     tree = _tree(text)
-    tables = [table for table in tree.find_all(exp.Table) if table.name in DISTRIBUTED]
+    named = [table for table in tree.find_all(exp.Table) if table.name in DISTRIBUTED]
+    tables = [table for table in named if table.db != _TEMPORARY]
     if not tables:
+        return
+    if len(tables) < len(named):
+        yield BESIDE_TEMPORARY
         return
     yield from _refused_writes(tree)
     links = _Links(tree)

@@ -1,11 +1,12 @@
 """No statement has a form that a cluster refuses, but those named here with their reason."""
 
 import importlib
+import re
 from collections.abc import Iterator
 
 import pytest
 
-from taximeter.storage import ingestion
+from taximeter.storage import ingestion, recompute
 from tests.architecture import statements
 from tests.architecture.source import Module, package
 from tests.architecture.statements import Unread, refused
@@ -13,12 +14,14 @@ from tests.architecture.test_sql import STATEMENT, texts
 
 # Of migrations, of PostgreSQL's own catalog, and of Citus's.
 _APART = ("catalog.py", "distribute.py", "distribution.py", "migrate.py")
+_IN_BRACES = re.compile(r"\{\w+\}")
 # What a cluster refuses, or answers otherwise than one server, with what that takes away there.
 KNOWN = {
     (
         "ingestion.py",
         statements.CORRELATED,
     ): "No new events of customers whose events were archived.",
+    ("recompute.py", statements.BESIDE_TEMPORARY): "No `taximeter usage recompute`.",
     ("kept_values.py", statements.NODE_STATE): (
         "A process may remember values of a bounded dimension that were not committed."
     ),
@@ -33,6 +36,9 @@ def found_statements() -> Iterator[tuple[str, str]]:
             continue
         yield from ((name, text) for text in _statements(module))
     yield "ingestion.py", ingestion._insert(archived=True)
+    for kind in recompute.KINDS:
+        for template in (recompute._UNEQUAL, recompute._DELETE, recompute._INSERT):
+            yield "recompute.py", recompute._statement(template, kind, "public").as_string()
 
 
 def _statements(module: Module) -> Iterator[str]:
@@ -40,6 +46,7 @@ def _statements(module: Module) -> Iterator[str]:
     known = {name: value for name, value in vars(loaded).items() if isinstance(value, str)}
     own = {text for name, text in known.items() if STATEMENT.match(text) and name in module.text}
     inner = {text for _, text in texts(module, known) if STATEMENT.match(text)}
+    own, inner = ({text for text in each if not _IN_BRACES.search(text)} for each in (own, inner))
     # What stands in the module with a gap stands in the loaded one without.
     yield from own | {text for text in inner if "…" not in text or not _filled(text, own)}
 
