@@ -15,6 +15,7 @@ from sqlglot.errors import ParseError
 from taximeter.storage.distribution import DISTRIBUTED, KEY, REFERENCE
 
 WIDE_LOCK = "SELECT … FOR UPDATE or SHARE over several customers: lock by UPDATE … RETURNING"
+TABLE_LOCK = "LOCK TABLE on a distributed table: it locks every shard of every node"
 WIDE_CTE = "a CTE that writes, over several customers: write in a statement of its own"
 MOVED = "the customer of a row is changed: it cannot move to another node"
 NO_KEY = "rows without their customer: it decides on which node they are"
@@ -40,6 +41,7 @@ _STABLE = {
 _GAPS_MAX = 6
 _TEMPORARY = "pg_temp"
 _NODE_STATE = re.compile(r"\bpg_(current_xact_id|current_snapshot|snapshot_|xact_|visible_in)\w*")
+_LOCK_TABLE = re.compile(r"\s*LOCK TABLE (\w+)")
 _PARAMETER = re.compile(r"%\(\w+\)s|%s")
 
 
@@ -51,6 +53,11 @@ def refused(text: str) -> Iterator[str]:
     """Each form in the statement `text` that a cluster refuses. Raises `Unread`."""
     if _NODE_STATE.search(text):
         yield NODE_STATE
+    locked = _LOCK_TABLE.match(text)
+    if locked:  # no parser of ours knows more of it
+        if locked[1] in DISTRIBUTED:
+            yield TABLE_LOCK
+        return
     tree = _tree(text)
     named = [table for table in tree.find_all(exp.Table) if table.name in DISTRIBUTED]
     tables = [table for table in named if table.db != _TEMPORARY]

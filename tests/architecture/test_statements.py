@@ -82,6 +82,8 @@ LIST = "FROM json_to_recordset(%s) AS k (customer text)"
         (f"SELECT id FROM hold WHERE {GIVEN} FOR UPDATE", None),
         ("SELECT id FROM hold WHERE customer = ANY(%s) FOR UPDATE", statements.WIDE_LOCK),
         (f"SELECT id FROM hold WHERE {GIVEN} OR id = %s FOR UPDATE", statements.WIDE_LOCK),
+        ("LOCK TABLE cache_change IN SHARE MODE", None),
+        ("LOCK TABLE event IN SHARE MODE", statements.TABLE_LOCK),
         ("SELECT value FROM number_counter WHERE name = %s FOR UPDATE", None),
         (f"WITH a AS (DELETE FROM hold WHERE {GIVEN} RETURNING id) SELECT id FROM a", None),
         ("WITH a AS (DELETE FROM hold RETURNING id) SELECT id FROM a", statements.WIDE_CTE),
