@@ -59,6 +59,9 @@ def test_killed_in_the_middle(client: httpx.Client, tmp_path: Path) -> None:
     cluster.send(0, b"{not json")
     cluster.send(0, b"\xff\x00")
     cluster.send(0, [call(5002, 3), {"id": "x", "type": "call"}, 7])
+    cluster.send(0, {**call(1, 1), "id": "i" * 300})
+    cluster.send(0, {**call(1, 1), "id": "a\0", "data": {}})
+    cluster.send(0, {**call(1, 1), "id": "p", "data": {"a\0": [1e30]}})
     cluster.send(0, call(0, 999))
     cluster.producer.flush(20)
     config = tmp_path / "client.properties"
@@ -78,16 +81,19 @@ def test_killed_in_the_middle(client: httpx.Client, tmp_path: Path) -> None:
     total = 171 * 21 + 3 + 3 + 4 + 3
     assert before < total
     with consuming(tmp_path / "two.log", url, *options) as second:
-        until(lambda: counted(client) == total and len(letters(client)) == 5, "all is counted")
-        # 600 events, 120 repeats, and 4 messages; 600 events and 2 messages.
-        until(lambda: cluster.committed("g") == {0: 724, 1: 602}, "all is committed")
+        until(lambda: counted(client) == total and len(letters(client)) == 8, "all is counted")
+        # 600 events, 120 repeats, and 7 messages; 600 events and 2 messages.
+        until(lambda: cluster.committed("g") == {0: 727, 1: 602}, "all is committed")
         said = stopped(second)
     assert said.endswith("; 0 ahead")
-    assert ", 0 quarantined, 5 refused; " in said
+    assert ", 0 quarantined, 8 refused; " in said
     assert counted(client) == total
     assert [(one["item"], one["error"]["code"], one["encoding"]) for one in letters(client)] == [
         (0, "malformed", "text"), (0, "malformed", "base64"), (1, "missing", "text"),
-        (2, "not_an_object", "text"), (0, "conflict", "text"),
+        (2, "not_an_object", "text"), (0, "invalid_text", "text"),
+        (0, "invalid_text", "text"), (0, "number_out_of_bounds", "text"), (0, "conflict", "text"),
     ]  # fmt: skip
     assert {one["stream"] for one in letters(client)} == {"kafka:usage/0"}
+    refused = [(one["event_id"], one["error"]["path"]) for one in letters(client)[4:7]]
+    assert refused == [("i" * 256, "id"), ("a\ufffd", "id"), ("p", "data.a\ufffd[0]")]
     assert letters(client, code="conflict")[0]["event_id"] == "0"
