@@ -76,6 +76,19 @@ async def test_a_group_that_fails_leaves_nothing_and_its_connection_goes_on(
         assert await cursor.fetchall() == [(4,)]
 
 
+async def test_a_transaction_that_cannot_be_undone_ends_its_connection(database_url: str) -> None:
+    async with await GroupConnection.connect(database_url, autocommit=True) as connection:
+
+        async def broken_twice() -> None:
+            async with connection.group():
+                await connection.execute("SELECT 1 / %s", [0])
+                raise ZeroDivisionError  # the server skips the ROLLBACK, too
+
+        with pytest.raises(DivisionByZero):
+            await broken_twice()
+        assert connection.closed
+
+
 async def test_a_statement_that_fails_is_undone_to_a_savepoint(database_url: str) -> None:
     async with await GroupConnection.connect(database_url) as connection, connection.group():
         await connection.execute("SAVEPOINT before")

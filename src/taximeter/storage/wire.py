@@ -17,7 +17,7 @@ from typing import Any
 from psycopg import AsyncConnection, OperationalError
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import Error, error_from_result
-from psycopg.pq import ConnStatus, ExecStatus, Format
+from psycopg.pq import ConnStatus, ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 Row = tuple[Any, ...]
@@ -90,10 +90,10 @@ class Wire:
         self._pgconn.enter_pipeline_mode()
 
     def end(self) -> None:
-        """End the pipeline. Where something still waits for its answer the connection is of no
-        more use, and closed.
+        """End the pipeline. Where something still waits for its answer, or a transaction could not
+        be ended, the connection is of no more use, and closed.
         """
-        if self._waiting:
+        if self._waiting or self._pgconn.transaction_status != TransactionStatus.IDLE:
             self._pgconn.finish()
         elif self._pgconn.status == ConnStatus.OK:
             self._pgconn.exit_pipeline_mode()
