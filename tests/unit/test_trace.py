@@ -14,7 +14,7 @@ from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.metering.event import Event, read_event
 from taximeter.domain.metering.trace import attribute_of, place_of, trace_of, tree
 from taximeter.domain.rating.rate import price_amount
-from taximeter.domain.rating.share import average_amount
+from taximeter.domain.rating.share import Averages
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -113,7 +113,7 @@ def by_model(**quantities: str) -> list[tuple[Mapping[str, str], Decimal]]:
 def test_a_part_costs_the_average_of_its_rate() -> None:
     ladder = price(model="graduated", tiers=TIERS)
     # 10 x 3 + 10 x 1 = 40 for 20: 2 each
-    assert average_amount(ladder, [({}, Decimal(20))], [({}, Decimal(5))]) == 10
+    assert Averages(ladder, [({}, Decimal(20))]).amount([({}, Decimal(5))]) == 10
     rates = [
         {"match": {"model": "big"}, "model": "graduated", "tiers": TIERS},
         {"match": {"model": "small"}, "unit": "0.5"},
@@ -122,12 +122,12 @@ def test_a_part_costs_the_average_of_its_rate() -> None:
                  maximum="30")  # fmt: skip
     # big 40 for 20, small 10 for 20, at most 30 in all: 0.6 of each; 5 big and 4 small: 10 + 2
     whole = by_model(big="20", small="20")
-    assert average_amount(both, whole, by_model(big="5", small="4")) == Decimal("7.2")
-    assert average_amount(both, whole, by_model(unknown="9")) == 0
+    assert Averages(both, whole).amount(by_model(big="5", small="4")) == Decimal("7.2")
+    assert Averages(both, whole).amount(by_model(unknown="9")) == 0
     fees = price(model="percentage", percent="1", fixed="0.30", free_events=1)
     usage = [({}, Decimal(300)), ({"@fee": "1"}, Decimal(9)), ({"@fee": "free"}, Decimal(3))]
     # Fees of 9, of which 3 are free: 6, a third of it
-    assert average_amount(fees, usage, [({}, Decimal(50)), ({"@fee": "1"}, Decimal(3))]) == 2
+    assert Averages(fees, usage).amount([({}, Decimal(50)), ({"@fee": "1"}, Decimal(3))]) == 2
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=6))
@@ -137,5 +137,6 @@ def test_the_parts_cost_what_the_whole_does(parts: list[tuple[int, int]]) -> Non
         {"match": {"model": "small"}, "unit": "0.7"},
     ], discount={"amount": "1"})  # fmt: skip
     whole = by_model(big=str(sum(a for a, _ in parts)), small=str(sum(b for _, b in parts)))
-    found = sum(average_amount(one, whole, by_model(big=str(a), small=str(b))) for a, b in parts)
+    averages = Averages(one, whole)
+    found = sum(averages.amount(by_model(big=str(a), small=str(b))) for a, b in parts)
     assert abs(found - price_amount(one, whole)) < Decimal("0.000000001")

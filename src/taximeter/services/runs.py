@@ -19,8 +19,7 @@ from taximeter.domain.metering.event_cost import event_cost
 from taximeter.domain.metering.fold import Tally, folded_quantity
 from taximeter.domain.metering.trace import Node, place_of, run_name, tree
 from taximeter.domain.rating.rate import price_amount
-from taximeter.domain.rating.share import average_amount
-from taximeter.domain.rating.usage import Usage
+from taximeter.domain.rating.share import Averages
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.routing import Reading, Target
 from taximeter.kernel.errors import FieldError, Invalid, NotFound
@@ -41,7 +40,7 @@ from taximeter.services.count import (
 from taximeter.services.dimensions import dimensions_of
 from taximeter.services.epochs import epochs_of, read_as_counted
 from taximeter.services.opening import BilledOf, billed_as_opened
-from taximeter.services.segment_usage import UsageKey, read_usage
+from taximeter.services.segment_usage import read_usage
 from taximeter.storage import customers as customer_storage
 from taximeter.storage import outcomes as outcome_storage
 from taximeter.storage import runs as storage
@@ -213,10 +212,12 @@ def _figures(terms: CustomerTerms, counted: Sequence[Counted], priced: "_Priced"
 
 @dataclass(frozen=True, slots=True)
 class _Priced:
-    """Prices events by the totals of now: `targets` are the segments of meters that add up."""
+    """Prices events by the totals of now: `targets` are the segments of meters that add up,
+    `averages` of those whose price is not linear.
+    """
 
     targets: Mapping[SegmentKey, Target]
-    usage: Mapping[UsageKey, Usage]
+    averages: Mapping[SegmentKey, Averages]
     billed_of: BilledOf
 
     def amounts(self, counted: Sequence[Counted]) -> list[tuple[str, Decimal]]:
@@ -227,12 +228,11 @@ class _Priced:
         found = []
         for key, part in shares.items():
             target = self.targets[key]
-            price = of_usage(target.price)
             if target.linear:
-                amount = price_amount(price, part)
+                amount = price_amount(of_usage(target.price), part)
             else:
-                amount = average_amount(price, self.usage.get(key, ()), part)
-            found.append((price.asset, amount))
+                amount = self.averages[key].amount(part)
+            found.append((target.price.asset, amount))
         return found
 
 
@@ -247,12 +247,13 @@ async def _priced(
     billed_of = billed_as_opened(await outcome_storage.of_events(connection, identities))
     targets = targets_of(_adding(counted, billed_of))
     subscriptions = {one.id: one for one in terms.subscriptions}
-    wanted = [
-        (subscriptions[target.subscription], target.segment)
-        for target in targets.values()
-        if not target.linear
-    ]
-    return _Priced(targets, await read_usage(connection, wanted, at), billed_of)
+    bent = {key: target for key, target in targets.items() if not target.linear}
+    wanted = [(subscriptions[target.subscription], target.segment) for target in bent.values()]
+    usage = await read_usage(connection, wanted, at)
+    averages = {
+        key: Averages(of_usage(target.price), usage.get(key, ())) for key, target in bent.items()
+    }
+    return _Priced(targets, averages, billed_of)
 
 
 def _adding(counted: Sequence[Counted], billed_of: BilledOf) -> list[Total]:

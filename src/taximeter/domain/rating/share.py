@@ -12,24 +12,35 @@ from taximeter.domain.rating.usage import Part, Usage, parts_of
 from taximeter.kernel.quantity import ZERO, divide
 
 
-def average_amount(price: UsagePrice, usage: Usage, part: Usage) -> Decimal:
-    """What `part` of the `usage` of a segment costs: of each rate's line, its share of the units
+class Averages:
+    """What parts of the `usage` of a segment cost: of each rate's line, their share of the units
     (of the fees, where single events are priced); what bends the price as a whole is spread alike.
+    The whole is rated once, however many parts are asked about.
     """
-    lines = rate_price(price, usage)
-    weights = {of_rate.match: of_rate for of_rate in parts_of(price, part)}
-    amount = rated = ZERO
-    wholes = parts_of(price, usage)
-    for whole, line in zip(wholes, lines, strict=False):
-        rated += line.amount
-        mine = weights.get(whole.match)
-        fees = _fees(whole)
-        of_all = fees or whole.quantity
-        if mine is not None and of_all:
-            of_part = _fees(mine) if fees else mine.quantity
-            amount += divide(line.amount * of_part, of_all)
-    bent = sum((line.amount for line in lines[len(wholes) :]), ZERO)
-    return amount + divide(bent * amount, rated) if bent and rated else amount
+
+    __slots__ = ("_bent", "_price", "_rated", "_rates")
+
+    def __init__(self, price: UsagePrice, usage: Usage) -> None:
+        lines, wholes = rate_price(price, usage), parts_of(price, usage)
+        self._price = price
+        self._rated = sum((line.amount for line in lines[: len(wholes)]), ZERO)
+        self._bent = sum((line.amount for line in lines[len(wholes) :]), ZERO)
+        self._rates = {
+            whole.match: (line.amount, _fees(whole), whole.quantity)
+            for whole, line in zip(wholes, lines, strict=False)
+        }
+
+    def amount(self, part: Usage) -> Decimal:
+        """What this part costs."""
+        amount = ZERO
+        for mine in parts_of(self._price, part):
+            of_line, fees, quantity = self._rates.get(mine.match, (ZERO, ZERO, ZERO))
+            of_all = fees or quantity
+            if of_all:
+                amount += divide(of_line * (_fees(mine) if fees else mine.quantity), of_all)
+        if self._bent and self._rated:
+            amount += divide(self._bent * amount, self._rated)
+        return amount
 
 
 def _fees(part: Part) -> Decimal:
