@@ -148,6 +148,25 @@ async def test_a_run_that_is_killed_anywhere_loses_and_doubles_nothing(
     assert (sum(one.current for one in found), {one.fault for one in found}) == (30, {None})
 
 
+async def test_a_file_is_restored_while_its_events_are_taken_out(
+    story: Story, instance: Instance, tmp_path: Path
+) -> None:
+    sent = await begin(story)
+    before = await asked(story)
+    async with instance.context.pool.connection() as connection:
+        running = asyncio.create_task(put_away(instance, tmp_path, "2026-02-01T00:00:00Z"))
+        lock = "SELECT number FROM archive FOR UPDATE"
+        async with asyncio.timeout(10):
+            found = None
+            while found is None:
+                found = await (await connection.execute(lock)).fetchone()
+        restoring = asyncio.create_task(archive_run.restore(instance.context, 1))
+        await asyncio.sleep(0.2)
+    await asyncio.gather(running, restoring)
+    assert await asked(story) == before
+    assert (await story.send(*sent))["duplicates"] == 30
+
+
 async def test_damage_is_found_and_named(story: Story, instance: Instance, tmp_path: Path) -> None:
     await begin(story)
     await put_away(instance, tmp_path, "2026-02-01T00:00:00Z")

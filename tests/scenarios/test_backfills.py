@@ -5,6 +5,8 @@ import json
 from contextlib import suppress
 from typing import Any
 
+from taximeter.bootstrap import Instance
+from taximeter.services import backfill_apply
 from tests.scenarios.story import Json, Story, amounts, event, usage_price
 
 TIERS = [{"up_to": "100", "unit": "0.10"}, {"unit": "0.02"}]
@@ -157,7 +159,9 @@ async def test_discarding_and_other_steps_that_its_state_forbids(story: Story) -
     assert await story.refused("POST", "/v1/backfills/bf_none/apply") == (404, "not_found")
 
 
-async def test_a_customer_with_whom_it_fails_stops_no_other(story: Story) -> None:
+async def test_a_customer_with_whom_it_fails_stops_no_other(
+    story: Story, instance: Instance
+) -> None:
     await begin(story, "acme", "other")
     await story.plan("o", usage_price("calls", "calls", unit="1", outcome={}))
     await story.customer("mid")
@@ -171,6 +175,9 @@ async def test_a_customer_with_whom_it_fails_stops_no_other(story: Story) -> Non
     assert [(one["customer"], one["problem"] and one["problem"]["code"]) for one in effects] == [
         ("acme", None), ("mid", "outcome_event"), ("other", None),
     ]  # fmt: skip
+    for _ in range(3):  # a portion each: those that fail must not take all of them
+        await backfill_apply.apply(instance.context, "root", backfill, portions=1)
+    assert amounts(await story.upcoming("other"))[0] == ("calls", "0", "0.00")
     applied = await step(story, backfill, "apply")
     assert (applied["state"], applied["customers"]) == (
         "incomplete", {"total": 3, "pending": 0, "applied": 2, "failed": 1, "reverted": 0},
@@ -180,6 +187,46 @@ async def test_a_customer_with_whom_it_fails_stops_no_other(story: Story) -> Non
     assert (await step(story, backfill, "apply"))["state"] == "incomplete"
     assert (await step(story, backfill, "revert"))["state"] == "reverted"
     assert amounts(await story.upcoming("other"))[0] == ("calls", "9", "0.90")
+
+
+async def test_what_does_not_count_is_loaded_again(story: Story) -> None:
+    """Void or in quarantine: it counts where it can be read now, however late it came."""
+    await begin(story, "acme")
+    await story.meter("calls", late_limit="P5D")
+    await story.advance("2026-01-20T00:00:00Z")
+    sent = [
+        call("ghost-void", 2, 1, "ann", "ghost"), call("ghost", 2, 1, "ann", "ghost"),
+        call("wrong-void", 16, "x", "ann"), call("wrong", 16, "x", "ann"),
+        call("late", 2, 1, "ann"),
+    ]  # fmt: skip
+    assert (await story.send(*sent))["quarantined"] == 5
+    for name, customer in (("ghost-void", "ghost"), ("wrong-void", "acme")):
+        body = {"customer": customer, "reason": "r"}
+        await story.ask("POST", f"/v1/events/{name}/void", json=body)
+
+    async def told() -> list[tuple[str, str | None]]:
+        found = [
+            await story.ask("GET", f"/v1/events/{one['id']}", params={"customer": one["subject"]})
+            for one in sent
+        ]
+        return [(one["status"], (one.get("error") or {}).get("code")) for one in found]
+
+    before = await told()
+    backfill = await open_one(story, replace=True)
+    await load(
+        story, backfill,
+        call("ghost-void", 2, 2, "ann", "ghost"), call("ghost", 2, 2, "ann", "ghost"),
+        call("wrong-void", 16, 4, "ann"), call("wrong", 16, "y", "ann"),
+        call("late", 2, 8, "ann"),
+    )  # fmt: skip
+    assert (await step(story, backfill, "apply"))["state"] == "applied"
+    assert [status for status, _ in await told()] == [
+        "quarantined", "quarantined", "accepted", "quarantined", "accepted",
+    ]  # fmt: skip
+    # (4 + 8) x 0.10
+    assert amounts(await story.upcoming())[0] == ("calls", "12", "1.20")
+    assert (await step(story, backfill, "revert"))["state"] == "reverted"
+    assert await told() == before
 
 
 async def test_a_new_version_of_a_meter_counts_the_past_anew(story: Story) -> None:

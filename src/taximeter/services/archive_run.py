@@ -300,8 +300,12 @@ async def unknown_files(context: Context, folder: Path) -> list[Path]:
 
 async def restore(context: Context, number: int, *, told: Told = lambda _: None) -> int:
     """Bring the events of one file back into the database, and remove the file; how many they
-    were. May be stopped at any instant and run again. Raises `NotFound`.
+    were. May be stopped at any instant and run again. What a run under way would still take out
+    of the database stays there.
+
+    Raises `NotFound`, and `Unavailable` where the file becomes another one meanwhile.
     """
+    await run(context, ACTOR, _settle(number))
     async with context.pool.connection() as connection:
         one = await storage.find(connection, number)
     if one is None:
@@ -311,6 +315,7 @@ async def restore(context: Context, number: int, *, told: Told = lambda _: None)
 
         async def work(transaction: Transaction, rows: Sequence[Row] = rows) -> int:
             await lock_changes(transaction.connection, _SEEN_ALL)
+            await _keep_file(transaction, one)
             current = await current_rows(transaction.connection, number, rows)
             await put_back(transaction.connection, current)
             await forget_rows(transaction.connection, number, rows)
@@ -321,9 +326,22 @@ async def restore(context: Context, number: int, *, told: Told = lambda _: None)
 
     async def forget(transaction: Transaction) -> None:
         await lock_changes(transaction.connection, _SEEN_ALL)
+        await _keep_file(transaction, one)
         await storage.delete(transaction.connection, number)
         await transaction.audit("archive.restored", str(number), {"events": restored})
 
     await run(context, ACTOR, forget)
     await asyncio.to_thread(parquet.remove, Path(one.path))
     return restored
+
+
+async def _keep_file(transaction: Transaction, one: Archive) -> None:
+    """Let the file stay as it is until the transaction ends. Raises `Unavailable` where it is not
+    the one that was read: what an erasure took away must not come back.
+    """
+    now = await storage.find(transaction.connection, one.number, lock=True)
+    if now is None or now.path != one.path:
+        raise Unavailable(
+            what=f"The archive file {one.path} was written anew, or restored, meanwhile.",
+            cure="Run this again.",
+        )

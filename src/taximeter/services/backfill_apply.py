@@ -28,6 +28,10 @@ from taximeter.storage.terms import customer_terms, keep_out
 PORTION = 2_000
 PORTIONS_PER_CALL = 20
 
+# Customers with whom it failed are passed over until there is nobody else left.
+APPLIED_FROM = ("pending",)
+REVERTED_FROM = ("pending", "applied")
+
 # Does up to a portion for one customer: what it did, and whether that was all.
 Work = Callable[[Transaction, Backfill, str], Awaitable[tuple[Counts, bool]]]
 
@@ -50,13 +54,14 @@ async def apply(
             await storage.begin(transaction.connection, one)
             await transaction.audit("backfill.applied", one.id, about(one))
         if one.state != "applying":
+            await storage.try_again(transaction.connection, one.id)
             await storage.set_state(transaction.connection, one.id, "applying", transaction.at)
         return True
 
     if await run(context, actor, begin):
         await _work_through(
             context, actor, backfill_id, portions, work=apply_portion, ongoing="applying",
-            before=("pending", "failed"), after="applied",
+            before=APPLIED_FROM, after="applied",
         )  # fmt: skip
     return await get_backfill(context, backfill_id)
 
@@ -74,15 +79,19 @@ async def revert(
         one = await locked(transaction, backfill_id, "revert")
         if one.state == "reverted":
             return False
+        connection = transaction.connection
         if one.state != "reverting":
-            await storage.set_state(transaction.connection, one.id, "reverting", transaction.at)
+            await storage.try_again(connection, one.id)
+            await storage.set_state(connection, one.id, "reverting", transaction.at)
             await transaction.audit("backfill.reverted", one.id, about(one))
+        elif await storage.next_customer(connection, one.id, REVERTED_FROM) is None:
+            await storage.try_again(connection, one.id)
         return True
 
     if await run(context, actor, begin):
         await _work_through(
             context, actor, backfill_id, portions, work=_revert_portion, ongoing="reverting",
-            before=("pending", "failed", "applied"), after="reverted",
+            before=REVERTED_FROM, after="reverted",
         )  # fmt: skip
     return await get_backfill(context, backfill_id)
 
@@ -98,10 +107,7 @@ async def _work_through(
     before: Sequence[str],
     after: str,
 ) -> None:
-    """Take customers from one of the states `before` to the state `after`. Those with whom that
-    fails are passed over until the next call.
-    """
-    passed: str | None = None
+    """Take customers from one of the states `before` to the state `after`, or to `failed`."""
     customer: str | None = None
 
     async def portion(transaction: Transaction) -> bool:
@@ -112,7 +118,7 @@ async def _work_through(
         assert one is not None, "a backfill is never deleted"
         if one.state != ongoing:
             return False
-        customer = await storage.next_customer(connection, one.id, before, passed)
+        customer = await storage.next_customer(connection, one.id, before)
         if customer is None:
             await _end(transaction, one)
             return False
@@ -128,7 +134,6 @@ async def _work_through(
         except Invalid as refused:
             assert customer is not None, "a customer's events were at fault"
             await _note_failure(context, actor, backfill_id, customer, refused.errors[0])
-            passed = customer
 
 
 async def _note_failure(
@@ -146,7 +151,7 @@ async def _note_failure(
 
 async def _end(transaction: Transaction, one: Backfill) -> None:
     """Nothing is left to be tried."""
-    failed = await storage.next_customer(transaction.connection, one.id, ["failed"], None)
+    failed = await storage.next_customer(transaction.connection, one.id, ["failed"])
     if one.state == "applying":
         state: BackfillState = "applied" if failed is None else "incomplete"
         await storage.set_state(transaction.connection, one.id, state, transaction.at)
@@ -225,8 +230,8 @@ async def _bring(
             continue
         after = _amended(there, event) if one.replaces else None
         if after is not None and after != there:
-            if there.status == "quarantined":
-                after = await routed(transaction, terms, after)
+            if there.status != "accepted":
+                after = await routed(transaction, terms, after, late=True)
             changes.append(Change(there, after))
         same = there.event.digest == event.digest if after is None else after == there
         outcome = "amended" if after not in (None, there) else "duplicate" if same else "conflict"
@@ -243,14 +248,17 @@ async def _bring(
 
 
 def _amended(there: StoredEvent, event: Event) -> StoredEvent | None:
-    """The event that is there as it was loaded; None where it is of another kind."""
+    """The event that is there as it was loaded, one that does not count as if it waited for it;
+    None where it is of another kind.
+    """
     own = there.event
     if (own.type, own.subscription) != (event.type, event.subscription):
         return None
     said = replace_content(own, event)
     if said == own and there.status != "void":
         return there
-    return there._replace(event=said, status="accepted")
+    status = there.status if there.status == "accepted" else "quarantined"
+    return there._replace(event=said, status=status)
 
 
 def replace_content(own: Event, event: Event) -> Event:

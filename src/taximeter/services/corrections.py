@@ -94,15 +94,20 @@ async def _audit(transaction: Transaction, action: str, identity: Identity, reas
 
 
 async def routed(
-    transaction: Transaction, terms: CustomerTerms | None, stored: StoredEvent
+    transaction: Transaction,
+    terms: CustomerTerms | None,
+    stored: StoredEvent,
+    *,
+    late: bool = False,
 ) -> StoredEvent:
-    """What becomes of an event in quarantine by what it says now."""
+    """What becomes of an event in quarantine by what it says now; `late`: however late it came."""
     if terms is None:
         return stored._replace(reason=UNKNOWN_CUSTOMER)
     now = epochs_of(terms, await meter_versions(transaction.connection))[0]
     event = stored.event
     meters = now.meters.get(event.type, ())
-    found = read(now.terms.routing(meters, event.type, event.subscription, event.time), event)
+    routing = now.terms.routing(meters, event.type, event.subscription, event.time)
+    found = read(routing, event, late=late)
     if isinstance(found, str):
         return stored._replace(reason=found)
     return stored._replace(status="accepted", counted_at=transaction.at)

@@ -115,6 +115,8 @@ _ARCHIVE_COLUMNS = """
 number, path, encode(sha256, 'hex'), bytes, rows, customer_first, customer_last, time_first,
 time_last, created_at, settled_at
 """
+_FIND = f"SELECT {_ARCHIVE_COLUMNS} FROM archive WHERE number = %s"
+_LOCK = f"{_FIND} FOR UPDATE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,11 +367,9 @@ async def put_back(connection: Connection, rows: Sequence[Row]) -> int:
     return cursor.rowcount
 
 
-async def find(connection: Connection, number: int) -> Archive | None:
-    """One file's row."""
-    cursor = await connection.execute(
-        f"SELECT {_ARCHIVE_COLUMNS} FROM archive WHERE number = %s", [number]
-    )
+async def find(connection: Connection, number: int, *, lock: bool = False) -> Archive | None:
+    """One file's row; with `lock` the file stays as it is until the transaction ends."""
+    cursor = await connection.execute(_LOCK if lock else _FIND, [number])
     row = await cursor.fetchone()
     return _archive_of(row) if row else None
 

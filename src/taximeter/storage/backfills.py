@@ -315,16 +315,21 @@ async def begin(connection: Connection, one: Backfill) -> None:
     )
 
 
+async def try_again(connection: Connection, backfill_id: str) -> None:
+    """Let the customers with whom it failed wait for it again."""
+    await connection.execute(
+        "UPDATE backfill_customer SET state = 'pending' WHERE backfill = %s AND state = 'failed'",
+        [backfill_id],
+    )
+
+
 async def next_customer(
-    connection: Connection, backfill_id: str, states: Sequence[str], after: str | None
+    connection: Connection, backfill_id: str, states: Sequence[str]
 ) -> str | None:
-    """The first customer, after `after`, with whom it is in one of these states."""
+    """The first customer with whom it is in one of these states."""
     cursor = await connection.execute(
-        """
-        SELECT min(customer) FROM backfill_customer
-        WHERE backfill = %s AND state = ANY(%s) AND (%s::text IS NULL OR customer > %s)
-        """,
-        [backfill_id, list(states), after, after],
+        "SELECT min(customer) FROM backfill_customer WHERE backfill = %s AND state = ANY(%s)",
+        [backfill_id, list(states)],
     )
     row = await cursor.fetchone()
     return row[0] if row else None
