@@ -163,6 +163,15 @@ async def test_what_is_no_sum_is_counted_again(story: Story) -> None:
     assert (hour["from"], hour["value"]) == ("2026-01-01T03:00:00Z", "7")
 
 
+async def test_a_meter_made_in_the_instant_in_which_the_event_came(story: Story) -> None:
+    await graduated(story)
+    await story.use(event("calls", "a", q=5))
+    await story.meter("peak", "max", event_type="calls")
+    assert (await void(story, "a"))["status"] == "void"
+    for meter in ("calls", "peak"):
+        assert await story.usage(meter, customer="acme") == []
+
+
 async def test_a_level_that_was_said_wrong(story: Story) -> None:
     story.audited = False
     await story.customer()

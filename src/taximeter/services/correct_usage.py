@@ -224,6 +224,8 @@ async def _correct_hours(reader: _Reader, leaving: Sequence[Part], coming: Seque
     stood = {}
     if gone:
         stood = await storage.hours_at(connection, customer, {_hour_key(one) for one in gone})
+        # A meter made in the very instant in which the event came may not have counted it.
+        gone = [one for one in gone if _hour_key(one) in stood]
         await ingestion.send_buckets(connection, [_less_hour(one) for one in gone])
     if new:
         await ingestion.send_buckets(connection, new)
