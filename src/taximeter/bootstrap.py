@@ -303,7 +303,7 @@ def _ingest_committer(
     from taximeter.storage.connection import GroupConnection
 
     async def connect() -> "GroupConnection":
-        return await GroupConnection.open(url)
+        return await GroupConnection.connect(url)
 
     async def commit(
         connection: "Connection", requests: "Sequence[IngestRequest]"
@@ -324,7 +324,7 @@ def _hold_committer(context: "Context", url: str) -> "Committer[HoldRequest, Hol
     from taximeter.storage.connection import GroupConnection
 
     async def connect() -> "GroupConnection":
-        return await GroupConnection.open(url)
+        return await GroupConnection.connect(url)
 
     async def commit(
         connection: "Connection", requests: "Sequence[HoldRequest]"

@@ -13,12 +13,6 @@ from psycopg.pq import ConnStatus
 
 from taximeter.storage.wire import Params, Wire
 
-# A group's statements find rows by their keys. The planner, who takes every list of keys for a
-# hundred, would rather read small tables whole for each: twice the cost of a group of one.
-_BY_KEYS = """
-SELECT set_config(name, 'off', false)
-FROM unnest(ARRAY['enable_seqscan', 'enable_hashjoin', 'enable_mergejoin']) AS s (name)
-"""
 Row = tuple[Any, ...]
 Connection = AsyncConnection[Row]
 Cursor = AsyncCursor[Row]
@@ -31,14 +25,6 @@ class GroupConnection(Connection):
 
     _wire: Wire | None = None
     _open: Wire | None = None
-
-    @staticmethod
-    async def open(url: str) -> "GroupConnection":
-        """A connection to the database at `url`, on which statements find rows by their keys."""
-        connection = await GroupConnection.connect(url, autocommit=True)
-        assert isinstance(connection, GroupConnection)
-        await connection.execute(_BY_KEYS)
-        return connection
 
     @asynccontextmanager
     async def group(self) -> AsyncIterator[None]:
