@@ -239,7 +239,7 @@ def main() -> None:
     if asked.data is None:
         with tempfile.TemporaryDirectory(prefix="taximeter-growth-") as folder:
             Path(folder).chmod(0o755)
-            run(Path(folder) / "data", wanted)
+            run(Path(folder), wanted)
         return
     asked.data.mkdir(parents=True, exist_ok=True)
     asked.data.chmod(0o755)
