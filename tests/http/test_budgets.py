@@ -40,15 +40,17 @@ async def test_a_budget_is_set_read_replaced_and_deleted(client: httpx.AsyncClie
     assert made.json() == {
         "name": "all", "customer": "acme", "path": "support/agent-7", "asset": "USD",
         "limit": "50", "window": "month", "enforcement": "hard", "alerts": ["0.25", "1"],
-        "set_by": "seller", "spent": "0", "held": "0", "remaining": "50",
+        "approve_above": None, "set_by": "seller", "spent": "0", "held": "0", "remaining": "50",
         "period": {"from": "2026-03-01T05:00:00Z", "to": "2026-04-01T04:00:00Z"},
         "resets_at": "2026-04-01T04:00:00Z",
     }  # fmt: skip
     assert await get(client, f"{BUDGETS}/all") == made.json()
-    replaced = await put(client, enforcement="soft", window="total", limit=0)
+    replaced = await put(client, enforcement="soft", window="total", limit=0, approve_above="20.50")
     assert replaced.status_code == 200
     found = replaced.json()
     assert (found["path"], found["enforcement"], found["limit"]) == (None, "soft", "0")
+    assert found["approve_above"] == "20.5"
+    problem(await put(client, approve_above="-1"), 422, "invalid")
     assert (found["period"], found["resets_at"], found["alerts"]) == (
         None,
         None,

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from taximeter import __version__
+from taximeter.cli.approval import approval
 from taximeter.cli.archive import archive
 from taximeter.cli.backfill import backfill
 from taximeter.cli.consume import consume
@@ -56,6 +57,7 @@ def make_cli(runtime: Runtime) -> typer.Typer:
     app.add_typer(usage, name="usage")
     app.add_typer(plan, name="plan")
     app.add_typer(keys, name="keys")
+    app.add_typer(approval, name="approval")
     app.add_typer(database, name="db")
     app.add_typer(archive, name="archive")
     app.add_typer(retention, name="retention")

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from taximeter import __version__
 from taximeter.http import (
     alerts,
+    approvals,
     backfills,
     budgets,
     clock,
@@ -79,6 +80,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     runs.router,
     budgets.router,
     suspensions.router,
+    approvals.router,
     entitlements.router,
     subscriptions.router,
     preview.router,

@@ -48,7 +48,9 @@ ScopePath = Annotated[
 
 
 class BudgetBody(Body):
-    """A limit on what is charged in each window. `alerts` are shares of the limit."""
+    """A limit on what is charged in each window. `alerts` are shares of the limit. A hold that
+    needs more than `approve_above` has to be approved, whatever the enforcement.
+    """
 
     path: ScopePath | None = None
     asset: Asset
@@ -58,11 +60,13 @@ class BudgetBody(Body):
     alerts: Annotated[
         list[Annotated[DecimalText, AfterValidator(_positive)]], Field(max_length=ALERTS_MAX)
     ] = Field(default=ALERTS_DEFAULT)
+    approve_above: Annotated[DecimalText, AfterValidator(_not_negative)] | None = None
 
 
 def budget_json(state: BudgetState) -> dict[str, object]:
     """A budget as answered."""
     budget, period = state.budget, state.period
+    above = budget.approve_above
     return {
         "name": budget.name,
         "customer": budget.customer,
@@ -72,6 +76,7 @@ def budget_json(state: BudgetState) -> dict[str, object]:
         "window": budget.window,
         "enforcement": budget.enforcement,
         "alerts": [format_decimal(share) for share in budget.alerts],
+        "approve_above": None if above is None else format_decimal(above),
         "set_by": budget.set_by,
         "spent": format_decimal(state.spent),
         "held": format_decimal(state.held),
@@ -94,7 +99,7 @@ async def put_budget(
     call.see(key)
     budget = Budget(
         key, name, body.path, body.asset, body.limit, body.window, body.enforcement,
-        tuple(sorted(set(body.alerts))), call.setter,
+        tuple(sorted(set(body.alerts))), call.setter, approve_above=body.approve_above,
     )  # fmt: skip
     return await call.write(
         lambda transaction: budgets.put_budget(transaction, budget),

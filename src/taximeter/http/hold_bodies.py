@@ -19,6 +19,7 @@ from taximeter.kernel.errors import FieldError, Invalid, Malformed, NotFound
 from taximeter.kernel.quantity import ONE, ZERO, format_decimal, parse_decimal
 from taximeter.services.command import Key
 from taximeter.services.hold_requests import (
+    APPROVALS_PER_HOLD_MAX,
     HOLDS_PER_REQUEST_MAX,
     TTL_S_DEFAULT,
     TTL_S_MAX,
@@ -54,6 +55,7 @@ class _Hold(msgspec.Struct, forbid_unknown_fields=True):
     feature: str | None = None
     quantity: _Number = None
     ttl_s: int = TTL_S_DEFAULT
+    approval: str | list[str] | None = None
 
 
 class _Batch(msgspec.Struct, forbid_unknown_fields=True):
@@ -221,8 +223,20 @@ def _new_hold(body: _Hold, caller: Caller, now: datetime, at: str) -> NewHold:
     elif body.feature is None:
         detail = "Send an amount, an estimate, or the feature that a slot is taken of."
         raise Invalid([FieldError(f"{at}amount", "missing", detail)])
-    ask = Ask(needs, body.path, body.feature, quantity)
+    approvals = () if body.approval is None else _approvals(body.approval, f"{at}approval")
+    ask = Ask(needs, body.path, body.feature, quantity, approvals)
     return NewHold(body.customer, ask, ttl_s, estimate)
+
+
+def _approvals(value: str | list[str], path: str) -> tuple[str, ...]:
+    """The ids of approvals, each once."""
+    ids = [value] if isinstance(value, str) else value
+    if len(ids) > APPROVALS_PER_HOLD_MAX:
+        detail = f"Name at most {APPROVALS_PER_HOLD_MAX} approvals."
+        raise Invalid([FieldError(path, "too_many", detail)])
+    for one in ids:
+        _check_name(one, path)
+    return tuple(dict.fromkeys(ids))
 
 
 def _number(value: _Number, path: str) -> Decimal:

@@ -4,7 +4,12 @@ from typing import Any
 
 from taximeter.http.fields import CUSTOMER_PATTERN
 from taximeter.kernel.quantity import DECIMAL_PATTERN
-from taximeter.services.hold_requests import HOLDS_PER_REQUEST_MAX, TTL_S_DEFAULT, TTL_S_MAX
+from taximeter.services.hold_requests import (
+    APPROVALS_PER_HOLD_MAX,
+    HOLDS_PER_REQUEST_MAX,
+    TTL_S_DEFAULT,
+    TTL_S_MAX,
+)
 
 _DECIMAL: dict[str, Any] = {"type": "string", "pattern": DECIMAL_PATTERN}
 _NAME: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 256}
@@ -36,6 +41,12 @@ _HOLD: dict[str, Any] = {
         "feature": {**_NAME, "description": "Takes a slot, and `quantity` of its quotas"},
         "quantity": {**_DECIMAL, "default": "1"},
         "ttl_s": _TTL,
+        "approval": {
+            "description": "The id of an approval, or several, by which it may pass thresholds",
+            "oneOf": [
+                _NAME, {"type": "array", "items": _NAME, "maxItems": APPROVALS_PER_HOLD_MAX},
+            ],
+        },
     },
     "additionalProperties": False,
     "examples": [{"customer": "acme", "asset": "USD", "amount": "0.05", "path": "support/agent-7"}],
@@ -60,10 +71,14 @@ _ANSWER: dict[str, Any] = {
         "reason": {
             "enum": [
                 "suspended", "entitlement", "concurrency", "budget_exceeded",
-                "insufficient_credits",
+                "insufficient_credits", "approval_required",
             ],
         },
-        "limit": {"type": "object", "description": "What forbids it"},
+        "limit": {
+            "type": "object",
+            "description": "What forbids it; where an approval is required, `approvals` are the "
+            "ids to name once they are approved",
+        },
         "shortfall": {**_DECIMAL, "description": "How much is missing"},
     },
 }  # fmt: skip

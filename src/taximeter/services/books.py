@@ -6,9 +6,10 @@ is corrected. A difference is a fault, of the program or of somebody who wrote t
 
 Compared are the remaining amount of each grant and the debt of each wallet with their entries, the
 counters of a hold account with its open holds, the state of each hold with how it was resolved,
-and totals and hours of usage with the raw events. Not compared are budgets' spend (no entry is kept
-of each charge), levels of `weighted_sum` meters, and the usage of customers with too many events,
-or with one of which nothing says by which version of a meter it was read.
+how often each approval was used with the holds that did, and totals and hours of usage with the raw
+events. Not compared are budgets' spend (no entry is kept of each charge), levels of `weighted_sum`
+meters, and the usage of customers with too many events, or with one of which nothing says by which
+version of a meter it was read.
 """
 
 from collections.abc import AsyncIterator, Sequence

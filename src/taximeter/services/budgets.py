@@ -68,12 +68,14 @@ async def put_budget(transaction: Transaction, budget: Budget) -> tuple[BudgetSt
             await storage.forget_spend(connection, customer, budget.name)
     budget = replace(budget, revision=await _revision(connection, before, budget))
     await storage.put(connection, budget, transaction.at)
+    above = budget.approve_above
     await transaction.audit(
         "budget.set", budget.name,
         {
             "customer": customer, "path": budget.path, "asset": budget.asset,
             "limit": format_decimal(budget.limit), "window": budget.window,
             "enforcement": budget.enforcement, "set_by": budget.set_by,
+            "approve_above": None if above is None else format_decimal(above),
         },
     )  # fmt: skip
     (state,) = await states_of(connection, terms, [budget], transaction.at)

@@ -17,6 +17,7 @@ from taximeter.domain.credit.hold import Ask, Hold, Refused, Standing, decide
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.kernel.errors import IdempotencyConflict, Invalid, NotFound, TaximeterError
 from taximeter.kernel.quantity import ZERO
+from taximeter.services import approvals
 from taximeter.services.command import Answer
 from taximeter.services.context import Connection, Context
 from taximeter.services.enforce import enforce
@@ -268,28 +269,52 @@ async def _place(
     found: Mapping[str, Standing],
     places: Sequence[tuple[int, Place]],
 ) -> dict[int, HoldResult]:
-    placed: list[Hold] = []
-    results: dict[int, HoldResult] = {}
-    for number, place in places:
+    placed: list[Allowed] = []
+    judged: list[list[HoldAnswer]] = []
+    for _, place in places:
         answers = [_judge(context, accounts, found[new.customer], new) for new in place.holds]
-        allowed = [answer.hold for answer in answers if isinstance(answer, Allowed)]
+        judged.append(answers)
+        allowed = [answer for answer in answers if isinstance(answer, Allowed)]
         if place.together and len(allowed) < len(answers):
-            for hold in allowed:
-                accounts.free(hold.customer, hold.counters)
-            answers = _none(answers)
+            for one in allowed:
+                accounts.free(one.hold.customer, one.hold.counters)
+                approvals.take(found[one.hold.customer], one.approvals, -1)
         else:
             placed += allowed
-        results[number] = place.render(answers)
     if placed:
-        await storage.insert(connection, placed)
-    return results
+        await storage.insert(connection, [one.hold for one in placed])
+        await approvals.write_uses(connection, placed)
+    await _ask_for_approvals(context, connection, judged, accounts.at)
+    return {
+        number: place.render(_none(answers) if place.together else answers)
+        for (number, place), answers in zip(places, judged, strict=True)
+    }
+
+
+async def _ask_for_approvals(
+    context: Context, connection: Connection, judged: list[list[HoldAnswer]], at: datetime
+) -> None:
+    """Have the refusals for want of an approval name the one that is asked for."""
+    refused = [
+        one for answers in judged for one in answers if isinstance(one, Refused) and one.unapproved
+    ]
+    if not refused:
+        return
+    named = iter(await approvals.ask_for(context, connection, refused, at))
+    for answers in judged:
+        answers[:] = [
+            next(named) if isinstance(one, Refused) and one.unapproved else one for one in answers
+        ]
 
 
 def _none(answers: Sequence[HoldAnswer]) -> list[HoldAnswer]:
-    """The answers where one was refused and so none is placed: those that would have fitted name
-    what the first refused one met.
+    """The answers of holds that go together: where one was refused none is placed, and those that
+    would have fitted name what the first refused one met.
     """
-    index, first = next((i, one) for i, one in enumerate(answers) if isinstance(one, Refused))
+    found = next(((i, one) for i, one in enumerate(answers) if isinstance(one, Refused)), None)
+    if found is None:
+        return list(answers)
+    index, first = found
     why = replace(first, limit={**first.limit, "refused_hold": index})
     return [one if isinstance(one, Refused) else why for one in answers]
 
@@ -309,4 +334,5 @@ def _judge(context: Context, accounts: Accounts, standing: Standing, new: NewHol
         path=new.ask.path, feature=new.ask.feature, quantity=new.ask.quantity, placed_at=at,
         expires_at=until, counters=decision.added,
     )  # fmt: skip
-    return Allowed(hold, decision.available, decision.warnings)
+    approvals.take(standing, decision.approvals)
+    return Allowed(hold, decision.available, decision.warnings, decision.approvals)

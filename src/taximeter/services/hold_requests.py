@@ -18,6 +18,7 @@ from taximeter.services.ingest import IngestAnswer, IngestRequest
 from taximeter.storage.idempotency import Key
 
 HOLDS_PER_REQUEST_MAX = 1_000
+APPROVALS_PER_HOLD_MAX = 10
 TTL_S_DEFAULT = 300
 TTL_S_MAX = 86_400
 
@@ -32,11 +33,14 @@ class NewHold(msgspec.Struct, frozen=True, gc=False):
 
 
 class Allowed(msgspec.Struct, frozen=True, gc=False):
-    """A hold that was placed; `available` by asset after it (None: nothing limits it)."""
+    """A hold that was placed; `available` by asset after it (None: nothing limits it), and the
+    `approvals` that it uses.
+    """
 
     hold: Hold
     available: Mapping[str, Decimal | None]
     warnings: tuple[Doubt, ...]
+    approvals: tuple[str, ...] = ()
 
 
 HoldAnswer: TypeAlias = Allowed | Refused

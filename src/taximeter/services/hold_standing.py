@@ -24,6 +24,7 @@ from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.rights import rights_of
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.allowances import used_of_all
+from taximeter.services.approvals import found_named, send_named
 from taximeter.services.context import Connection
 from taximeter.services.hold_account import Accounts
 from taximeter.services.owed import has_credit_limit, invoice_room
@@ -37,11 +38,13 @@ Asks = Mapping[str, Sequence[Ask]]
 
 class Reading(NamedTuple):
     """What was asked for; in a pipeline that waits for nothing yet. `limits` are the budgets that
-    some ask counts towards, by customer, each with when its window ends.
+    some ask counts towards, by customer, each with when its window ends; `approvals` those that
+    some ask names.
     """
 
     purses: Cursor
     spent: Cursor | None
+    approvals: Cursor | None
     limits: Mapping[str, Sequence[tuple[Budget, datetime | None]]]
 
 
@@ -61,7 +64,7 @@ async def send_reading(
             resets_at = None if window is ALWAYS else window.end
             limits[customer].append((budget, resets_at))
     spent = await budget_storage.send_spent(connection, windows) if windows else None
-    return Reading(purses, spent, limits)
+    return Reading(purses, spent, await send_named(connection, asks), limits)
 
 
 def _budgets(terms: CustomerTerms, asks: Sequence[Ask]) -> Sequence[Budget]:
@@ -86,11 +89,13 @@ async def standings(
     """The standing of each customer, from what `send_reading` asked for."""
     purses = await purse_storage.found_purses(reading.purses)
     spent = await budget_storage.found_spent(reading.spent) if reading.spent is not None else {}
+    approvals = await found_named(reading.approvals)
     await _add_spent_grants(connection, accounts, purses)
     features = await _feature_rooms(connection, terms, asks, accounts.at)
     rooms = await _invoice_rooms(connection, terms, asks, purses, accounts.at)
     return {
         customer: Standing(
+            at=accounts.now_of(customer),
             hard=terms[customer].customer.enforcement == "hard",
             purses=purses.get(customer, {}),
             budgets=[
@@ -100,6 +105,7 @@ async def standings(
             suspensions=terms[customer].suspensions,
             features=features.get(customer, {}),
             invoice=rooms.get(customer),
+            approvals=approvals.get(customer, {}),
         )
         for customer in asks
     }

@@ -16,8 +16,9 @@ from taximeter.storage import outbox as storage
 
 # What is told so far.
 MESSAGE_TYPES = (
-    "allowance.threshold", "balance.low", "budget.threshold", "invoice.finalized",
-    "spend.threshold", "topup.failed", "topup.paid", "topup.requested",
+    "allowance.threshold", "approval.approved", "approval.declined", "approval.requested",
+    "balance.low", "budget.threshold", "invoice.finalized", "spend.threshold",
+    "topup.failed", "topup.paid", "topup.requested",
 )  # fmt: skip
 
 

@@ -81,6 +81,17 @@ FROM (
 LEFT JOIN hold h ON h.customer = %(customer)s AND h.id = e.ref
 WHERE COALESCE((h.captured ->> e.asset)::numeric, 0) < e.drawn ORDER BY e.ref, e.asset LIMIT 1
 """
+_USED = """
+SELECT COALESCE(a.id, u.approval) COLLATE "C" AS name, a.used::numeric, u.holds::numeric
+FROM (
+    SELECT id, used FROM approval WHERE customer = %(customer)s AND used > 0
+) a
+FULL JOIN (
+    SELECT approval, count(*) AS holds FROM approval_use
+    WHERE customer = %(customer)s GROUP BY approval
+) u ON u.approval = a.id
+WHERE a.used IS DISTINCT FROM u.holds ORDER BY name LIMIT 1
+"""
 _FEW_EVENTS = """
 SELECT count(*) + (
     SELECT coalesce(sum(rows), 0) FROM archive_part WHERE customer = %(customer)s
@@ -118,6 +129,7 @@ CHECKS = (
     Check("hold", "state", _STATES),
     Check("hold", "counters", _STILL_RESERVED),
     Check("hold", "captured", _CAPTURED),
+    Check("approval", "used", _USED),
 )
 
 

@@ -15,7 +15,8 @@ Connection = AsyncConnection[tuple[Any, ...]]
 Cursor = AsyncCursor[tuple[Any, ...]]
 
 _COLUMNS = """
-customer, name, path, asset, limit_amount, "window", enforcement, alerts, set_by, revision
+customer, name, path, asset, limit_amount, "window", enforcement, alerts, set_by, revision,
+approve_above
 """
 _BUDGETS = f"""
 SELECT {_COLUMNS}
@@ -27,11 +28,12 @@ WHERE customer = ANY(%s) ORDER BY customer, path
 """
 _PUT = f"""
 INSERT INTO budget ({_COLUMNS}, created_at, updated_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (customer, name) DO UPDATE SET path = EXCLUDED.path, asset = EXCLUDED.asset,
     limit_amount = EXCLUDED.limit_amount, "window" = EXCLUDED."window",
     enforcement = EXCLUDED.enforcement, alerts = EXCLUDED.alerts, set_by = EXCLUDED.set_by,
-    revision = EXCLUDED.revision, updated_at = EXCLUDED.updated_at
+    revision = EXCLUDED.revision, approve_above = EXCLUDED.approve_above,
+    updated_at = EXCLUDED.updated_at
 """
 _SUSPEND = """
 INSERT INTO suspension (customer, path, reason, at, set_by) VALUES (%s, %s, %s, %s, %s)
@@ -107,7 +109,8 @@ async def put(connection: Connection, budget: Budget, at: datetime) -> None:
         _PUT,
         [
             budget.customer, budget.name, budget.path, budget.asset, budget.limit, budget.window,
-            budget.enforcement, list(budget.alerts), budget.set_by, budget.revision, at, at,
+            budget.enforcement, list(budget.alerts), budget.set_by, budget.revision,
+            budget.approve_above, at, at,
         ],
     )  # fmt: skip
 

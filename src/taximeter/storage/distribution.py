@@ -51,6 +51,8 @@ LOCAL = {
 DISTRIBUTED = {
     "alert": _OF_CUSTOMER,
     "alert_definition": _OF_CUSTOMER,
+    "approval": _OF_CUSTOMER,
+    "approval_use": _OF_CUSTOMER,
     "archive_part": _OF_CUSTOMER,
     "auto_topup": _OF_CUSTOMER,
     "backfill_customer": _OF_CUSTOMER,

@@ -1,8 +1,9 @@
 """Holds: what is reserved for work before it runs.
 
 Owns the one decision whether a hold can be placed, what it reserves where, and the order of
-reasons for a refusal: suspended, entitlement, concurrency, budget, credits. Must not know prices,
-nor where balances come from.
+reasons for a refusal: suspended, entitlement, concurrency, budget, credits, approval: that comes
+last, so that somebody is asked only for what nothing else forbids. Must not know prices, nor where
+balances come from.
 
 What open holds of a customer reserve is a map of counters:
 
@@ -21,6 +22,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from taximeter.domain.entitlement.approval import Approval, Unapproved
 from taximeter.domain.entitlement.budget import Budget
 from taximeter.domain.entitlement.suspension import Suspension
 from taximeter.kernel.paths import lies_within
@@ -28,11 +30,12 @@ from taximeter.kernel.quantity import ONE, ZERO
 
 HoldState = Literal["open", "captured", "released"]
 Reason = Literal[
-    "suspended", "entitlement", "concurrency", "budget_exceeded", "insufficient_credits"
-]
+    "suspended", "entitlement", "concurrency", "budget_exceeded", "insufficient_credits",
+    "approval_required",
+]  # fmt: skip
 Doubt = Literal["budget_exceeded", "insufficient_credits"]
 Counters = Mapping[str, Decimal]
-LimitValue = str | int | Decimal | datetime | None
+LimitValue = str | int | Decimal | datetime | Sequence[str] | None
 
 
 class Hold(msgspec.Struct, frozen=True, gc=False):
@@ -83,13 +86,14 @@ class Need(msgspec.Struct, frozen=True, gc=False):
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
     """What is to be reserved: money for work at `path`, and `quantity` units and one slot of the
-    `feature`.
+    `feature`. `approvals` are the ids of those by which it may pass thresholds.
     """
 
     needs: tuple[Need, ...]
     path: str | None = None
     feature: str | None = None
     quantity: Decimal = ONE
+    approvals: tuple[str, ...] = ()
 
 
 class Source(NamedTuple):
@@ -161,36 +165,41 @@ class InvoiceRoom:
 class Standing:
     """What decides about a customer's holds at one instant, but for what they reserve. `purses`
     are its wallets by asset, all of them; `features` those that are asked for (one that the
-    customer does not have is missing).
+    customer does not have is missing); `approvals` by id those that are named, which whoever places
+    a hold by one counts in it.
     """
 
+    at: datetime
     hard: bool
     purses: Mapping[str, Purse]
     budgets: Sequence[BudgetRoom]
     suspensions: Sequence[Suspension]
     features: Mapping[str, FeatureRoom]
     invoice: InvoiceRoom | None = None
+    approvals: dict[str, Approval] = field(default_factory=dict)
 
 
 class Placed(msgspec.Struct, frozen=True, gc=False):
     """The hold can be placed: it adds `added` to the counters. `available` is what each asked
-    asset has available then (None: nothing limits it).
+    asset has available then (None: nothing limits it). `approvals` are those it uses.
     """
 
     added: Counters
     available: Mapping[str, Decimal | None]
     warnings: tuple[Doubt, ...] = ()
+    approvals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The hold cannot be placed; `limit` describes what forbids it, `shortfall` is what is missing
-    where an amount is.
+    where an amount is, `unapproved` what somebody would have to approve.
     """
 
     reason: Reason
     limit: Mapping[str, LimitValue]
     shortfall: Decimal | None = None
+    unapproved: tuple[Unapproved, ...] = ()
 
 
 Decision = Placed | Refused
@@ -219,7 +228,10 @@ def decide(standing: Standing, counters: Counters, ask: Ask) -> Decision:
         available = {
             need.asset: _available(standing, reserving, need, ask.path) for need in ask.needs
         }
-    return Placed(reserving.added, available, tuple(reserving.warnings))
+    if reserving.unapproved:
+        wanted = tuple(reserving.unapproved)
+        return Refused("approval_required", _threshold(wanted[0]), unapproved=wanted)
+    return Placed(reserving.added, available, tuple(reserving.warnings), tuple(reserving.approvals))
 
 
 def overdrawn(standing: Standing, counters: Counters, ask: Ask) -> Refused | None:
@@ -249,6 +261,8 @@ class _Reserving:
     before: Counters
     added: dict[str, Decimal] = field(default_factory=dict)
     warnings: list[Doubt] = field(default_factory=list)
+    approvals: list[str] = field(default_factory=list)
+    unapproved: list[Unapproved] = field(default_factory=list)
 
     def get(self, name: str) -> Decimal:
         found = self.before.get(name, ZERO)
@@ -312,8 +326,28 @@ def _budgets(standing: Standing, reserving: _Reserving, ask: Ask) -> Refused | N
             if standing.hard and budget.enforcement == "hard":
                 return Refused("budget_exceeded", _budget_limit(room, held), missing)
             reserving.warn("budget_exceeded")
+        if budget.approve_above is not None and needed > budget.approve_above:
+            _approve(standing, reserving, ask, Unapproved(budget, ask.path, ask.feature, needed))
         reserving.add(f"b:{budget.name}", needed)
     return None
+
+
+def _approve(standing: Standing, reserving: _Reserving, ask: Ask, wish: Unapproved) -> None:
+    """Use the first approval named that lets this pass; else note that it lacks one."""
+    for approval_id in ask.approvals:
+        approval = standing.approvals.get(approval_id)
+        if approval is not None and approval.lets_pass(wish, standing.at):
+            reserving.approvals.append(approval_id)
+            return
+    reserving.unapproved.append(wish)
+
+
+def _threshold(wish: Unapproved) -> dict[str, LimitValue]:
+    budget = wish.budget
+    return {
+        "kind": "approval", "name": budget.name, "path": budget.path, "asset": budget.asset,
+        "threshold": budget.approve_above, "amount": wish.amount, "set_by": budget.set_by,
+    }  # fmt: skip
 
 
 def _budget_limit(room: BudgetRoom, held: Decimal) -> dict[str, LimitValue]:

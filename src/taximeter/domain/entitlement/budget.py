@@ -33,7 +33,8 @@ class Budget:
     """At most `limit` of `asset` in each `window`, for what lies within `path` (None: for all that
     the customer does). A `hard` one refuses what would pass it. `alerts` are the shares of the
     limit at which it is told, each once in a window. `set_by` says who may change it;
-    `revision` tells one limit from another that it had before.
+    `revision` tells one limit from another that it had before. A hold that needs more than
+    `approve_above` (None: none does) has to be approved, whether the budget is hard or soft.
     """
 
     customer: str
@@ -46,9 +47,11 @@ class Budget:
     alerts: tuple[Decimal, ...]
     set_by: Setter = "seller"
     revision: int = 0
+    approve_above: Decimal | None = None
 
     def __post_init__(self) -> None:
         assert self.limit >= ZERO, "a budget is not negative"
+        assert self.approve_above is None or self.approve_above >= ZERO, "nor is its threshold"
 
     def covers(self, asset: str, path: str | None) -> bool:
         """Whether an amount of `asset` at `path` counts towards it."""
