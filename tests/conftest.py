@@ -1,18 +1,20 @@
 """The tests' database: one real PostgreSQL for the whole run, one fresh database for each test.
 
-All workers share an embedded server without fsync, started by the first that needs one and stopped
-when the run ends. Its template has all migrations applied; `database_url` is a copy of it. With
+All workers share an embedded server that a crash would ruin, started by the first that needs one
+and stopped when the run ends. Its template has all migrations applied; `database_url` is a copy of
+it. Logging in costs little there, and dropping a database waits for nobody. With
 TAXIMETER_TEST_DATABASE_URL the databases are made on that server instead (its role needs CREATEDB).
 With TAXIMETER_TEST_CITUS besides, each is distributed first, as a cluster of this one node (its
 role must be a superuser); where the server has no Citus, what needs a database is skipped.
 """
 
+import gc
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -20,6 +22,7 @@ from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
+import structlog
 from hypothesis import settings
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
@@ -29,7 +32,11 @@ from taximeter.kernel.errors import Unavailable
 from taximeter.storage.distribute import distribute
 from taximeter.storage.migrate import migrate
 
-_FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+# wal_level: a database is copied file by file, without writing it to the log again.
+_FAST = {
+    "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off",
+    "wal_level": "minimal", "max_wal_senders": "0",
+}  # fmt: skip
 _PREFIX = "taximeter-pytest-"
 _ON_CITUS = bool(os.environ.get("TAXIMETER_TEST_CITUS"))
 _SHARDS = 4
@@ -39,6 +46,19 @@ _RUN = pytest.StashKey[Path]()
 # A slow machine fails no test; CI draws the same examples each time.
 settings.register_profile("taximeter", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("taximeter")
+
+# With the local variables of every frame, as is the default, one error takes minutes to print.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        ),
+    ]
+)
+
+Connection = psycopg.Connection[tuple[object, ...]]
+NewDatabase = Callable[[], AbstractContextManager[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +92,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: object) -> None:
     """Tells a worker of xdist the directory of this run."""
     node.workerinput["taximeter_run"] = str(node.config.stash[_RUN])  # type: ignore[attr-defined]
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def pytest_report_header() -> str:
@@ -122,40 +149,72 @@ def test_server(pytestconfig: pytest.Config) -> Iterator[TestServer]:
     template = _template(pytestconfig)
     outside = os.environ.get("TAXIMETER_TEST_DATABASE_URL")
     if outside:
-        _make_template(outside, outside, template)
+        _make_template(outside, outside, template, embedded=False)
         yield TestServer(url=outside, admin_url=outside, template=template)
         return
     server = EmbeddedPostgres.start(run, settings=_FAST)
     try:
-        _make_template(server.superuser_url, server.url, template)
+        _make_template(server.superuser_url, server.url, template, embedded=True)
         yield TestServer(url=server.url, admin_url=server.superuser_url, template=template)
     finally:
         server.leave()
 
 
+@pytest.fixture(scope="session")
+def _databases(test_server: TestServer) -> Iterator["_Databases"]:
+    with psycopg.connect(test_server.admin_url, autocommit=True) as connection:
+        found = _Databases(test_server, connection)
+        yield found
+        found.drop_used()
+
+
+@pytest.fixture(scope="session")
+def new_database(_databases: "_Databases", test_server: TestServer) -> NewDatabase:
+    """Makes databases with all migrations applied, each for as long as its context is open."""
+    return lambda: _databases.fresh(test_server.template)
+
+
 @pytest.fixture
-def database_url(test_server: TestServer) -> Iterator[str]:
+def database_url(new_database: NewDatabase) -> Iterator[str]:
     """A fresh database with all migrations applied, dropped after the test."""
-    for url in _fresh_database(test_server, test_server.template):
+    with new_database() as url:
         if _ON_CITUS:
             _spread(url)
         yield url
 
 
 @pytest.fixture
-def empty_database_url(test_server: TestServer) -> Iterator[str]:
+def empty_database_url(_databases: "_Databases") -> Iterator[str]:
     """A fresh database with nothing in it, dropped after the test."""
-    yield from _fresh_database(test_server, "template0")
+    with _databases.fresh("template0") as url:
+        yield url
 
 
-def _fresh_database(server: TestServer, template: str) -> Iterator[str]:
-    name = f"test_{os.getpid()}_{next(_NUMBERS)}"
-    with psycopg.connect(server.admin_url, autocommit=True) as connection:
-        _create(connection, name, template, owner=str(conninfo_to_dict(server.url)["user"]))
+class _Databases:
+    """The databases of this process. One that was used is dropped before the next is made: by then
+    its connections are gone, for which dropping it at once would wait.
+    """
+
+    def __init__(self, server: TestServer, connection: Connection) -> None:
+        self._server = server
+        self._connection = connection
+        self._used: list[str] = []
+
+    @contextmanager
+    def fresh(self, template: str) -> Iterator[str]:
+        """The URL of a new database; what is in it is lost when the context ends."""
+        self.drop_used()
+        name = f"test_{os.getpid()}_{next(_NUMBERS)}"
+        owner = str(conninfo_to_dict(self._server.url)["user"])
+        _create(self._connection, name, template, owner=owner)
         try:
-            yield url_with_database(server.url, name)
+            yield url_with_database(self._server.url, name)
         finally:
-            _drop(connection, name)
+            self._used.append(name)
+
+    def drop_used(self) -> None:
+        while self._used:
+            _drop(self._connection, self._used.pop())
 
 
 def _spread(url: str) -> None:
@@ -177,13 +236,15 @@ def _template(config: pytest.Config) -> str:
     return config.stash[_RUN].name.replace("-", "_")
 
 
-def _make_template(admin_url: str, url: str, template: str) -> None:
+def _make_template(admin_url: str, url: str, template: str, *, embedded: bool) -> None:
     """Makes the template once: the first worker does, the others wait for its lock."""
     with psycopg.connect(admin_url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(hashtext(%s))", [template])
         query = "SELECT 1 FROM pg_database WHERE datname = %s"
         if connection.execute(query, [template]).fetchone():
             return
+        if embedded:
+            _make_logins_cheap(connection, admin_url, url)
         raw = f"{template}_raw"
         _drop(connection, raw)
         _create(connection, raw, "template0", owner=str(conninfo_to_dict(url)["user"]))
@@ -192,14 +253,22 @@ def _make_template(admin_url: str, url: str, template: str) -> None:
         connection.execute(rename.format(sql.Identifier(raw), sql.Identifier(template)))
 
 
-def _create(
-    connection: psycopg.Connection[tuple[object, ...]], name: str, template: str, owner: str
-) -> None:
-    text = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
+def _make_logins_cheap(connection: Connection, *urls: str) -> None:
+    """Store the passwords anew, with one round of hashing in place of 4,096 at every login."""
+    with connection.transaction():
+        connection.execute("SET LOCAL scram_iterations = 1")
+        for parts in map(conninfo_to_dict, urls):
+            role, password = sql.Identifier(str(parts["user"])), sql.Literal(parts["password"])
+            change = sql.SQL("ALTER ROLE {} PASSWORD {}")
+            connection.execute(change.format(role, password))
+
+
+def _create(connection: Connection, name: str, template: str, owner: str) -> None:
+    text = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY")
     names = (sql.Identifier(each) for each in (name, owner, template))
     connection.execute(text.format(*names))
 
 
-def _drop(connection: psycopg.Connection[tuple[object, ...]], name: str) -> None:
+def _drop(connection: Connection, name: str) -> None:
     text = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
     connection.execute(text.format(sql.Identifier(name)))

@@ -227,7 +227,6 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
         deliverer=Deliverer(context, webhooks, RealClock()), database=database,
         database_url=url, first_secret=started.secret, notices=started.notices,
     )  # fmt: skip
-    _relax_garbage_collection()
     ingest.start()
     holds.start()
     if settings.workers:
@@ -271,7 +270,9 @@ def cache_directory(environment: Mapping[str, str]) -> Path | None:
 
 
 def _relax_garbage_collection() -> None:
-    """A batch makes tens of thousands of objects that are no garbage yet: look less often."""
+    """A batch makes tens of thousands of objects that are no garbage yet: look less often, and not
+    at what was there before. For a process that is the instance's own, once.
+    """
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 
@@ -373,9 +374,11 @@ class ProcessRuntime:
         )  # fmt: skip
         if options.own_database:
             settings = replace(settings, database_url=None)
-        return await open_instance(
+        instance = await open_instance(
             replace(settings, root_key=options.root_key or settings.root_key)
         )
+        _relax_garbage_collection()
+        return instance
 
     @contextmanager
     def database(self, data: Path, *, create: bool) -> Iterator[str]:
