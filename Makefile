@@ -12,7 +12,8 @@ TOOLS := .tools/.uv-$(UV_VERSION)
 UV := .tools/bin/uv
 BIN := .venv/bin
 CHECKED := src tests benchmarks docs
-WORKERS_MAX := 4
+# One more than there are processors, for some tests wait; four at most.
+WORKERS = $(shell n=$$(getconf _NPROCESSORS_ONLN); [ $$n -lt 4 ] && echo $$((n + 1)) || echo 4)
 
 # uv takes a Python that is here and fetches none, and trusts whom the machine trusts.
 export UV_PYTHON_DOWNLOADS := never
@@ -64,10 +65,13 @@ setup: .venv/.ready
 demo: setup
 	@$(BIN)/taximeter demo $(ARGS)
 
+# The checks keep one processor busy, and the tests at times wait: they run side by side.
 test: setup
 	@failed=0; \
-	$(MAKE) check || failed=1; \
-	$(BIN)/pytest --numprocesses=logical --maxprocesses=$(WORKERS_MAX) $(ARGS) || failed=1; \
+	$(MAKE) check > .venv/checks.txt 2>&1 & checks=$$!; \
+	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal $(ARGS) || failed=1; \
+	wait $$checks || failed=1; \
+	cat .venv/checks.txt; \
 	exit $$failed
 
 check: setup

@@ -8,10 +8,12 @@ With TAXIMETER_TEST_CITUS besides, each is distributed first, as a cluster of th
 role must be a superuser); where the server has no Citus, what needs a database is skipped.
 """
 
+import fcntl
 import gc
 import os
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -158,6 +160,27 @@ def test_server(pytestconfig: pytest.Config) -> Iterator[TestServer]:
         yield TestServer(url=server.url, admin_url=server.superuser_url, template=template)
     finally:
         server.leave()
+
+
+@pytest.fixture(scope="session")
+def put_cluster(pytestconfig: pytest.Config) -> Callable[[Path], None]:
+    """Puts a cluster that was made before into an empty data directory, with all migrations
+    applied: for tests that begin after the first start.
+    """
+    run = pytestconfig.stash[_RUN]
+    run.mkdir(exist_ok=True)
+    with (run / "made.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (run / "made" / "postgres").exists():
+            with EmbeddedPostgres.start(run / "making", settings=_FAST) as server:
+                migrate(server.url)
+            (run / "making").rename(run / "made")
+
+    def put(data: Path) -> None:
+        data.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-a", run / "made" / "postgres", data], check=True)
+
+    return put
 
 
 @pytest.fixture(scope="session")

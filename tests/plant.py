@@ -3,7 +3,7 @@
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,11 +83,12 @@ def children(pid: int) -> list[int]:
 
 
 @contextmanager
-def planted() -> Iterator[Plant]:
+def planted(put_cluster: Callable[[Path], None]) -> Iterator[Plant]:
     """A new plant in a directory that every user can enter, for as long as the context is open."""
     with tempfile.TemporaryDirectory(prefix="tx-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
         folder.chmod(0o755)
+        put_cluster(folder / "data")
         built = Plant.build(folder)
         try:
             yield built

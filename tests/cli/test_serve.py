@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,13 @@ def place() -> Iterator[Path]:
         for pid_file in folder.rglob("postmaster.pid"):
             with suppress(FileNotFoundError, ProcessLookupError, ValueError):
                 os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
+
+
+@pytest.fixture
+def made(place: Path, put_cluster: Callable[[Path], None]) -> Path:
+    """Such a directory, for what begins after the first start: its database is made."""
+    put_cluster(place / "data")
+    return place
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -146,11 +153,11 @@ def write_usage(file: Path, rows: Sequence[str]) -> Path:
 SANDBOX = ("--sandbox", "--now", "2023-11-20T00:00:00Z")
 
 
-def test_an_import_survives_the_death_of_the_server(place: Path) -> None:
+def test_an_import_survives_the_death_of_the_server(made: Path) -> None:
     rows = [f"2023-11-16 18:{n % 60:02}:00,{n % 10},{n % 3}" for n in range(15_000)]
-    file = write_usage(place / "usage.csv", rows)
-    with Serving(place, *SANDBOX) as first:
-        first.sell(place)
+    file = write_usage(made / "usage.csv", rows)
+    with Serving(made, *SANDBOX) as first:
+        first.sell(made)
         words = ["import", file, *USAGE, "--url", first.url, "--key", first.key, "--batch", 200]
         importing = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *map(str, words)],
@@ -160,7 +167,7 @@ def test_an_import_survives_the_death_of_the_server(place: Path) -> None:
             time.sleep(0.01)
         first.process.kill()
         port = first.port
-    with Serving(place, *SANDBOX, port=port) as second:
+    with Serving(made, *SANDBOX, port=port) as second:
         report, notices = importing.communicate()
         assert importing.returncode == 0, notices
         assert "trying again" in notices, "the server died too late"
@@ -202,10 +209,10 @@ def test_a_first_start_and_an_orderly_end(place: Path) -> None:
         assert later.process.wait(30) == 0
 
 
-def test_a_request_under_way_is_finished(place: Path) -> None:
+def test_a_request_under_way_is_finished(made: Path) -> None:
     """What was sent before the end is answered: half a request waits in the server at SIGTERM."""
     body = b'[{"id":"a","type":"t","subject":"acme"}]'
-    with Serving(place) as server:
+    with Serving(made) as server:
         head = (
             "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             f"Authorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -244,16 +251,16 @@ def test_a_start_that_fails_says_why(
 
 
 @pytest.mark.skipif("TAXIMETER_REAL_DATA" not in os.environ, reason="needs TAXIMETER_REAL_DATA")
-def test_real_usage_costs_what_it_should(place: Path) -> None:
+def test_real_usage_costs_what_it_should(made: Path) -> None:
     """19,366 requests: 22,361,870 tokens in x 1.75 / 10^6 = 39.1332725 and 4,088,665 out x 14 /
     10^6 = 57.24131, printed as 39.13 + 57.24 = 96.37."""
     real = Path(os.environ["TAXIMETER_REAL_DATA"]) / "azure-llm-2023-conversation.csv"
     rows = real.read_text().splitlines()[1:]
     random.Random(11).shuffle(rows)
-    shuffled = write_usage(place / "shuffled.csv", rows)
+    shuffled = write_usage(made / "shuffled.csv", rows)
     expected = (["22361870", "4088665"], ["39.13", "57.24"], "96.37")
-    with Serving(place, *SANDBOX) as server:
-        server.sell(place)
+    with Serving(made, *SANDBOX) as server:
+        server.sell(made)
         report = server.command("import", shuffled, *USAGE, "--batch", 7, "--parallel", 8).stdout
         assert counts(report) == {"read": 19_366, "accepted": 19_366}
         assert server.upcoming() == expected

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -38,9 +39,9 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def plant() -> Iterator[Plant]:
+def plant(put_cluster: Callable[[Path], None]) -> Iterator[Plant]:
     """A new plant."""
-    with planted() as built:
+    with planted(put_cluster) as built:
         yield built
 
 

@@ -629,12 +629,13 @@ async def test_a_client_that_leaves_is_not_answered(
 
 async def test_over_capacity_nothing_is_taken(ready: httpx.AsyncClient, instance: Instance) -> None:
     """A queue of three events before a database that is slow: the fourth is told to come again."""
-    opened = asyncio.Event()
+    under_way, opened = asyncio.Event(), asyncio.Event()
     server = instance.server
 
     async def commit(
         connection: Connection, requests: Sequence[IngestRequest]
     ) -> Sequence[IngestAnswer]:
+        under_way.set()
         await opened.wait()
         return await commit_requests(instance.context, connection, requests)
 
@@ -651,9 +652,12 @@ async def test_over_capacity_nothing_is_taken(ready: httpx.AsyncClient, instance
         transport=transport, base_url="http://tiny", headers=ready.headers
     ) as client:
         tasks = [asyncio.create_task(send(client, [event("first", n=1)]))]
-        await asyncio.sleep(0.1)  # the first is under way
+        await under_way.wait()
         tasks += [asyncio.create_task(send(client, [event(f"e{n}", n=1)])) for n in range(3)]
-        await asyncio.sleep(0.05)
+        for _ in range(6_000):  # a minute: a slow machine is not a full one
+            if tiny.weight_waiting == 3:
+                break
+            await asyncio.sleep(0.01)
         refused = await client.post("/v1/events", json=[event("late", n=100)])
         problem(refused, 503, "over_capacity")
         assert refused.headers["retry-after"] == "1"

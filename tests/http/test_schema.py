@@ -19,8 +19,10 @@ from schemathesis.core.failures import FailureGroup
 from tests.serving import KEY, serving
 
 REJECTION = "negative_data_rejection"
-EXAMPLES = settings(
-    max_examples=6, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
+# Of each operation on an object that is there (or where there is none to name), and on any other.
+EXAMPLES, EXAMPLES_ELSEWHERE = 5, 2
+EXAMPLE = settings(
+    deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck), database=None,
 )  # fmt: skip
 CHECKS = [
@@ -39,12 +41,14 @@ class Site:
     url: str
     there: Mapping[str, Mapping[str, str]]
 
-    def parameters(self, path: str) -> list[dict[str, str] | None]:
-        """None (any), and those of an object that is there."""
+    def parameters(self, path: str) -> list[tuple[dict[str, str] | None, int]]:
+        """Those of an object that is there, if one is, and None (any); each with the number of
+        examples that are worth trying.
+        """
         kind = path.split("/")[2] if path.count("/") > 1 else ""
         found = self.there.get(kind, {})
         known = {name: value for name, value in found.items() if f"{{{name}}}" in path}
-        return [None, known] if known else [None]
+        return [(known, EXAMPLES), (None, EXAMPLES_ELSEWHERE)] if known else [(None, EXAMPLES)]
 
 
 @pytest.fixture
@@ -90,20 +94,24 @@ def test_every_operation(site: Site, mode: GenerationMode) -> None:
     with requests.Session() as session:
         session.headers["Authorization"] = f"Bearer {KEY}"
         for operation in operations:
-            for there in site.parameters(operation.path):
-                faults += faults_of(operation, mode, session, there)
+            for there, examples in site.parameters(operation.path):
+                faults += faults_of(operation, mode, session, there, examples)
     assert not faults, "\n\n".join(faults)
 
 
 def faults_of(
-    operation: Any, mode: GenerationMode, session: requests.Session, there: dict[str, str] | None
+    operation: Any,
+    mode: GenerationMode,
+    session: requests.Session,
+    there: dict[str, str] | None,
+    examples: int,
 ) -> list[str]:
     """What is wrong with the answers of one operation, on any object or on one that is `there`."""
     names = [name for name in CHECKS if name != REJECTION or rejects(operation)]
     chosen: Any = checks.CHECKS.get_by_names(names)
     known = {parameter.name for parameter in operation.query}
 
-    @EXAMPLES
+    @settings(EXAMPLE, max_examples=examples)
     @given(operation.as_strategy(generation_mode=mode, path_parameters=there))
     def holds(case: Any) -> None:
         # A parameter that nobody reads does no harm, and a long address ends at the door.

@@ -148,7 +148,8 @@ async def test_pages_of_any_size_give_the_same_rows(
     facts = make_facts(seed=2, customers=("acme", "a b", "zoë|x"))
     await load(client, set_clock, facts)
     for aggregation in ("sum", "unique"):
-        for timezone in ("UTC", "Asia/Kolkata"):
+        # A minute is the same in all zones.
+        for timezone in ("UTC",) if window == "minute" else ("UTC", "Asia/Kolkata"):
             query = {**QUERY, "window": window, "timezone": timezone, "group_by": "model"}
             expected = naive(facts, aggregation, window, timezone, ("model",))
             for limit in (1 if window == "total" else 3, 7, 100):

@@ -5,8 +5,9 @@ answered.
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -67,9 +68,9 @@ class Stubborn(httpx.AsyncBaseTransport):
 
 
 @pytest.fixture
-def plant() -> Iterator[Plant]:
+def plant(put_cluster: Callable[[Path], None]) -> Iterator[Plant]:
     """A new plant."""
-    with planted() as built:
+    with planted(put_cluster) as built:
         yield built
 
 

@@ -91,6 +91,13 @@ def place() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def made(place: Path, put_cluster: Callable[[Path], None]) -> Path:
+    """Such a directory with a cluster in it, which nobody serves."""
+    put_cluster(place)
+    return place
+
+
 def one(url: str, query: str) -> Any:
     with psycopg.connect(url, autocommit=True) as connection:
         cursor = connection.execute(query.encode())
@@ -167,8 +174,8 @@ def test_is_safe_and_durable(place: Path) -> None:
         assert os.getsid(server.pid) != os.getsid(0), "Ctrl-C must not reach it"
 
 
-def test_starts_again_after_the_server_was_killed(place: Path) -> None:
-    with EmbeddedPostgres.start(place) as server:
+def test_starts_again_after_the_server_was_killed(made: Path) -> None:
+    with EmbeddedPostgres.start(made) as server:
         one(server.url, "CREATE TABLE t AS SELECT 7 AS x")
         url = server.url
         for _ in range(3):
@@ -179,8 +186,8 @@ def test_starts_again_after_the_server_was_killed(place: Path) -> None:
             assert one(url, "SELECT x FROM t") == 7
 
 
-def test_ends_the_busy_orphans_of_a_killed_server(place: Path) -> None:
-    with EmbeddedPostgres.start(place) as server:
+def test_ends_the_busy_orphans_of_a_killed_server(made: Path) -> None:
+    with EmbeddedPostgres.start(made) as server:
 
         def work() -> None:
             with suppress(psycopg.OperationalError):
@@ -199,11 +206,11 @@ def test_ends_the_busy_orphans_of_a_killed_server(place: Path) -> None:
         assert is_dead(orphan)
 
 
-def test_a_server_whose_owner_was_killed_is_adopted_and_stopped(place: Path) -> None:
-    with Starter(place) as starter:
+def test_a_server_whose_owner_was_killed_is_adopted_and_stopped(made: Path) -> None:
+    with Starter(made) as starter:
         pid = starter.state()["pid"]
         starter.kill()
-    with EmbeddedPostgres.start(place) as server:
+    with EmbeddedPostgres.start(made) as server:
         assert server.owned
         assert server.pid == pid
         assert one(server.url, "SELECT 1") == 1
@@ -213,25 +220,25 @@ def test_a_server_whose_owner_was_killed_is_adopted_and_stopped(place: Path) -> 
     assert is_dead(pid)
 
 
-def test_starts_after_owner_and_server_were_killed(place: Path) -> None:
-    with Starter(place) as starter:
+def test_starts_after_owner_and_server_were_killed(made: Path) -> None:
+    with Starter(made) as starter:
         pid = starter.state()["pid"]
         starter.kill()
     os.kill(pid, signal.SIGKILL)
-    with EmbeddedPostgres.start(place) as server:
+    with EmbeddedPostgres.start(made) as server:
         assert server.owned
         assert server.pid not in (None, pid)
 
 
-def test_a_zombie_is_no_server(place: Path) -> None:
+def test_a_zombie_is_no_server(made: Path) -> None:
     """Its parent lives and does not reap it, as the first process of a container may not."""
-    with Starter(place) as starter:
+    with Starter(made) as starter:
         pid = starter.state()["pid"]
         starter.tell("leave")
         os.kill(pid, signal.SIGKILL)
         assert is_dead(pid, wait_s=10)
         os.kill(pid, 0)
-        with EmbeddedPostgres.start(place) as server:
+        with EmbeddedPostgres.start(made) as server:
             assert server.pid != pid
             assert one(server.url, "SELECT 1") == 1
         starter.kill()
@@ -342,10 +349,10 @@ def test_an_ordinary_user(place: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "not a number\n", "{stranger}\n{rest}"])
-def test_a_stale_pid_file(place: Path, text: str) -> None:
+def test_a_stale_pid_file(made: Path, text: str) -> None:
     """After a crash of the machine the number in it may be anyone's."""
-    with EmbeddedPostgres.start(place) as server:
-        pid_file = place / "postgres/data/postmaster.pid"
+    with EmbeddedPostgres.start(made) as server:
+        pid_file = made / "postgres/data/postmaster.pid"
         rest = pid_file.read_text().partition("\n")[2]
         pid = server.pid
         assert pid
@@ -359,11 +366,11 @@ def test_a_stale_pid_file(place: Path, text: str) -> None:
         assert one(server.url, "SELECT 1") == 1
 
 
-def test_a_deleted_socket(place: Path) -> None:
+def test_a_deleted_socket(made: Path) -> None:
     """A cleaner of temporary files may take it."""
-    with EmbeddedPostgres.start(place) as server:
+    with EmbeddedPostgres.start(made) as server:
         pid = server.pid
-        for name in (place / "postgres/run").iterdir():
+        for name in (made / "postgres/run").iterdir():
             name.unlink()
         assert server.ensure_running() is True
         assert server.pid != pid

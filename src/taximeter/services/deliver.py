@@ -66,9 +66,10 @@ class Deliverer:
         self._turns: dict[str, asyncio.Task[int]] = {}
         self._purged_at: datetime | None = None
 
-    async def run_round(self) -> int:
+    async def run_round(self, *, wait_s: float = ROUND_S_MAX) -> int:
         """Give new messages to the endpoints that want them, and begin what is due, waiting for it
-        a second at most; returns how many attempts ended.
+        so long at most; returns how many attempts ended. What has not ended goes on, and is waited
+        for by the next round.
         """
         await run(self._context, ACTOR, self._dispatch)
         at = self._clock.now()
@@ -83,7 +84,7 @@ class Deliverer:
             self._turns[endpoint] = asyncio.create_task(self._turn(endpoint))
         if not self._turns:
             return 0
-        done, _ = await asyncio.wait(self._turns.values(), timeout=ROUND_S_MAX)
+        done, _ = await asyncio.wait(self._turns.values(), timeout=wait_s)
         self._turns = {name: task for name, task in self._turns.items() if task not in done}
         for task in done:
             if error := task.exception():
