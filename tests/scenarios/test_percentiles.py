@@ -1,10 +1,24 @@
 """Prices by the 95th percentile: burstable bandwidth, exact however samples arrive."""
 
+import asyncio
+import math
+import random
+from decimal import Decimal
 from typing import Any
 
+import psycopg
+import pytest
+
+from tests.cli.command_line import run_on_database
 from tests.scenarios.story import Story, amounts, event, totals, usage_price
 
 P95: dict[str, Any] = {"aggregation": "percentile", "percentile": "0.95", "value": "mbps"}
+
+
+@pytest.fixture(autouse=True)
+def named_database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands work on the story's database."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
 
 
 def samples(first: int, last: int, day: str = "2026-01-10", **fields: Any) -> list[Any]:
@@ -102,3 +116,52 @@ async def test_a_preview_and_what_makes_no_sense(story: Story) -> None:
     price = usage_price("m", "m", model="percentage", percent="1", fixed="0.30")
     plan = {"name": "q", "currency": "USD", "period": "month", "prices": [price]}
     assert (await story.refused("PUT", "/v1/plans/q", json=plan))[0] == 422
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_places_are_those_of_a_sorted_list(
+    story: Story, database_url: str, seed: int
+) -> None:
+    dice = random.Random(seed)
+    shares = ("0.01", "0.5", "0.95")
+    await story.customer()
+    for share in shares:
+        await story.meter(f"m{share[2:]}", "percentile", percentile=share, event_type="link",
+                          value="mbps", dimensions=["port"], allow_negative=True)  # fmt: skip
+    await story.plan("p", *[usage_price(f"p{s[2:]}", f"m{s[2:]}", unit="1") for s in shares])
+    await story.subscribe("p")
+    there: dict[str, tuple[str, int]] = {}
+    for batch in range(25):
+        new = {
+            f"{batch}-{n}": (dice.choice("ab"), dice.randrange(-9, dice.choice([0, 9, 99])))
+            for n in range(dice.choice([1, 1, 2, 30]))
+        }
+        there |= new
+        await story.use(*[event("link", e, port=p, mbps=v) for e, (p, v) in new.items()])
+        for gone in dice.sample(sorted(there), min(len(there), dice.choice([0, 0, 1, 2]))):
+            change: dict[str, Any] = {"customer": "acme", "reason": "a test"}
+            if dice.random() < 0.3:
+                there[gone] = ("b", dice.randrange(-9, 99))
+                change["data"] = {"port": "b", "mbps": there[gone][1]}
+                await story.ask("POST", f"/v1/events/{gone}/amend", json=change)
+            else:
+                del there[gone]
+                await story.ask("POST", f"/v1/events/{gone}/void", json=change)
+        if batch == 12:  # as before this was kept: it is found again by all values
+            with psycopg.connect(database_url) as connection:
+                connection.execute("UPDATE usage_total SET below = NULL")
+        expected = [(f"p{s[2:]}", sum_of_places(there, Decimal(s))) for s in shares]
+        found = amounts(await story.upcoming(), "price", "quantity")
+        assert found == [(price, str(quantity)) for price, quantity in expected]
+    assert (
+        await asyncio.to_thread(run_on_database, "usage", "recompute", "--check")
+    ).exit_code == 0
+
+
+def sum_of_places(there: dict[str, tuple[str, int]], share: Decimal) -> int:
+    """What both ports' values at the place share x number, rounded up, add up to."""
+    found = 0
+    for port in "ab":
+        values = sorted(value for own, value in there.values() if own == port)
+        found += values[math.ceil(share * len(values)) - 1] if values else 0
+    return found

@@ -61,6 +61,8 @@ DAMAGE = [
      "quantity is 10, recomputed it is 9"),
     ("DELETE FROM usage_total WHERE price = 'p50'",
      "usage total of " + P50, "quantity is nothing, recomputed it is 2"),
+    ("UPDATE usage_total SET below = 0 WHERE price = 'p50'",
+     "usage total of " + P50, "below is 0, recomputed it is 1"),
     ("UPDATE usage_bucket SET events = 7 WHERE meter = 'peaks'",
      "usage hour of meter peaks, bucket_start 2026-01-01T00:00:00+00:00, version 1",
      "events is 7, recomputed it is 4"),

@@ -5,7 +5,7 @@ Owns the fold of a batch into rows. Every event it is given counts: whoever call
 that it is new.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -42,7 +42,7 @@ from taximeter.storage import levels as level_storage
 from taximeter.storage import values as value_storage
 from taximeter.storage.ingestion import BucketRow, ChangedTotal, Cursor, MemberRow, TotalRow
 from taximeter.storage.levels import ChangeRow, LevelRow
-from taximeter.storage.values import RankRow, ValueRow
+from taximeter.storage.values import ValuesRow
 
 # An event that counts, and what each meter reads in it.
 Counted = tuple[Event, Sequence[Reading]]
@@ -170,32 +170,29 @@ async def send_totals(
 
 async def _send_values(connection: Connection, totals: Sequence[Total]) -> Cursor | None:
     """Add the values of those of these totals that are one of theirs; comes after the totals."""
-    rows = [row for total in totals for row in value_rows(total)]
+    rows = [
+        _values_row(total, total.meter.percentile, total.tally.values)
+        for total in totals
+        if total.meter.percentile is not None and total.tally.values
+    ]
     if not rows:
         return None
-    rows.sort(key=lambda row: (row.customer, row.subscription, row.price, row.period_start,
-                               row.dimensions, row.value))  # fmt: skip
-    ranks = [
-        RankRow(*_row_key(total), total.meter.percentile)
-        for total in totals
-        if total.meter.percentile is not None
-    ]
-    return await value_storage.send_values(connection, rows, ranks)
+    return await value_storage.send_values(connection, sorted(rows, key=_row_order))
 
 
-def value_rows(total: Total) -> list[ValueRow]:
-    """How often each value adds to a total that is one of them; none of any other."""
-    values = total.tally.values
-    if values is None:
-        return []
-    return [ValueRow(*_row_key(total), value, events) for value, events in values.items()]
+def _row_order(row: ValuesRow) -> tuple[str, str, str, datetime, str]:
+    return row.customer, row.subscription, row.price, row.period_start, row.dimensions
 
 
-def _row_key(total: Total) -> tuple[str, str, str, datetime, str, int, str]:
+def _values_row(
+    total: Total, percentile: Decimal, counted: Mapping[Decimal | int, int]
+) -> ValuesRow:
+    values = sorted(counted)
     target, meter = total.target, total.meter
-    return (
+    return ValuesRow(
         total.customer, target.subscription, target.price.key, target.segment.span.start,
-        meter.key, meter.series, total.dimensions,
+        meter.key, meter.series, total.dimensions, percentile, values,
+        [counted[value] for value in values],
     )  # fmt: skip
 
 

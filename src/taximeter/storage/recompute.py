@@ -39,7 +39,8 @@ class Kind(NamedTuple):
 _SEGMENT = ("subscription", "price", "period_start", "meter", "version")
 KINDS = (
     Kind("usage_total", "usage total", (*_SEGMENT, "dimensions"),
-         (("quantity", "0"), ("events", "0")), (*_SEGMENT, "dimensions"), "s.billed IS NULL"),
+         (("quantity", "0"), ("events", "0"), ("below", "COALESCE(s.below, r.below)")),
+         (*_SEGMENT, "dimensions"), "s.billed IS NULL"),
     Kind("usage_bucket", "usage hour", ("meter", "bucket_start", "version", "dimensions"),
          (("quantity", "0"), ("events", "0")), ("meter", "bucket_start", "version", "dimensions")),
     Kind("usage_member", "distinct value", (*_SEGMENT, "member"),

@@ -256,7 +256,8 @@ CREATE INDEX erasure_open ON erasure (customer) WHERE finished_at IS NULL;
 
 -- The running total of one price over one segment (period_start to period_end) of a billing
 -- period, apart by meter version and dimensions: what invoices read. previous is the quantity
--- before the last change; billed is what finalized invoices have counted.
+-- before the last change; billed is what finalized invoices have counted. below, of a `percentile`
+-- meter, is how many of the events lie below the value that the total is (NULL: not known).
 CREATE TABLE usage_total (
     customer text COLLATE "C" NOT NULL,
     subscription text COLLATE "C" NOT NULL,
@@ -272,6 +273,7 @@ CREATE TABLE usage_total (
     billed numeric,
     events bigint NOT NULL,
     latest text COLLATE "C",
+    below bigint,
     PRIMARY KEY (customer, subscription, price, period_start, meter, version, dimensions)
 ) WITH (fillfactor = 70);
 
