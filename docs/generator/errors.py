@@ -30,6 +30,7 @@ _EDGE_CODES = {
 }
 ERROR_CODES = {*_CLASS_CODES, *_EDGE_CODES}
 FIELD_CODES = {
+    "being_erased": "An erasure of the customer goes on; ask again when it has finished.",
     "circular": "What the price shares in leads back to the price itself.",
     "conflicting_fields": "These do not go together.",
     "coupon_expired": "The coupon was ended, or its time to be redeemed is over.",

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -67,6 +67,8 @@ class Settings:
     lanes: int = 2
     workers: bool = True
     allow_private_webhooks: bool = False
+    keep_answers: timedelta = timedelta(days=30)
+    read_s_max: float | None = 30
 
 
 def settings_from(environment: Mapping[str, str], **options: object) -> Settings:
@@ -201,11 +203,13 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
     from taximeter.services.holds import Owners
     from taximeter.services.instance import first_start
     from taximeter.services.keys import Callers
+    from taximeter.services.once import forget_answers
     from taximeter.services.release import sweep
     from taximeter.services.sources import SourcesWatch
     from taximeter.worker.loop import run_for_ever
 
     context = _context(url, connections_min=POOL_MIN, connections_max=POOL_MAX)
+    context = replace(context, read_s_max=settings.read_s_max)
     await context.pool.open()
     started = await first_start(
         context.pool, context.ids, context.clock.now(), sandbox=settings.sandbox,
@@ -234,6 +238,7 @@ async def _open(settings: Settings, url: str, database: "EmbeddedPostgres | None
             "due": lambda: run_due(context),
             "release": lambda: sweep(context),
             "erase": lambda: run_erasures(context),
+            "answers": lambda: forget_answers(context, settings.keep_answers),
         }
         instance.tasks.append(asyncio.create_task(run_for_ever(jobs)))
         # By themselves: no job waits for a receiver, nor for a customer with many entries.
@@ -371,6 +376,7 @@ class ProcessRuntime:
             environment(), data=options.data, sandbox=options.sandbox, now=options.now,
             open_metrics=options.open_metrics,
             allow_private_webhooks=options.allow_private_webhooks,
+            keep_answers=timedelta(days=options.keep_answers_days), read_s_max=options.read_s_max,
         )  # fmt: skip
         if options.own_database:
             settings = replace(settings, database_url=None)

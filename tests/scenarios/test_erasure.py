@@ -128,3 +128,50 @@ async def test_retention_takes_away_what_is_old_of_everybody(
     assert (done.events, done.files) == (0, 0)
     assert await figures(story) == before
     assert (await story.send(*sent))["duplicates"] == 7
+
+
+async def test_what_waits_and_what_comes_back_is_nobody_s_either(
+    story: Story, instance: Instance, database_url: str
+) -> None:
+    await begin(story)
+    january = {"from": "2026-01-01T00:00:00Z", "to": "2026-02-11T00:00:00Z"}
+    body = {"reason": "wrong", "event_types": ["calls"], "customer": "acme", **january}
+
+    async def backfill(**fields: Any) -> str:
+        return str((await story.ask("POST", "/v1/backfills", json={**body, **fields}))["id"])
+
+    async def step(backfill_id: str, verb: str) -> Json:
+        return await story.ask("POST", f"/v1/backfills/{backfill_id}/{verb}")
+
+    right = {**event("calls", "acme-0", "2026-01-01T00:00:00Z", q="5", model="m", region="eu"),
+             "comment": "secret"}  # fmt: skip
+    applied = await backfill(replace=True)
+    await story.ask("POST", f"/v1/backfills/{applied}/events", json=[right])
+    assert (await step(applied, "apply"))["state"] == "applied"
+    waiting = await backfill()
+    staged = event("calls", "new", "2026-02-02T00:00:00Z", q="3", model="m", region="eu",
+                   prompt="secret")  # fmt: skip
+    await story.ask("POST", f"/v1/backfills/{waiting}/events", json=[staged])
+    letter = {"stream": "s", "position": "1", "code": "too_deep", "bytes": 60}
+    letters = [
+        {**letter, "content": '{"subject": "acme", "data": "secret"}', "detail": "secret"},
+        {**letter, "position": "2", "content": '{"subject": "zeta", "data": "a word"}'},
+    ]
+    await story.ask("POST", "/v1/dead_letters", json={"letters": letters})
+
+    await story.ask("POST", "/v1/customers/acme/erase", json={"reason": "on request"})
+    refused = await step(applied, "revert")
+    assert refused["failures"][0]["code"] == "being_erased"
+    await erase.erase(instance.context, "acme")
+    assert (await step(applied, "revert"))["state"] == "reverted"
+    assert (await step(waiting, "apply"))["state"] == "applied"
+
+    left = "\n".join(
+        line for line in everything(database_url).splitlines() if "zeta" not in line.lower()
+    )
+    assert not [secret for secret in SECRETS if secret in left]
+    kept = await story.ask("GET", "/v1/dead_letters")
+    assert [one["content"] for one in kept["data"]] == ["erased", letters[1]["content"]]
+    # January as it was, 3 x 1.50; February 1 + 3
+    usage = await story.usage("calls", window="month", customer="acme", **january)
+    assert [row["value"] for row in usage] == ["4.5", "4"]

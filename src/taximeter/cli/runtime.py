@@ -24,7 +24,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class ServeOptions:
     """How an instance is opened. `own_database`: the embedded one in `data`, whatever the
     environment says; `root_key`: an admin key for this run instead of the environment's;
-    `allow_private_webhooks`: webhooks may go to private addresses.
+    `allow_private_webhooks`: webhooks may go to private addresses; `keep_answers_days`: how long
+    the first answer to an Idempotency-Key is kept; `read_s_max`: how long a read may take.
     """
 
     data: Path
@@ -34,6 +35,8 @@ class ServeOptions:
     own_database: bool = False
     root_key: str | None = None
     allow_private_webhooks: bool = False
+    keep_answers_days: int = 30
+    read_s_max: float = 30
 
 
 class RunningInstance(Protocol):

@@ -1,6 +1,7 @@
 """`taximeter serve`: one process that answers HTTP until it is told to stop."""
 
 import socket
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,21 @@ def serve(
             "--allow-private-webhooks", help="Let webhooks go to private and loopback addresses."
         ),
     ] = False,
-) -> None:
+    keep_answers: Annotated[
+        int,
+        typer.Option(
+            help="Forget the first answer to an Idempotency-Key after so many days.", min=1,
+            max=36_500, metavar="DAYS",
+        ),
+    ] = 30,
+    read_timeout: Annotated[
+        float,
+        typer.Option(
+            help="Stop reports, queries and previews that take longer.", min=0.1, max=86_400,
+            metavar="SECONDS",
+        ),
+    ] = 30,
+) -> None:  # fmt: skip
     """Run the server.
 
     With DATABASE_URL it uses that PostgreSQL (16 or newer); without, it runs one of its own in
@@ -50,24 +65,30 @@ def serve(
       taximeter serve --data /var/lib/taximeter --host 0.0.0.0 --port 80
       taximeter serve --sandbox --now 2026-01-01T00:00:00Z
     """
-    from taximeter.kernel.times import parse_instant
-
     runtime: Runtime = context.obj
-    at = None
-    if now is not None:
-        at = parse_instant(now)
-        if at is None:
-            refuse(f"--now {now} is no time with an offset. Say one like 2026-01-01T00:00:00Z.")
-        if not sandbox:
-            refuse("--now sets the clock of a sandbox. Say --sandbox as well, or leave it out.")
+    at = _clock_at(now, sandbox=sandbox)
     from taximeter.cli.logs import configure_logging
 
     configure_logging()
     options = ServeOptions(
-        data, sandbox, at, open_metrics, allow_private_webhooks=allow_private_webhooks
-    )
+        data, sandbox, at, open_metrics, allow_private_webhooks=allow_private_webhooks,
+        keep_answers_days=keep_answers, read_s_max=read_timeout,
+    )  # fmt: skip
     with reserved(host, port) as held:
         run_on_uvloop(lambda: _serve(runtime, options, host, held))
+
+
+def _clock_at(now: str | None, *, sandbox: bool) -> datetime | None:
+    from taximeter.kernel.times import parse_instant
+
+    if now is None:
+        return None
+    at = parse_instant(now)
+    if at is None:
+        refuse(f"--now {now} is no time with an offset. Say one like 2026-01-01T00:00:00Z.")
+    if not sandbox:
+        refuse("--now sets the clock of a sandbox. Say --sandbox as well, or leave it out.")
+    return at
 
 
 async def _serve(runtime: Runtime, options: ServeOptions, host: str, held: socket.socket) -> None:

@@ -22,6 +22,7 @@ STATUS: dict[type[TaximeterError], int] = {
     errors.SetBySeller: 403,
     errors.TooLarge: 413,
     errors.OverCapacity: 503,
+    errors.TooSlow: 503,
     errors.Unavailable: 503,
 }
 TITLES = {

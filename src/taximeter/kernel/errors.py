@@ -15,6 +15,7 @@
     │   └── SetBySeller         a customer's key may not change what the seller set
     ├── TooLarge                a body over the limits
     ├── OverCapacity            the queue is full; nothing was taken
+    ├── TooSlow                 a read that took longer than the operator allows; it was stopped
     └── Unavailable             a part that is needed (the database, a binary) cannot be had
 
 Each class has a stable `code`, and its docstring is its message: `{name}` is filled from the
@@ -142,6 +143,14 @@ class OverCapacity(TaximeterError):
     again after {retry_after_s} s."""
 
     code = "over_capacity"
+
+
+class TooSlow(TaximeterError):
+    """This takes over {seconds:g} s, so it was stopped, for others not to wait. Ask for less: a
+    shorter span, one customer. The operator may allow more (`serve --read-timeout`).
+    """
+
+    code = "too_slow"
 
 
 class Unavailable(TaximeterError):

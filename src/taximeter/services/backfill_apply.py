@@ -22,6 +22,7 @@ from taximeter.services.settle import NO_CAPTURES
 from taximeter.storage import backfills as storage
 from taximeter.storage import corrections as correction_storage
 from taximeter.storage.backfills import Counts, Failure
+from taximeter.storage.erasure import goes_on
 from taximeter.storage.events import StoredEvent
 from taximeter.storage.terms import customer_terms, keep_out
 
@@ -31,6 +32,12 @@ PORTIONS_PER_CALL = 20
 # Customers with whom it failed are passed over until there is nobody else left.
 APPLIED_FROM = ("pending",)
 REVERTED_FROM = ("pending", "applied")
+
+# What was loaded, or stood before, would come back to where the erasure has been already.
+_BEING_ERASED = FieldError(
+    "customer", "being_erased",
+    "An erasure of this customer goes on. Ask for the backfill again when it has finished.",
+)  # fmt: skip
 
 # Does up to a portion for one customer: what it did, and whether that was all.
 Work = Callable[[Transaction, Backfill, str], Awaitable[tuple[Counts, bool]]]
@@ -122,6 +129,8 @@ async def _work_through(
         if customer is None:
             await _end(transaction, one)
             return False
+        if await goes_on(connection, customer):
+            raise Invalid([_BEING_ERASED])
         counts, done = await work(transaction, one, customer)
         state = after if done else "pending"
         await storage.note(connection, one.id, customer, state, counts)

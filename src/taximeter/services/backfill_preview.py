@@ -1,8 +1,8 @@
 """What a backfill would do, seen by doing it in a transaction that is rolled back.
 
 Owns what is compared: usage by meter, wallets, and invoices that are not final, on which the
-adjustments of final ones stand. Ingestion waits meanwhile, so a page has few customers, and one
-with over 20,000 events to change is only told of.
+adjustments of final ones stand. Ingestion waits meanwhile, so a page has few customers, one with
+over 20,000 events to change is only told of, and each is stopped where it takes too long.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.backfill_apply import PORTION, apply_portion
 from taximeter.services.balance import read_balance
-from taximeter.services.command import Transaction, run
+from taximeter.services.command import Transaction, in_time, run
 from taximeter.services.context import Connection, Context
 from taximeter.services.invoices import open_invoices
 from taximeter.services.usage import total_of
@@ -84,7 +84,7 @@ async def preview(
 ) -> Page[Effect]:
     """What a backfill would do to each of a page of customers, by key. Writes nothing.
 
-    Raises `NotFound`, and `InvalidState` where it is not open.
+    Raises `NotFound`, `InvalidState` where it is not open, and `TooSlow`.
     """
     after = decode_cursor(cursor, 1)
     async with context.pool.connection() as connection:
@@ -116,7 +116,8 @@ async def _effect(context: Context, actor: str, one: Backfill, customer: str) ->
         return _difference(customer, counts, before, after)
 
     try:
-        return await run(context, actor, work, dry_run=True)
+        async with in_time(context):
+            return await run(context, actor, work, dry_run=True)
     except Invalid as refused:
         return Effect(customer, Counts(), {}, {}, (), refused.errors[0])
 

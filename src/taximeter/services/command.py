@@ -5,7 +5,8 @@ committer.py, and the snapshot of what only looks. Nothing calls the network ins
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, TypeVar
@@ -13,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from psycopg import errors
 from psycopg.errors import SerializationFailure
 
-from taximeter.kernel.errors import IdempotencyConflict, TaximeterError
+from taximeter.kernel.errors import IdempotencyConflict, TaximeterError, TooSlow
 from taximeter.services.context import Connection, Context
 from taximeter.storage import audit, idempotency
 from taximeter.storage.connection import read_only
@@ -85,11 +86,29 @@ async def run(
     raise AssertionError("the loop returns or raises")
 
 
+@asynccontextmanager
+async def in_time(context: Context) -> AsyncIterator[None]:
+    """Stops what is done within, in the database too, once it takes longer than a read may.
+
+    Raises `TooSlow`.
+    """
+    limit = asyncio.timeout(context.read_s_max)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise TooSlow(seconds=context.read_s_max) from None
+
+
 async def look(context: Context, work: Callable[[Connection], Awaitable[Result]]) -> Result:
     """Do `work` on a snapshot of the database, which it cannot change: all that it reads belongs
-    to one instant, and nobody waits for it.
+    to one instant, and nobody waits for it. Raises `TooSlow`.
     """
-    async with context.pool.connection() as connection, connection.transaction():
+    async with (
+        in_time(context), context.pool.connection() as connection, connection.transaction()
+    ):  # fmt: skip
         await read_only(connection)
         return await work(connection)
 

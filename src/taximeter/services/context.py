@@ -40,7 +40,8 @@ class TestClock(Clock, Protocol):
 @dataclass(frozen=True, slots=True)
 class Context:
     """The one bundle. `test_clock` is the clock itself in a sandbox, else None. Without
-    `payments` the seller's own system collects money.
+    `payments` the seller's own system collects money. What only looks is stopped after
+    `read_s_max` seconds (None: never).
     """
 
     clock: Clock
@@ -49,6 +50,7 @@ class Context:
     pool: Pool
     terms: Terms
     payments: Payments | None
+    read_s_max: float | None = None
 
     def new_id(self, prefix: str) -> str:
         """A new id of this kind, sortable by the context's time."""

@@ -2,9 +2,11 @@
 meters read.
 
 Owns what goes, and that it goes everywhere: settings at once, then files of the archive, events in
-the database, what they said before corrections, and at last free texts. Amounts, totals, invoices
-and identities stay: books are kept by law, and a retry must stay a duplicate. Each step is a
-transaction of bounded size that can be done again; what a kill has left is gone on with.
+the database, what they said before corrections, what waits in backfills, dead letters, and at last
+free texts. While it goes on no backfill writes old content again (backfill_apply.py). Amounts,
+totals, invoices and identities stay: books are kept by law, and a retry must stay a duplicate.
+Each step is a transaction of bounded size that can be done again; what a kill has left is gone on
+with.
 """
 
 from collections.abc import Mapping
@@ -21,6 +23,7 @@ from taximeter.services.reduce import (
     kept_properties,
     reduce_corrections,
     reduce_events,
+    reduce_staged,
     rewrite_file,
 )
 from taximeter.storage import archive as archive_storage
@@ -143,6 +146,8 @@ async def _end(context: Context, erasure: Erasure, kept: Kept) -> None:
     """Take away the texts, and finish unless events went into a file meanwhile."""
     customer = erasure.customer
     await reduce_corrections(context, ACTOR, customer, kept, _FAR)
+    await reduce_staged(context, ACTOR, customer, kept)
+    await _clear_letters(context, erasure)
 
     async def work(transaction: Transaction) -> None:
         connection = transaction.connection
@@ -154,3 +159,20 @@ async def _end(context: Context, erasure: Erasure, kept: Kept) -> None:
             await storage.finish(connection, customer, transaction.at)
 
     await run(context, ACTOR, work)
+
+
+async def _clear_letters(context: Context, erasure: Erasure) -> None:
+    """Take away what dead letters say that name the customer, as a JSON text would."""
+    name = f'"{erasure.customer}"'
+    after: str | None = None
+    more = True
+    while more:
+
+        async def work(transaction: Transaction, after: str | None = after) -> str | None:
+            return await storage.clear_letters(
+                transaction.connection, name, erasure.requested_at, after=after,
+                limit=ROWS_PER_TRANSACTION,
+            )  # fmt: skip
+
+        after = await run(context, ACTOR, work)
+        more = after is not None

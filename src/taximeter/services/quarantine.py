@@ -13,6 +13,7 @@ from taximeter.domain.subscription.at_stake import Stake
 from taximeter.domain.subscription.routing import UNKNOWN_CUSTOMER
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import ZERO
+from taximeter.services.command import look
 from taximeter.services.context import Connection, Context
 from taximeter.services.events import StoredEvent, with_stakes
 from taximeter.services.release import position_of
@@ -83,24 +84,29 @@ Group = tuple[str, ...]
 async def read_quarantine(
     context: Context, customer: str | None, *, events_max: int = SUMMED_MAX
 ) -> Quarantine:
-    """What waits of one customer or of all, by reason."""
-    async with context.pool.connection() as connection:
+    """What waits of one customer or of all, by reason. Raises `TooSlow`."""
+
+    async def read(connection: Connection) -> Quarantine:
         return await _sums(connection, customer, lambda one: (one.reason or "",), events_max)
+
+    return await look(context, read)
 
 
 async def list_quarantine(
     context: Context, customer: str | None, *, limit: int, cursor: str | None
 ) -> tuple[Page[Waiting], bool]:
     """What waits of one customer or of all, by reason, customer and type; and whether all of it was
-    added up.
+    added up. Raises `TooSlow`.
     """
     after = decode_cursor(cursor, 3)
 
     def group(one: StoredEvent) -> Group:
         return one.reason or "", one.event.customer, one.event.type
 
-    async with context.pool.connection() as connection:
-        found = await _sums(connection, customer, group, SUMMED_MAX)
+    async def read(connection: Connection) -> Quarantine:
+        return await _sums(connection, customer, group, SUMMED_MAX)
+
+    found = await look(context, read)
     rows = [one for one in found.waiting if after is None or _key(one) > after]
     return make_page(rows, limit, _key), found.complete
 

@@ -26,7 +26,14 @@ from taximeter.services.context import Connection, Context
 from taximeter.storage import archive as archive_storage
 from taximeter.storage import erasure as storage
 from taximeter.storage.archive import Row
-from taximeter.storage.erasure import Content, ContentRow, Corrected, CorrectedRow
+from taximeter.storage.erasure import (
+    Content,
+    ContentRow,
+    Corrected,
+    CorrectedRow,
+    Staged,
+    StagedRow,
+)
 from taximeter.storage.terms import lock_changes, meter_versions
 
 ROWS_PER_TRANSACTION = 1_000
@@ -105,6 +112,29 @@ async def reduce_corrections(
                 for one in found
             ]
             await storage.set_corrected(transaction.connection, customer, rows)
+            return found
+
+        found = await run(context, actor, work)
+        more = len(found) == ROWS_PER_TRANSACTION
+        after = found[-1] if found else after
+
+
+async def reduce_staged(context: Context, actor: str, customer: str, kept: Kept) -> None:
+    """Take away what need not stay of a customer's events that wait in backfills."""
+    after: Staged | None = None
+    more = True
+    while more:
+
+        async def work(transaction: Transaction, after: Staged | None = after) -> list[Staged]:
+            await keep_still(transaction.connection)
+            found = await storage.staged(
+                transaction.connection, customer, after=after, limit=ROWS_PER_TRANSACTION
+            )
+            rows = [
+                StagedRow(one.backfill, one.source, one.id, kept.reduced(one.type, one.data))
+                for one in found
+            ]
+            await storage.set_staged(transaction.connection, customer, rows)
             return found
 
         found = await run(context, actor, work)

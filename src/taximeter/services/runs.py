@@ -117,7 +117,8 @@ async def list_runs(
     cursor: str | None,
 ) -> Page[RunRow]:
     """The runs with events from `start` on (None: of the day before `end`) and before `end` (None:
-    now), those that began last first. Raises `NotFound`, and `Invalid` for a span over 31 days.
+    now), those that began last first. Raises `NotFound`, `Invalid` for a span over 31 days, and
+    `TooSlow`.
     """
     end = end or context.clock.now() + timedelta(microseconds=1)
     start = start or end - SPAN_DEFAULT
@@ -131,10 +132,14 @@ async def list_runs(
         if at is None:
             raise invalid_cursor()
         after = (at, parts[1])
-    async with context.pool.connection() as connection:
+    span = Period(start, end)
+
+    async def read(connection: Connection) -> Sequence[RunRow]:
         if await customer_storage.find(connection, customer) is None:
             raise NotFound(kind="customer", key=customer)
-        rows = await storage.page(connection, customer, Period(start, end), after, limit + 1)
+        return await storage.page(connection, customer, span, after, limit + 1)
+
+    rows = await look(context, read)
     return make_page(rows, limit, lambda row: (format_instant(row.start), row.trace))
 
 

@@ -40,6 +40,7 @@ from taximeter.kernel.paging import Page, make_page
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Duration, Period, format_instant
 from taximeter.services import archive
+from taximeter.services.command import look
 from taximeter.services.context import Connection, Context
 from taximeter.services.kept_values import FoldedValues, folded_values
 from taximeter.services.meters import get_meter, meter_of
@@ -78,7 +79,7 @@ async def get_usage(
     """The usage asked for. All of it is read at one instant.
 
     Raises `NotFound` for an unknown meter, `Invalid` for dimensions it does not have, an empty
-    span, and distinct values or groups too many to hold.
+    span, and distinct values or groups too many to hold, and `TooSlow`.
     """
     after = position_of(cursor, query)
     stored = await get_meter(context, query.meter)
@@ -86,19 +87,21 @@ async def get_usage(
     _check_groups(meter, query.group_by)
     now = context.clock.now()
     span = _span(query, now)
-    async with context.pool.connection() as connection:
-        await storage.begin_snapshot(connection)
+    rows: list[UsageRow] = []
+
+    async def read(connection: Connection) -> None:
         since = await meter_storage.first_made_at(connection, meter.key)
         wanted = Wanted(query.customer or "", meter, since, query.group_by)
         reader: Reader = _Reader(connection, query, wanted, span)
         if meter.is_level:
             reader = LevelReader(connection, query, meter, span, now)
-        rows: list[UsageRow] = []
         async for customer in reader.customers(after):
             mine = after if after is not None and after.customer == customer else None
-            rows += await reader.rows_of(customer, mine, limit + 1 - len(rows))
+            rows.extend(await reader.rows_of(customer, mine, limit + 1 - len(rows)))
             if len(rows) > limit:
                 break
+
+    await look(context, read)
     return make_page(
         rows, limit, lambda row: (row.customer, format_instant(row.window.start), *row.group)
     )

@@ -57,6 +57,30 @@ UPDATE event_correction AS c SET data = r.data
 FROM json_to_recordset(%s) AS r (source text, id text, number integer, data jsonb)
 WHERE c.customer = %s AND c.source = r.source AND c.id = r.id AND c.number = r.number
 """
+_STAGED = """
+SELECT backfill, source, id, type, data::text, attributes IS NOT NULL FROM backfill_event
+WHERE customer = %(customer)s AND outcome IS NULL AND (
+    %(backfill)s::text IS NULL OR (backfill, source, id) > (%(backfill)s, %(source)s, %(id)s)
+)
+ORDER BY backfill, source, id LIMIT %(limit)s
+"""
+_SET_STAGED = """
+UPDATE backfill_event AS e SET data = r.data, attributes = NULL
+FROM json_to_recordset(%s) AS r (backfill text, source text, id text, data jsonb)
+WHERE e.customer = %s AND e.backfill = r.backfill AND e.source = r.source AND e.id = r.id
+"""
+_LETTERS = """
+SELECT max(id) FROM (
+    SELECT id FROM dead_letter WHERE %(after)s::text IS NULL OR id > %(after)s
+    ORDER BY id LIMIT %(limit)s
+) AS l
+"""
+# What cannot be read names nobody.
+_CLEAR_LETTERS = """
+UPDATE dead_letter SET content = 'erased', detail = 'erased', encoding = 'text'
+WHERE (%(after)s::text IS NULL OR id > %(after)s) AND id <= %(last)s AND encoding = 'text'
+    AND received_at <= %(until)s AND position(%(name)s IN content) > 0
+"""
 # Free texts about a customer, and copies of what it was called.
 _TEXTS = (
     """
@@ -74,7 +98,6 @@ _TEXTS = (
     """,
     "UPDATE outcome_step SET reason = NULL, evidence = NULL WHERE customer = %(customer)s",
     "UPDATE event_correction SET reason = 'erased' WHERE customer = %(customer)s",
-    "DELETE FROM backfill_event WHERE customer = %(customer)s AND outcome IS NULL",
     "UPDATE backfill SET reason = 'erased' WHERE customer = %(customer)s",
     "UPDATE suspension SET reason = 'erased' WHERE customer = %(customer)s",
 )
@@ -117,9 +140,29 @@ class Corrected(NamedTuple):
     data: Mapping[str, Any]
 
 
+class Staged(NamedTuple):
+    """What an event says that was loaded into a backfill and not applied yet."""
+
+    backfill: str
+    source: str
+    id: str
+    type: str
+    data: Mapping[str, Any]
+    attributes: bool
+
+
 class ContentRow(msgspec.Struct, frozen=True):
     """What an event says from now on."""
 
+    source: str
+    id: str
+    data: Mapping[str, Any]
+
+
+class StagedRow(msgspec.Struct, frozen=True):
+    """What an event of a backfill says from now on."""
+
+    backfill: str
     source: str
     id: str
     data: Mapping[str, Any]
@@ -281,6 +324,50 @@ async def set_corrected(
     """Let this be what events said before their corrections."""
     if rows:
         await connection.execute(_SET_CORRECTED, [document(rows), customer])
+
+
+async def staged(
+    connection: Connection, customer: str, *, after: Staged | None, limit: int
+) -> list[Staged]:
+    """A customer's events that wait in backfills, after `after`."""
+    cursor = await connection.execute(
+        _STAGED,
+        {
+            "customer": customer, "backfill": after.backfill if after else None,
+            "source": after.source if after else None, "id": after.id if after else None,
+            "limit": limit,
+        },
+    )  # fmt: skip
+    return [
+        Staged(row[0], row[1], row[2], row[3], _decode(row[4]), row[5])
+        for row in await cursor.fetchall()
+    ]
+
+
+async def set_staged(connection: Connection, customer: str, rows: Sequence[StagedRow]) -> None:
+    """Let these events that wait in backfills say this, without attributes."""
+    if rows:
+        await connection.execute(_SET_STAGED, [document(rows), customer])
+
+
+async def clear_letters(
+    connection: Connection, name: str, until: datetime, *, after: str | None, limit: int
+) -> str | None:
+    """Take away what those of the next `limit` dead letters after the id `after` say that were
+    received `until` then and hold the text `name`; the last id looked at (None: there is none).
+    """
+    cursor = await connection.execute(_LETTERS, {"after": after, "limit": limit})
+    [last] = await cursor.fetchone() or (None,)
+    if last is not None:
+        parameters = {"after": after, "last": last, "until": until, "name": name}
+        await connection.execute(_CLEAR_LETTERS, parameters)
+    return None if last is None else str(last)
+
+
+async def goes_on(connection: Connection, customer: str) -> bool:
+    """Whether an erasure of this customer is not finished."""
+    erasure = await find(connection, customer)
+    return erasure is not None and erasure.finished_at is None
 
 
 def _erasure_of(row: Sequence[Any]) -> Erasure:

@@ -52,3 +52,16 @@ async def store_answer(
     )
     # Fetched and not counted: within a pipeline the number of rows is not known yet.
     return await cursor.fetchone() is not None
+
+
+async def forget(connection: Connection, before: datetime, limit: int) -> int:
+    """Forget the oldest of the answers given before `before`, at most `limit` of them; how many."""
+    cursor = await connection.execute(
+        """
+        DELETE FROM idempotency WHERE (scope, key) IN (
+            SELECT scope, key FROM idempotency WHERE created_at < %s ORDER BY created_at LIMIT %s
+        )
+        """,
+        [before, limit],
+    )
+    return cursor.rowcount

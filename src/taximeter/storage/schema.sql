@@ -41,6 +41,7 @@ CREATE TABLE idempotency (
     created_at timestamptz NOT NULL,
     PRIMARY KEY (scope, key)
 );
+CREATE INDEX idempotency_created ON idempotency (created_at);
 
 CREATE TABLE audit (
     id text COLLATE "C" PRIMARY KEY,
@@ -854,6 +855,7 @@ CREATE TABLE source_heartbeat (
     PRIMARY KEY (customer, source, hour)
 ) WITH (fillfactor = 70);
 CREATE INDEX source_heartbeat_source ON source_heartbeat (source, hour);
+CREATE INDEX source_heartbeat_received ON source_heartbeat (received_at);
 
 -- Events of a source that were not stored, because they were there already (duplicates) or their
 -- identity was, with other content (conflicts); by the hour in which they were received.

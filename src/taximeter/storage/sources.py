@@ -111,14 +111,11 @@ FROM source_heartbeat e
 WHERE e.source = ANY(%(sources)s) AND e.hour >= %(remembered)s AND e.at <= %(until)s AND {{scope}}
 ORDER BY e.customer, e.source, e.hour DESC LIMIT {BEATS_MAX}
 """
-_OVERDUE = """
-SELECT l.customer, l.source FROM (
-    SELECT DISTINCT ON (e.customer, e.source) e.customer, e.source, e.received_at, e.silence_after_s
-    FROM source_heartbeat e WHERE e.hour >= %(remembered)s
-    ORDER BY e.customer, e.source, e.hour DESC
-) l
-WHERE l.received_at + l.silence_after_s * interval '1 second' < %(at)s
-ORDER BY l.source, l.customer LIMIT %(limit)s
+_LATEST_BEATS = """
+SELECT DISTINCT ON (e.customer, e.source) e.customer, e.source, e.at, e.received_at, e.sent,
+    e.silence_after_s
+FROM source_heartbeat e WHERE e.hour >= %(remembered)s AND e.received_at >= %(since)s
+ORDER BY e.customer, e.source, e.hour DESC
 """
 _COUNT_OF_ALL = """
 SELECT count(*) FROM event e
@@ -266,11 +263,17 @@ async def heartbeats(
     }
 
 
-async def overdue(connection: Connection, *, at: datetime, limit: int) -> list[tuple[str, str]]:
-    """The customer and name of sources whose next heartbeat should have come by `at`."""
-    parameters = {"at": at, "remembered": at - REMEMBERED, "limit": limit}
-    cursor = await connection.execute(_OVERDUE, parameters)
-    return [(row[0], row[1]) for row in await cursor.fetchall()]
+async def latest_beats(
+    connection: Connection, *, at: datetime, since: datetime | None
+) -> list[Heartbeat]:
+    """Of each source the last of the heartbeats that are still remembered at `at` and were received
+    from `since` on (None: whenever).
+    """
+    remembered = at - REMEMBERED
+    cursor = await connection.execute(
+        _LATEST_BEATS, {"remembered": remembered, "since": since or remembered}
+    )
+    return [_beat_of(row) for row in await cursor.fetchall()]
 
 
 async def archived_until(connection: Connection) -> datetime | None:
@@ -285,12 +288,13 @@ async def _last_beats(
 ) -> list[Heartbeat]:
     parameters = {**_parameters(span), "sources": list(sources), "until": until}
     cursor = await connection.execute(_LAST_BEATS.format(scope=_scope(span)), parameters)
-    return [
-        Heartbeat(
-            row[0], row[1], row[2].astimezone(UTC), row[3].astimezone(UTC), row[4], row[5]
-        )
-        for row in await cursor.fetchall()
-    ]  # fmt: skip
+    return [_beat_of(row) for row in await cursor.fetchall()]
+
+
+def _beat_of(row: Sequence[Any]) -> Heartbeat:
+    return Heartbeat(
+        row[0], row[1], row[2].astimezone(UTC), row[3].astimezone(UTC), row[4], row[5]
+    )  # fmt: skip
 
 
 async def _received(

@@ -70,11 +70,6 @@ class Part(NamedTuple):
     latest: str | None
 
 
-async def begin_snapshot(connection: Connection) -> None:
-    """Let all reads of this transaction see the same instant. Must come first in it."""
-    await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-
-
 def _groups(group_by: Sequence[str]) -> tuple[str, dict[str, object]]:
     """SQL of the group that a bucket belongs to, and its parameters."""
     values = [f"coalesce(b.dimensions::jsonb ->> %(by{n})s, '')" for n in range(len(group_by))]
