@@ -5,10 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import psycopg
 
 PROGRAM = "from taximeter.bootstrap import main; main()"
 KEY = "tx_the-admin-key-of-tests"
@@ -70,3 +73,19 @@ def serving(log: Path, *options: object, **variables: str) -> Iterator[Serving]:
         found.stop()
         assert found.process.stdout is not None
         found.process.stdout.close()
+
+
+def wait_for_waiting(database_url: str) -> None:
+    """Wait until somebody waits in this database for a row that another transaction has locked."""
+    waiting = """
+    SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE NOT l.granted AND l.locktype IN ('transactionid', 'tuple')
+        AND a.datname = current_database()
+    """
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for _ in range(START_S_MAX * 50):
+            [count] = connection.execute(waiting).fetchone() or (0,)
+            if count:
+                return
+            time.sleep(0.02)
+    raise AssertionError("nobody waits")

@@ -1,15 +1,19 @@
 """Old events in files: everything that is asked of them is answered as before."""
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from taximeter.bootstrap import Instance
 from taximeter.gateways import parquet
 from taximeter.kernel.times import parse_instant
 from taximeter.services import archive, archive_run
 from tests.scenarios.story import Json, Story, amounts, event, usage_price
+from tests.serving import PROGRAM, wait_for_waiting
 
 TIERS = [{"up_to": "100", "unit": "0.10"}, {"unit": "0.02"}]
 DAY = "2026-01-{:02d}T10:00:00Z"
@@ -217,3 +221,29 @@ def test_a_file_holds_all_that_is_known_of_an_event(database_url: str) -> None:
             "SELECT column_name FROM information_schema.columns WHERE table_name = 'event'"
         )
         assert {name for (name,) in rows} == set(parquet.COLUMNS)
+
+
+@pytest.mark.parametrize("held", ["customer", "event"])
+async def test_a_process_that_is_killed_loses_and_doubles_nothing(
+    story: Story, instance: Instance, database_url: str, tmp_path: Path, held: str
+) -> None:
+    """SIGKILL once its file is known, and before ingestion is told, or its events are taken out."""
+    sent = await begin(story)
+    before = await asked(story)
+    command = [sys.executable, "-c", PROGRAM, "archive", "run", "--before", "2026-02-01",
+               "--to", str(tmp_path)]  # fmt: skip
+    with psycopg.connect(database_url) as holding:
+        holding.execute(f"SELECT FROM {held} WHERE customer = 'acme' FOR UPDATE".encode())
+        process = await asyncio.create_subprocess_exec(
+            *command, env={**os.environ, "DATABASE_URL": database_url}
+        )
+        await asyncio.to_thread(wait_for_waiting, database_url)
+        process.kill()
+        await process.wait()
+    assert await asked(story) == before
+    assert (await story.send(*sent))["duplicates"] == 30
+    assert (await put_away(instance, tmp_path, "2026-02-01T00:00:00Z")).events == 30
+    assert await asked(story) == before
+    assert (await story.send(*sent))["duplicates"] == 30
+    found = [one async for one in archive_run.verify(instance.context)]
+    assert (sum(one.current for one in found), {one.fault for one in found}) == (30, {None})

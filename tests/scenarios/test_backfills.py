@@ -3,11 +3,17 @@
 import asyncio
 import json
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
+
+import httpx
+import psycopg
 
 from taximeter.bootstrap import Instance
 from taximeter.services import backfill_apply
+from tests.plant import HEADERS
 from tests.scenarios.story import Json, Story, amounts, event, usage_price
+from tests.serving import start, wait_for_waiting
 
 TIERS = [{"up_to": "100", "unit": "0.10"}, {"unit": "0.02"}]
 JANUARY = {"from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z"}
@@ -301,4 +307,36 @@ async def test_what_is_cut_off_goes_on(story: Story) -> None:
     assert [(await story.upcoming(key))["total"] for key in customers] == ["7.70"] * 6
     assert await story.available("c2", "credits") == "9.5"
     await done_with("revert", "reverted")
+    assert {key: await state_of(story, key) for key in customers} == before
+
+
+async def test_a_process_that_is_killed_leaves_whole_customers(
+    story: Story, database_url: str, tmp_path: Path
+) -> None:
+    customers = [f"c{n}" for n in range(4)]
+    await begin(story, *customers)
+    await story.advance("2026-01-20T00:00:00Z")
+    await story.use(*[call("a", 2, 50, "ann", key) for key in customers])
+    before = {key: await state_of(story, key) for key in customers}
+    backfill = await open_one(story, replace=True)
+    await load(story, backfill, *[call("n", 3, 7, "zoe", key) for key in customers])
+    path = f"/v1/backfills/{backfill}/apply"
+    with psycopg.connect(database_url) as holding:
+        holding.execute("SELECT FROM event WHERE customer = 'c2' FOR UPDATE")
+        server = start(tmp_path / "log", "--sandbox", "--port", 0, DATABASE_URL=database_url)
+        async with httpx.AsyncClient(base_url=server.url, headers=HEADERS) as client:
+            applying = asyncio.create_task(client.post(path))
+            await asyncio.to_thread(wait_for_waiting, database_url)
+            server.kill()
+            with suppress(httpx.TransportError):
+                await applying
+        assert server.process.stdout is not None
+        server.process.stdout.close()
+    found = await story.ask("GET", f"/v1/backfills/{backfill}")
+    assert found["customers"] == {"applied": 2, "pending": 2, "failed": 0, "reverted": 0}
+    assert (await step(story, backfill, "apply"))["state"] == "applied"
+    # 7 calls x 0.10, the greatest 7 x 1, one user from the wallet
+    assert [(await story.upcoming(key))["total"] for key in customers] == ["7.70"] * 4
+    assert [await story.available(key, "credits") for key in customers] == ["9.5"] * 4
+    assert (await step(story, backfill, "revert"))["state"] == "reverted"
     assert {key: await state_of(story, key) for key in customers} == before

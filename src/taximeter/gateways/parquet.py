@@ -8,7 +8,7 @@ Needs the extra `parquet`. Must not decide which rows of a file still count.
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -34,20 +34,19 @@ class Written(NamedTuple):
     bytes: int
 
 
-def write(path: Path, rows: Sequence[Row]) -> Written:
-    """Write these rows, of COLUMNS and in order, to a new file. Raises `Unavailable`."""
+def write(path: Path, portions: Iterable[Sequence[Row]]) -> Written:
+    """Write these rows, of COLUMNS and in order, to a new file; no more than a portion of them is
+    held. Raises `Unavailable`.
+    """
     pa, parquet = _library()
     schema = _schema(pa)
-    columns = zip(*(row[: len(COLUMNS)] for row in rows), strict=True)
-    arrays = [
-        pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)
-    ]
-    table = pa.Table.from_arrays(arrays, schema=schema)
     unfinished = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
-            parquet.write_table(table, file, compression="zstd", row_group_size=GROUP_ROWS)
+            with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+                for rows in portions:
+                    writer.write_table(_table(pa, schema, rows), row_group_size=GROUP_ROWS)
             file.flush()
             os.fsync(file.fileno())
         written = Written(digest_of(unfinished), unfinished.stat().st_size)
@@ -59,6 +58,14 @@ def write(path: Path, rows: Sequence[Row]) -> Written:
             cure="Name a directory that can be written to and has room.",
         ) from error
     return written
+
+
+def _table(pa: Any, schema: Any, rows: Sequence[Row]) -> Any:
+    columns = zip(*(row[: len(COLUMNS)] for row in rows), strict=True)
+    arrays = [
+        pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def read(

@@ -57,14 +57,20 @@ async def recall(connection: Connection, identities: Collection[Identity]) -> in
     return sum(len(rows) for rows in archived.values())
 
 
-async def recall_span(connection: Connection, customer: str, span: Period) -> int:
-    """As `recall`, all of a customer's events in a span."""
+async def recall_span(
+    connection: Connection, customer: str, span: Period, *, rows_max: int
+) -> bool:
+    """As `recall`, all of a customer's events in a span; false where over `rows_max` are archived
+    of it. What goes on is brought back in portions: see `bring_back` in archive_run.py.
+    """
     recalled = 0
     for part in await storage.parts_of(connection, customer, span.start, span.end):
         async for rows in _rows_of(connection, customer, part, span.start, span.end):
-            await put_back(connection, rows)
             recalled += len(rows)
-    return recalled
+            if recalled > rows_max:
+                return False
+            await put_back(connection, rows)
+    return True
 
 
 async def put_back(connection: Connection, rows: Sequence[Row]) -> None:

@@ -24,9 +24,10 @@ from typing import NamedTuple, TypeAlias
 
 from taximeter.gateways import parquet
 from taximeter.kernel.errors import NotFound, Unavailable
+from taximeter.kernel.times import Period
 from taximeter.services.archive import current_rows, forget_rows, put_back
 from taximeter.services.command import Transaction, run
-from taximeter.services.context import Context
+from taximeter.services.context import Connection, Context
 from taximeter.storage import archive as storage
 from taximeter.storage import erasure as erasure_storage
 from taximeter.storage.archive import Row
@@ -168,7 +169,7 @@ async def _archive(
     moved: Moved,
 ) -> None:  # fmt: skip
     """Move these rows, by customer and time, read from `since` on, into one file."""
-    written = await asyncio.to_thread(parquet.write, path, rows)
+    written = await asyncio.to_thread(parquet.write, path, _portions(rows))
     number = await _note_file(context, path, written, rows, since)
     await run(
         context, ACTOR,
@@ -315,7 +316,7 @@ async def restore(context: Context, number: int, *, told: Told = lambda _: None)
 
         async def work(transaction: Transaction, rows: Sequence[Row] = rows) -> int:
             await lock_changes(transaction.connection, _SEEN_ALL)
-            await _keep_file(transaction, one)
+            await _keep_file(transaction, one.number, one.path)
             current = await current_rows(transaction.connection, number, rows)
             await put_back(transaction.connection, current)
             await forget_rows(transaction.connection, number, rows)
@@ -326,7 +327,7 @@ async def restore(context: Context, number: int, *, told: Told = lambda _: None)
 
     async def forget(transaction: Transaction) -> None:
         await lock_changes(transaction.connection, _SEEN_ALL)
-        await _keep_file(transaction, one)
+        await _keep_file(transaction, one.number, one.path)
         await storage.delete(transaction.connection, number)
         await transaction.audit("archive.restored", str(number), {"events": restored})
 
@@ -335,13 +336,52 @@ async def restore(context: Context, number: int, *, told: Told = lambda _: None)
     return restored
 
 
-async def _keep_file(transaction: Transaction, one: Archive) -> None:
+Files = frozenset[tuple[int, str]]
+
+
+async def files_of(connection: Connection, customer: str, span: Period) -> Files:
+    """The files that may hold a customer's events of a span, by number and path."""
+    parts = await storage.parts_of(connection, customer, span.start, span.end)
+    return frozenset((part.archive, part.path) for part in parts)
+
+
+async def bring_back(context: Context, actor: str, customer: str, span: Period) -> Files:
+    """Bring a customer's archived events of a span back into the database, in transactions of some
+    thousand rows that let ingestion go on; out of which files. All are there as long as `files_of`
+    says no others: an event that was brought back is never again in the file that it came from.
+    May be stopped at any instant and done again.
+
+    Raises `Unavailable` where a file is not there, or becomes another one meanwhile.
+    """
+    async with context.pool.connection() as connection:
+        files = await files_of(connection, customer, span)
+    for number, path in sorted(files):
+        await run(context, actor, _settle(number))
+        groups = parquet.read(Path(path), customer=customer, start=span.start, end=span.end)
+        while (rows := await asyncio.to_thread(next, groups, None)) is not None:
+            await run(context, actor, _put_back(number, path, rows))
+    return files
+
+
+def _put_back(
+    number: int, path: str, rows: Sequence[Row]
+) -> Callable[[Transaction], Awaitable[None]]:
+    async def work(transaction: Transaction) -> None:
+        await lock_changes(transaction.connection, _SEEN_ALL)
+        await _keep_file(transaction, number, path)
+        current = await current_rows(transaction.connection, number, rows)
+        await put_back(transaction.connection, current)
+
+    return work
+
+
+async def _keep_file(transaction: Transaction, number: int, path: str) -> None:
     """Let the file stay as it is until the transaction ends. Raises `Unavailable` where it is not
     the one that was read: what an erasure took away must not come back.
     """
-    now = await storage.find(transaction.connection, one.number, lock=True)
-    if now is None or now.path != one.path:
+    now = await storage.find(transaction.connection, number, lock=True)
+    if now is None or now.path != path:
         raise Unavailable(
-            what=f"The archive file {one.path} was written anew, or restored, meanwhile.",
+            what=f"The archive file {path} was written anew, or restored, meanwhile.",
             cure="Run this again.",
         )

@@ -1,17 +1,21 @@
 """Applying and reverting backfills: customer by customer, in transactions of bounded size.
 
 Owns the order of the steps and how they are resumed. A customer with up to 2,000 events to change
-is changed in one transaction, another in several; what was done is known by the rows themselves,
+is changed in one transaction, another in several; what is archived is brought back before, while
+ingestion goes on; what was done is known by the rows themselves,
 so a process that dies in between loses nothing and nothing is done twice. A customer with whom it
 cannot be done stops none of the others.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from taximeter.domain.metering.backfill import Backfill, BackfillState
 from taximeter.domain.metering.event import Event
 from taximeter.kernel.errors import FieldError, Invalid
-from taximeter.services.archive import recall, recall_span
+from taximeter.kernel.times import Period
+from taximeter.services.archive import recall
+from taximeter.services.archive_run import Files, bring_back, files_of
 from taximeter.services.backfills import BackfillView, about, get_backfill, locked
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
@@ -28,6 +32,7 @@ from taximeter.storage.terms import customer_terms, keep_out
 
 PORTION = 2_000
 PORTIONS_PER_CALL = 20
+BROUGHT_BACK_MAX = 3
 
 # Customers with whom it failed are passed over until there is nobody else left.
 APPLIED_FROM = ("pending",)
@@ -41,6 +46,31 @@ _BEING_ERASED = FieldError(
 
 # Does up to a portion for one customer: what it did, and whether that was all.
 Work = Callable[[Transaction, Backfill, str], Awaitable[tuple[Counts, bool]]]
+
+
+class _Way(NamedTuple):
+    """How customers get from one of the states `before` to the state `after`, while the backfill is
+    in the state `ongoing`. Where `recalling` says so all their archived events of the span are
+    brought back first.
+    """
+
+    work: Work
+    ongoing: str
+    before: Sequence[str]
+    after: str
+    recalling: Callable[[Backfill], bool]
+
+
+class _Away(NamedTuple):
+    """A customer whose events of the span may be archived."""
+
+    customer: str
+    span: Period
+
+
+def recalls(one: Backfill) -> bool:
+    """Whether applying it changes events that may be archived."""
+    return one.replaces or one.kind == "meter"
 
 
 async def apply(
@@ -66,10 +96,8 @@ async def apply(
         return True
 
     if await run(context, actor, begin):
-        await _work_through(
-            context, actor, backfill_id, portions, work=apply_portion, ongoing="applying",
-            before=APPLIED_FROM, after="applied",
-        )  # fmt: skip
+        way = _Way(apply_portion, "applying", APPLIED_FROM, "applied", recalls)
+        await _work_through(context, actor, backfill_id, portions, way)
     return await get_backfill(context, backfill_id)
 
 
@@ -96,49 +124,53 @@ async def revert(
         return True
 
     if await run(context, actor, begin):
-        await _work_through(
-            context, actor, backfill_id, portions, work=_revert_portion, ongoing="reverting",
-            before=REVERTED_FROM, after="reverted",
-        )  # fmt: skip
+        way = _Way(_revert_portion, "reverting", REVERTED_FROM, "reverted", lambda _: True)
+        await _work_through(context, actor, backfill_id, portions, way)
     return await get_backfill(context, backfill_id)
 
 
 async def _work_through(
-    context: Context,
-    actor: str,
-    backfill_id: str,
-    portions: int,
-    *,
-    work: Work,
-    ongoing: str,
-    before: Sequence[str],
-    after: str,
+    context: Context, actor: str, backfill_id: str, portions: int, way: _Way
 ) -> None:
-    """Take customers from one of the states `before` to the state `after`, or to `failed`."""
+    """Take customers along a way, or to the state `failed`."""
     customer: str | None = None
+    back: dict[str, Files] = {}
 
-    async def portion(transaction: Transaction) -> bool:
+    async def portion(transaction: Transaction) -> bool | _Away:
         nonlocal customer
         connection = transaction.connection
         await keep_out(connection)
         one = await storage.find(connection, backfill_id, lock=True)
         assert one is not None, "a backfill is never deleted"
-        if one.state != ongoing:
+        if one.state != way.ongoing:
             return False
-        customer = await storage.next_customer(connection, one.id, before)
+        customer = await storage.next_customer(connection, one.id, way.before)
         if customer is None:
             await _end(transaction, one)
             return False
         if await goes_on(connection, customer):
             raise Invalid([_BEING_ERASED])
-        counts, done = await work(transaction, one, customer)
-        state = after if done else "pending"
+        if way.recalling(one) and not (
+            await files_of(connection, customer, one.span) <= back.get(customer, frozenset())
+        ):
+            return _Away(customer, one.span)
+        counts, done = await way.work(transaction, one, customer)
+        state = way.after if done else "pending"
         await storage.note(connection, one.id, customer, state, counts)
+        return True
+
+    async def brought_portion() -> bool:
+        for _ in range(BROUGHT_BACK_MAX):
+            done = await run(context, actor, portion)
+            if not isinstance(done, _Away):
+                return done
+            back.clear()
+            back[done.customer] = await bring_back(context, actor, done.customer, done.span)
         return True
 
     for _ in range(portions):
         try:
-            if not await run(context, actor, portion):
+            if not await brought_portion():
                 return
         except Invalid as refused:
             assert customer is not None, "a customer's events were at fault"
@@ -172,15 +204,14 @@ async def apply_portion(
     transaction: Transaction, one: Backfill, customer: str, size: int = PORTION
 ) -> tuple[Counts, bool]:
     """Apply a portion of a backfill to one customer: what is in the way first, then what was
-    loaded. Ingestion is kept out.
+    loaded. Ingestion is kept out, and none of that is archived.
 
     Raises `Invalid` where an event cannot be corrected.
     """
     until = one.started_at or transaction.at
     counts = Counts()
     left = size
-    if one.replaces or one.kind == "meter":
-        await recall_span(transaction.connection, customer, one.span)
+    if recalls(one):
         found = await storage.in_the_way(transaction.connection, one, customer, until, left)
         counts = counts.plus(await _clear(transaction, one, customer, found))
         left -= len(found)
@@ -295,7 +326,6 @@ async def _revert_portion(
 ) -> tuple[Counts, bool]:
     """Undo a portion of what was done to one customer. The counts stay those of what was done."""
     connection = transaction.connection
-    await recall_span(connection, customer, one.span)
     brought = await storage.brought(connection, one, customer, PORTION)
     changes = [Change(each, each._replace(status="void")) for each in brought]
     corrected = await storage.corrected(connection, one, customer, PORTION - len(brought))

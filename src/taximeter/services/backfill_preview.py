@@ -16,7 +16,8 @@ from taximeter.domain.metering.backfill import Backfill
 from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import ZERO
-from taximeter.services.backfill_apply import PORTION, apply_portion
+from taximeter.services.archive import recall_span
+from taximeter.services.backfill_apply import PORTION, apply_portion, recalls
 from taximeter.services.balance import read_balance
 from taximeter.services.command import Transaction, in_time, run
 from taximeter.services.context import Connection, Context
@@ -104,6 +105,10 @@ async def _effect(context: Context, actor: str, one: Backfill, customer: str) ->
         connection = transaction.connection
         await keep_out(connection)
         before = await _state(context, connection, one, customer, transaction.at)
+        if recalls(one) and not await recall_span(
+            connection, customer, one.span, rows_max=PORTIONS_MAX * PORTION
+        ):
+            raise Invalid([_TOO_MANY])
         counts = Counts()
         for _ in range(PORTIONS_MAX):
             more, done = await apply_portion(transaction, one, customer)

@@ -5,7 +5,7 @@ so do identities and digests: a retry is a duplicate as before, and usage can be
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -154,11 +154,12 @@ async def rewrite_file(
         old = await archive_storage.find(connection, number)
     if old is None:
         return 0
-    rows, changed = await asyncio.to_thread(_reduced_rows, Path(old.path), kept, wanted)
+    source = Path(old.path)
+    changed = await asyncio.to_thread(_count_changed, source, kept, wanted)
     if not changed and not customers:
         return 0
-    path = Path(old.path).with_name(f"{context.new_id('arc')}.parquet")
-    written = await asyncio.to_thread(parquet.write, path, rows)
+    path = source.with_name(f"{context.new_id('arc')}.parquet")
+    written = await asyncio.to_thread(parquet.write, path, _reduced_rows(source, kept, wanted))
     new = replace(old, path=str(path), sha256=written.sha256, bytes=written.bytes)
 
     async def work(transaction: Transaction) -> bool:
@@ -170,20 +171,24 @@ async def rewrite_file(
         return replaced
 
     replaced = await run(context, actor, work)
-    await asyncio.to_thread(parquet.remove, Path(old.path) if replaced else path)
+    await asyncio.to_thread(parquet.remove, source if replaced else path)
     return changed if replaced else 0
 
 
-def _reduced_rows(path: Path, kept: Kept, wanted: Callable[[Row], bool]) -> tuple[list[Row], int]:
-    """All rows of a file, those wanted reduced, and how many that changed."""
-    found: list[Row] = []
-    changed = 0
+def _reduced_rows(path: Path, kept: Kept, wanted: Callable[[Row], bool]) -> Iterator[list[Row]]:
+    """All rows of a file, those wanted reduced, some thousands at a time."""
     for rows in parquet.read(path):
-        for row in rows:
-            after = _reduced_row(row, kept) if wanted(row) else row
-            changed += after is not row
-            found.append(after)
-    return found, changed
+        yield [_reduced_row(row, kept) if wanted(row) else row for row in rows]
+
+
+def _count_changed(path: Path, kept: Kept, wanted: Callable[[Row], bool]) -> int:
+    """Of how many rows of a file there is something to take away."""
+    return sum(
+        _reduced_row(row, kept) is not row
+        for rows in parquet.read(path)
+        for row in rows
+        if wanted(row)
+    )
 
 
 def _reduced_row(row: Row, kept: Kept) -> Row:
