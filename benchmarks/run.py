@@ -5,7 +5,7 @@ begins with a dash, and all behind it, are options of the one that was named.
 import sys
 from itertools import takewhile
 
-from benchmarks import completeness, growth, holds, ingest, preview, rating, upcoming
+from benchmarks import completeness, growth, holds, ingest, preview, rating, upcoming, values
 
 ALL = {
     "ingest": ingest.main,
@@ -15,6 +15,7 @@ ALL = {
     "upcoming": upcoming.main,
     "preview": preview.main,
     "completeness": completeness.main,
+    "values": values.main,
 }
 
 
