@@ -51,6 +51,8 @@ MEANINGS = {
     "credits": "What the plan grants",
     "currency": "What invoices are in",
     "concurrency": "So many holds that name the feature may be open at once",
+    "rate": "For so much of the feature, by their `quantity`, holds are placed in each `second`, "
+    "`minute` or `hour`: `limit` and `per`",
     "description": "What counts and what does not, for people",
     "dimension_limit": "How many values of each dimension are kept apart for a customer and month; "
     "the others are counted as `@other` (`count` and `sum` only)",
@@ -385,6 +387,7 @@ def _entitlements() -> Iterator[_Kind]:
         (rights.Switch, {"value": True}),
         (rights.Quota, {"meter": "queries", "limit": "1000", "window": "day"}),
         (rights.Slots, {"concurrency": "5"}),
+        (rights.Rate, {"rate": {"limit": "100", "per": "minute"}}),
     ):
         yield _Kind(
             f"Entitlement: {shape.__name__.lower()}", _note(shape), {"feature": "queries", **entry},

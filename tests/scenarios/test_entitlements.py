@@ -228,7 +228,7 @@ async def test_what_is_agreed_with_a_customer_alone(story: Story) -> None:
             "meter": "queries", "window": "day", "overage": "block", "limit": "20", "used": "7",
             "remaining": "13", "resets_at": "2026-01-02T00:00:00Z",
         }],
-        "source": "customer", "plans": [],
+        "rates": [], "source": "customer", "plans": [],
     }  # fmt: skip
     await story.ask("PUT", f"{path}/beta", json={"entitlements": [{"value": "ring-1"}]})
     listed = await story.everything(path)

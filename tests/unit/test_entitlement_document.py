@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from taximeter.domain.catalog.document import parse_plan
-from taximeter.domain.catalog.entitlement import Entitlement, Quota, Slots, Switch
+from taximeter.domain.catalog.entitlement import Entitlement, Quota, Rate, Slots, Switch
 from taximeter.domain.catalog.entitlement_document import ENTITLEMENTS_MAX, parse_entitlements
 from taximeter.kernel.errors import Invalid
 from tests.unit.test_plan_document import document, errors_of
@@ -30,6 +30,7 @@ def read(*entries: dict[str, Any]) -> tuple[Entitlement, ...]:
         ({"concurrency": "5"}, Slots("f", 5)),
         ({"concurrency": 0}, Slots("f", 0)),
         ({"concurrency": "2.0"}, Slots("f", 2)),
+        ({"rate": {"limit": 100, "per": "minute"}}, Rate("f", Decimal(100), "minute")),
         (
             {"meter": "m", "limit": "0.5", "window": "minute"},
             Quota("f", "m", Decimal("0.5"), "minute", "block"),
@@ -63,7 +64,7 @@ def test_a_plan_without_entitlements_entitles_to_nothing() -> None:
     [
         ([{"value": True}], "[0].feature", "required", "Say the key of a feature."),
         ([{"feature": "a b", "value": True}], "[0].feature", "invalid_key", "is no key"),
-        ([{"feature": "f"}], "[0].value", "required", "Say value, concurrency, or meter, limit"),
+        ([{"feature": "f"}], "[0].value", "required", "concurrency, rate, or meter, limit"),
         ([{"feature": "f", "value": ""}], "[0].value", "invalid_type", "Say true, false"),
         ([{"feature": "f", "value": [1]}], "[0].value", "invalid_type", "Say true, false"),
         ([{"feature": "f", "value": 0.5}], "[0].value", "invalid_type", "in quotes"),
@@ -74,6 +75,14 @@ def test_a_plan_without_entitlements_entitles_to_nothing() -> None:
         (
             [{"feature": "f", "concurrency": 1, "limit": 1}],
             "[0].limit", "unknown_field", "belongs to a quota",
+        ),
+        ([{"feature": "f", "rate": 5}], "[0].rate", "invalid_type", "object"),
+        ([{"feature": "f", "rate": {"limit": "5", "per": "day"}}], "[0].rate.per",
+         "invalid_choice", "second, minute, hour"),
+        ([{"feature": "f", "rate": {"per": "hour"}}], "[0].rate.limit", "required", ""),
+        (
+            [{"feature": "f", "rate": {"limit": 1, "per": "hour", "window": "day"}}],
+            "[0].rate.window", "unknown_field", "",
         ),
         ([{"feature": "f", "concurrency": "1.5"}], "[0].concurrency", "out_of_range", "whole"),
         ([{"feature": "f", "concurrency": -1}], "[0].concurrency", "out_of_range", "0 or more"),

@@ -141,6 +141,7 @@ DAILY = {"feature": "calls", "meter": "calls", "limit": "150", "window": "day"}
 MONTHLY = {**DAILY, "limit": "500", "window": "month"}
 SSO = {"feature": "sso", "value": True}
 RUNS = {"feature": "runs", "concurrency": "3"}
+RATE = {"feature": "calls", "rate": {"limit": "10", "per": "hour"}}
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,8 @@ RUNS = {"feature": "runs", "concurrency": "3"}
         ([SSO], [{**SSO, "value": "saml"}], ["entitlement sso: value true -> saml"]),
         ([SSO, RUNS], [SSO, {**RUNS, "concurrency": 5}],
          ["entitlement runs at once: concurrency 3 -> 5"]),
+        ([RATE], [{**RATE, "rate": {"limit": "20", "per": "hour"}}],
+         ["entitlement calls placed per hour: rate: limit 10 -> 20"]),
         ([SSO, RUNS], [RUNS, SSO], ["entitlements in another order: runs at once, sso"]),
         ([SSO, {**SSO, "feature": "x"}], [SSO], ["entitlement x removed: value true"]),
         # Two limits of one kind are known by their place.

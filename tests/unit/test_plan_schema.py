@@ -39,6 +39,7 @@ entitlements:
   - {feature: support, value: gold}
   - {feature: calls, meter: m, limit: 1000, window: day, overage: allow}
   - {feature: runs, concurrency: "5"}
+  - {feature: runs, rate: {limit: "100", per: minute}}
 ---
 key: events
 currency: USD

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator
 
+from taximeter.domain.catalog.entitlement import Rate
 from taximeter.domain.catalog.plan_schema import AGREED
 from taximeter.domain.entitlement.feature import Allowance, FeatureStanding, Standing
 from taximeter.http.customers import CustomerPath
@@ -78,16 +79,22 @@ def _quota_json(quota: Allowance, standing: Standing) -> dict[str, object]:
     }
 
 
+def _rate_json(rate: Rate, standing: Standing) -> dict[str, object]:
+    return {"per": rate.per, **_standing_json(standing)}
+
+
 def feature_json(standing: FeatureStanding) -> dict[str, object]:
     """A feature as it stands, as answered."""
     rights = standing.rights
     quotas = rights.quotas if rights else ()
+    rates = rights.rates if rights else ()
     sources = rights.sources if rights else ()
     return {
         "feature": standing.feature,
         **check_json(standing, ONE),
         "concurrency": _figures_json(standing.slots) if standing.slots else None,
         "quotas": [_quota_json(*both) for both in zip(quotas, standing.quotas, strict=True)],
+        "rates": [_rate_json(*both) for both in zip(rates, standing.rates, strict=True)],
         "source": None if rights is None else "plan" if sources else "customer",
         "plans": [
             {"plan": one.plan, "version": one.version, "subscription": one.subscription}
@@ -103,7 +110,8 @@ async def check_entitlement(body: CheckBody, call: Authorizer) -> Response:
     Nothing is reserved or counted by asking. Of several limits the answer shows the one that
     refuses, or else the one with least left. `used` is what usage queries show of the quota's
     window, by event time, and what open holds reserve; a window is the customer's own (`resets_at`
-    is its end). Of a feature with slots alone it is the holds that are open. `reason` says what
+    is its end). Of a rate it is for how much holds were placed in this second, minute or hour; of
+    a feature with slots alone it is the holds that are open. `reason` says what
     forbids it, `entitlement` or `concurrency`. `value` is what the feature is switched to: false
     where nothing that the customer has names it.
     """

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from taximeter.domain.catalog.entitlement_document import parse_entitlements
 from taximeter.domain.entitlement.feature import FeatureStanding, Standing
+from taximeter.domain.entitlement.rate import rate_counter, rate_window
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.rights import features_of, rights_of
 from taximeter.kernel.errors import FieldError, Invalid, NotFound
@@ -94,11 +95,18 @@ async def _standings(
             Standing(quota.limit, next(used) + held, quota.blocks, quota.resets_at)
             for quota in (rights.quotas if rights else ())
         )
+        rates = tuple(
+            Standing(
+                rate.limit, reserved.get(rate_counter(feature, rate.per, at), ZERO), blocks=True,
+                resets_at=rate_window(rate.per, at).end,
+            )
+            for rate in (rights.rates if rights else ())
+        )  # fmt: skip
         slots = None
         if rights is not None and rights.slots is not None:
             running = reserved.get(f"f:{feature}", ZERO)
             slots = Standing(Decimal(rights.slots), running, blocks=True, resets_at=None)
-        stood.append(FeatureStanding(feature, rights, standings, slots))
+        stood.append(FeatureStanding(feature, rights, standings, slots, rates))
     return stood
 
 

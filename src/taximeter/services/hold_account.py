@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
 
+from taximeter.domain.entitlement.rate import is_over
 from taximeter.kernel.quantity import ONE, ZERO
 from taximeter.services.context import Connection
 from taximeter.storage import holds as storage
@@ -46,6 +47,16 @@ class Accounts:
         account = self._accounts[customer]
         if account.next_expiry is None or until < account.next_expiry:
             account.next_expiry = until
+
+    def count(self, customer: str, counters: Mapping[str, Decimal]) -> None:
+        """Add what rates count to the customer's counters. The first of a window takes out those
+        whose window has ended, so that no more of them stand than the customer has rates.
+        """
+        own, at = self.counters[customer], self.now_of(customer)
+        if not all(name in own for name in counters):
+            for name in [name for name in own if is_over(name, at)]:
+                del own[name]
+        self._add(customer, counters, ONE)
 
     def _add(self, customer: str, counters: Mapping[str, Decimal], sign: Decimal) -> None:
         own = self.counters[customer]

@@ -278,6 +278,7 @@ async def _place(
         if place.together and len(allowed) < len(answers):
             for one in allowed:
                 accounts.free(one.hold.customer, one.hold.counters)
+                accounts.free(one.hold.customer, one.counted)
                 approvals.take(found[one.hold.customer], one.approvals, -1)
         else:
             placed += allowed
@@ -335,4 +336,8 @@ def _judge(context: Context, accounts: Accounts, standing: Standing, new: NewHol
         expires_at=until, counters=decision.added,
     )  # fmt: skip
     approvals.take(standing, decision.approvals)
-    return Allowed(hold, decision.available, decision.warnings, decision.approvals)
+    if decision.counted:
+        accounts.count(new.customer, decision.counted)
+    return Allowed(
+        hold, decision.available, decision.warnings, decision.approvals, decision.counted
+    )

@@ -7,6 +7,7 @@ idempotency key is stored in the transaction that makes it.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TypeAlias
 
 import msgspec
@@ -34,13 +35,14 @@ class NewHold(msgspec.Struct, frozen=True, gc=False):
 
 class Allowed(msgspec.Struct, frozen=True, gc=False):
     """A hold that was placed; `available` by asset after it (None: nothing limits it), and the
-    `approvals` that it uses.
+    `approvals` that it uses and what its rates `counted`.
     """
 
     hold: Hold
     available: Mapping[str, Decimal | None]
     warnings: tuple[Doubt, ...]
     approvals: tuple[str, ...] = ()
+    counted: Mapping[str, Decimal] = MappingProxyType({})
 
 
 HoldAnswer: TypeAlias = Allowed | Refused

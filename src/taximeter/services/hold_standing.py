@@ -16,10 +16,12 @@ from taximeter.domain.credit.hold import (
     InvoiceRoom,
     Purse,
     QuotaRoom,
+    RateRoom,
     Source,
     Standing,
 )
 from taximeter.domain.entitlement.budget import ALWAYS, Budget
+from taximeter.domain.entitlement.rate import rate_counter, rate_window
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.rights import rights_of
 from taximeter.kernel.quantity import ZERO
@@ -91,7 +93,7 @@ async def standings(
     spent = await budget_storage.found_spent(reading.spent) if reading.spent is not None else {}
     approvals = await found_named(reading.approvals)
     await _add_spent_grants(connection, accounts, purses)
-    features = await _feature_rooms(connection, terms, asks, accounts.at)
+    features = await _feature_rooms(connection, terms, asks, accounts)
     rooms = await _invoice_rooms(connection, terms, asks, purses, accounts.at)
     return {
         customer: Standing(
@@ -128,7 +130,7 @@ async def _invoice_rooms(
 
 
 async def _feature_rooms(
-    connection: Connection, terms: Mapping[str, CustomerTerms], asks: Asks, at: datetime
+    connection: Connection, terms: Mapping[str, CustomerTerms], asks: Asks, accounts: Accounts
 ) -> dict[str, dict[str, FeatureRoom]]:
     """What the customers may do with the features that they ask for; usage is read for all quotas
     at once.
@@ -139,17 +141,25 @@ async def _feature_rooms(
     )  # fmt: skip
     if not wanted:
         return {}
-    found = [(key, rights_of(terms[key[0]], key[1], at)) for key in wanted]
+    found = [(key, rights_of(terms[key[0]], key[1], accounts.at)) for key in wanted]
     quotas = [(key[0], quota) for key, rights in found if rights for quota in rights.quotas]
     used = iter(await used_of_all(connection, quotas))
     rooms: dict[str, dict[str, FeatureRoom]] = {}
     for (customer, feature), rights in found:
         if rights is not None:
+            at = accounts.now_of(customer)
             rooms.setdefault(customer, {})[feature] = FeatureRoom(
                 rights.enabled, rights.slots,
                 tuple(
                     QuotaRoom(one.limit, next(used), one.blocks, one.each, one.resets_at)
                     for one in rights.quotas
+                ),
+                tuple(
+                    RateRoom(
+                        one.limit, one.per, rate_counter(feature, one.per, at),
+                        rate_window(one.per, at).end,
+                    )
+                    for one in rights.rates
                 ),
             )  # fmt: skip
     return rooms

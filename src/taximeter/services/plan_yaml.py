@@ -14,6 +14,7 @@ _ORDER = (
     "match", "otherwise", "tiers", "up_to", "amount", "size", "free", "unit", "per", "percent",
     "flat", "multipliers", "pool", "outcome", "discount", "maximum", "minimum", "kind", "every",
     "expires", "limit", "window", "overage", "value", "concurrency",
+    "rate",
 )  # fmt: skip
 _FIRST_OF_WORDS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
 _RANK = {name: rank for rank, name in enumerate(_ORDER)}

@@ -48,7 +48,7 @@ SELECT COALESCE(a.name, h.name) COLLATE "C" AS name, a.amount, h.amount
 FROM (
     SELECT c.key AS name, c.value::numeric AS amount
     FROM hold_account o CROSS JOIN LATERAL json_each_text(o.counters) c
-    WHERE o.customer = %(customer)s
+    WHERE o.customer = %(customer)s AND c.key NOT LIKE 'r:%%'
 ) a
 FULL JOIN (
     SELECT c.key AS name, sum(c.value::numeric) AS amount
@@ -59,6 +59,27 @@ FULL JOIN (
     GROUP BY c.key
 ) h ON h.name = a.name
 WHERE COALESCE(a.amount, 0) <> COALESCE(h.amount, 0) ORDER BY name LIMIT 1
+"""
+# What a rate has counted in a window: not more than holds were placed for then. It may be less,
+# where the rate came to hold within the window.
+_RATES = """
+SELECT r.name, r.amount, h.amount
+FROM (
+    SELECT c.key AS name, c.value::numeric AS amount, p.parts[1] AS feature, t.step,
+        timestamptz '1970-01-01 00:00:00+00' + p.parts[3]::bigint * t.step AS start
+    FROM hold_account o CROSS JOIN LATERAL json_each_text(o.counters) c
+    CROSS JOIN LATERAL (
+        SELECT regexp_match(c.key, '^r:(.*):(second|minute|hour):([0-9]+)$') AS parts
+    ) p
+    CROSS JOIN LATERAL (SELECT ('1 ' || p.parts[2])::interval AS step) t
+    WHERE o.customer = %(customer)s AND c.key LIKE 'r:%%'
+) r
+CROSS JOIN LATERAL (
+    SELECT COALESCE(sum(quantity), 0) AS amount FROM hold
+    WHERE customer = %(customer)s AND feature = r.feature
+        AND placed_at >= r.start AND placed_at < r.start + r.step
+) h
+WHERE r.amount > h.amount ORDER BY r.name LIMIT 1
 """
 _STATES = """
 SELECT id, state, CASE WHEN resolution IS NULL THEN 'open' ELSE 'resolved' END FROM hold
@@ -126,6 +147,7 @@ CHECKS = (
     Check("grant", "remaining", _GRANTS),
     Check("wallet", "debt", _DEBTS),
     Check("hold account", "counter", _COUNTERS),
+    Check("hold account", "rate", _RATES),
     Check("hold", "state", _STATES),
     Check("hold", "counters", _STILL_RESERVED),
     Check("hold", "captured", _CAPTURED),

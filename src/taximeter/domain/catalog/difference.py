@@ -135,11 +135,15 @@ def _member(name: str, item: Mapping[str, Any]) -> str | None:
 
 
 def _limited(entitlement: Mapping[str, Any]) -> str:
-    """`sso`, `queries per day`, `search of tokens per month`, `sessions at once`."""
-    feature, meter = entitlement.get("feature"), entitlement.get("meter")
+    """`sso`, `queries per day`, `search of tokens per month`, `sessions at once`, `calls placed per
+    minute`.
+    """
+    feature, meter, rate = (entitlement.get(name) for name in ("feature", "meter", "rate"))
     if meter is not None:
         of = "" if meter == feature else f" of {meter}"
         return f"{feature}{of} per {entitlement.get('window')}"
+    if isinstance(rate, Mapping):
+        return f"{feature} placed per {rate.get('per')}"
     return f"{feature} at once" if entitlement.get("concurrency") is not None else str(feature)
 
 

@@ -1,5 +1,5 @@
-"""What a plan entitles its customers to, as values: features switched, bounded by use, or by how
-much of them runs at once.
+"""What a plan entitles its customers to, as values: features switched, bounded by use, by how
+much of them runs at once, or by how fast it is begun.
 
 Owns their shape and invariants. Reading the seller's document is entitlement_document.py; what a
 customer may do at an instant is domain/entitlement/feature.py.
@@ -13,6 +13,7 @@ from taximeter.kernel.quantity import ZERO
 
 QuotaWindow = Literal["minute", "hour", "day", "week", "month", "period", "total"]
 Overage = Literal["block", "allow"]
+RatePer = Literal["second", "minute", "hour"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +51,18 @@ class Slots:
         assert self.concurrency >= 0, "slots are not negative"
 
 
-Entitlement = Switch | Quota | Slots
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Holds that name the feature are placed for at most `limit` of it, by their quantity, in each
+    `per` of UTC: a second, a minute or an hour.
+    """
+
+    feature: str
+    limit: Decimal
+    per: RatePer
+
+    def __post_init__(self) -> None:
+        assert self.limit >= ZERO, "a rate is not negative"
+
+
+Entitlement = Switch | Quota | Slots | Rate

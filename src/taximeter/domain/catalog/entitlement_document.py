@@ -10,6 +10,8 @@ from taximeter.domain.catalog.entitlement import (
     Overage,
     Quota,
     QuotaWindow,
+    Rate,
+    RatePer,
     Slots,
     Switch,
 )
@@ -19,11 +21,13 @@ ENTITLEMENTS_MAX = 200
 CONCURRENCY_MAX = 1_000_000
 WINDOWS: tuple[QuotaWindow, ...] = get_args(QuotaWindow)
 OVERAGES: tuple[Overage, ...] = get_args(Overage)
+RATE_PERS: tuple[RatePer, ...] = get_args(RatePer)
 
 _QUOTA_FIELDS = ("meter", "limit", "window", "overage")
 _KINDS = {
     "value": "an entry of its own: one says one thing",
     "concurrency": "an entry of its own: one says one thing",
+    "rate": "an entry of its own: one says one thing",
     **dict.fromkeys(_QUOTA_FIELDS, "a quota, in an entry of its own: one says one thing"),
 }
 
@@ -68,10 +72,12 @@ def _read_entitlement(fields: Fields, feature: str | None) -> Entitlement | None
         found = _read_switch(fields, name)
     elif fields.has("concurrency"):
         found = _read_slots(fields, name)
+    elif fields.has("rate"):
+        found = _read_rate(fields, name)
     elif any(fields.has(one) for one in _QUOTA_FIELDS):
         found = _read_quota(fields, name)
     else:
-        detail = "Missing. Say value, concurrency, or meter, limit and window."
+        detail = "Missing. Say value, concurrency, rate, or meter, limit and window."
         fields.fail("value", "required", detail)
         found = None
     fields.done(belongs=_KINDS)
@@ -97,6 +103,15 @@ def _read_slots(fields: Fields, feature: str | None) -> Slots | None:
         fields.fail("concurrency", "out_of_range", detail)
         return None
     return None if feature is None else Slots(feature, int(count))
+
+
+def _read_rate(fields: Fields, feature: str | None) -> Rate | None:
+    own = fields.nested("rate")
+    if own is None:
+        return None
+    limit, per = own.number("limit"), own.choice("per", RATE_PERS)
+    own.done()
+    return None if feature is None or limit is None or per is None else Rate(feature, limit, per)
 
 
 def _read_quota(fields: Fields, feature: str | None) -> Quota | None:

@@ -20,6 +20,7 @@ from taximeter.domain.catalog.entitlement_document import (
     CONCURRENCY_MAX,
     ENTITLEMENTS_MAX,
     OVERAGES,
+    RATE_PERS,
     WINDOWS,
 )
 from taximeter.domain.catalog.fields import INTEGER_MAX, KEY_PATTERN, TEXT_LENGTH_MAX
@@ -221,6 +222,11 @@ _ENTRY: dict[str, Schema] = {
         "type": ["integer", "string"], "minimum": 0, "maximum": CONCURRENCY_MAX,
         "description": "So many holds that name the feature may be open at once",
     },
+    "rate": fields_of(
+        {"limit": DECIMAL, "per": {"enum": list(RATE_PERS)}}, required=("limit", "per"),
+        description="Holds that name the feature are placed for at most so much in each second, "
+        "minute or hour",
+    ),
     "meter": described(KEY, "The meter whose quantity a quota limits"),
     "limit": described(DECIMAL, "At most this in each window"),
     "window": {

@@ -10,6 +10,9 @@ What open holds of a customer reserve is a map of counters:
     g:<grant>    of a grant, in burn order       b:<budget>   of a budget
     w:<asset>    beyond the grants               f:<feature>  slots of a feature, q:<feature> units
 
+Beside them stands `r:<feature>:…`, for how much of a feature holds were placed in a window of a
+rate: of no hold, and never given back.
+
 A hold reserves grants by name, so that a grant which expires meanwhile stays usable for it, and a
 grant for one path backs no hold of another.
 """
@@ -35,6 +38,7 @@ Reason = Literal[
 ]  # fmt: skip
 Doubt = Literal["budget_exceeded", "insufficient_credits"]
 Counters = Mapping[str, Decimal]
+_NOTHING: Counters = {}
 LimitValue = str | int | Decimal | datetime | Sequence[str] | None
 
 
@@ -142,14 +146,25 @@ class QuotaRoom:
 
 
 @dataclass(frozen=True, slots=True)
+class RateRoom:
+    """A rate of a feature, and the name of what counts in its window (`per`)."""
+
+    limit: Decimal
+    per: str
+    counter: str
+    resets_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureRoom:
     """What a customer may do with a feature: nothing (not `enabled`), or as much as `slots` (None:
-    any number) and quotas say.
+    any number), quotas and rates say.
     """
 
     enabled: bool
     slots: int | None
     quotas: tuple[QuotaRoom, ...]
+    rates: tuple[RateRoom, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +196,15 @@ class Standing:
 
 class Placed(msgspec.Struct, frozen=True, gc=False):
     """The hold can be placed: it adds `added` to the counters. `available` is what each asked
-    asset has available then (None: nothing limits it). `approvals` are those it uses.
+    asset has available then (None: nothing limits it). `approvals` are those it uses; `counted` is
+    what its rates count, which stays when the hold is over.
     """
 
     added: Counters
     available: Mapping[str, Decimal | None]
     warnings: tuple[Doubt, ...] = ()
     approvals: tuple[str, ...] = ()
+    counted: Counters = _NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +227,13 @@ def decide(standing: Standing, counters: Counters, ask: Ask) -> Decision:
     refused = suspended(standing.suspensions, ask.path) or _feature(standing, counters, ask)
     if refused is not None:
         return refused
-    reserving = _Reserving(counters)
+    reserving, counted = _Reserving(counters), _NOTHING
     if ask.feature is not None:
         reserving.add(f"f:{ask.feature}", ONE)
         reserving.add(f"q:{ask.feature}", ask.quantity)
+        rates = standing.features[ask.feature].rates
+        if rates:
+            counted = {rate.counter: ask.quantity for rate in rates}
     refused = _budgets(standing, reserving, ask)
     if refused is not None:
         return refused
@@ -231,7 +251,9 @@ def decide(standing: Standing, counters: Counters, ask: Ask) -> Decision:
     if reserving.unapproved:
         wanted = tuple(reserving.unapproved)
         return Refused("approval_required", _threshold(wanted[0]), unapproved=wanted)
-    return Placed(reserving.added, available, tuple(reserving.warnings), tuple(reserving.approvals))
+    return Placed(
+        reserving.added, available, tuple(reserving.warnings), tuple(reserving.approvals), counted
+    )
 
 
 def overdrawn(standing: Standing, counters: Counters, ask: Ask) -> Refused | None:
@@ -302,6 +324,15 @@ def _feature(standing: Standing, counters: Counters, ask: Ask) -> Refused | None
                 "resets_at": quota.resets_at,
             }  # fmt: skip
             return Refused("entitlement", limit, used + ask.quantity - quota.limit)
+    for rate in room.rates:
+        used = counters.get(rate.counter, ZERO)
+        if used + ask.quantity > rate.limit:
+            limit = {
+                "kind": "rate", "feature": ask.feature, "window": rate.per,
+                "limit": rate.limit, "used": used, "remaining": max(rate.limit - used, ZERO),
+                "resets_at": rate.resets_at,
+            }  # fmt: skip
+            return Refused("entitlement", limit, used + ask.quantity - rate.limit)
     slots = counters.get(f"f:{ask.feature}", ZERO)
     if room.slots is not None and slots + ONE > room.slots:
         limit = {

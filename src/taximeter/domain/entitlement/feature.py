@@ -20,6 +20,8 @@ from taximeter.domain.catalog.entitlement import (
     Overage,
     Quota,
     QuotaWindow,
+    Rate,
+    RatePer,
     Slots,
     Switch,
 )
@@ -84,8 +86,8 @@ class Allowance:
 class Rights:
     """What holds for one feature: whether it is `enabled`; the `value` that it is switched to
     (None: no entry switches it); of how many holds at once (`slots`, None: any number) it allows;
-    and all `quotas`, each of which applies. `sources` are the plans that say so; none where it was
-    agreed with the customer alone.
+    and all `quotas` and `rates`, each of which applies. `sources` are the plans that say so; none
+    where it was agreed with the customer alone.
     """
 
     feature: str
@@ -94,6 +96,7 @@ class Rights:
     slots: int | None
     quotas: tuple[Allowance, ...]
     sources: tuple[PlanSource, ...]
+    rates: tuple[Rate, ...] = ()
 
 
 def combine(feature: str, offers: Sequence[Offer], timezone: str, at: datetime) -> Rights:
@@ -107,8 +110,9 @@ def combine(feature: str, offers: Sequence[Offer], timezone: str, at: datetime) 
         return Rights(feature, enabled=False, value=False, slots=None, quotas=(), sources=sources)
     quotas = tuple(_quotas(on, timezone, at))
     return Rights(
-        feature, enabled=True, value=_value(on), slots=_slots(on), quotas=quotas, sources=sources
-    )
+        feature, enabled=True, value=_value(on), slots=_slots(on), quotas=quotas, sources=sources,
+        rates=tuple(_rates(on, feature)),
+    )  # fmt: skip
 
 
 def _value(offers: Iterable[Offer]) -> bool | str | None:
@@ -135,6 +139,22 @@ def _slots(offers: Iterable[Offer]) -> int | None:
             return None
         best = max(best, min(own))
     return best
+
+
+def _rates(offers: Sequence[Offer], feature: str) -> Iterable[Rate]:
+    limits = [_rate_limits(offer) for offer in offers]
+    for per in limits[0]:
+        if all(per in own for own in limits):
+            yield Rate(feature, max(own[per] for own in limits), per)
+
+
+def _rate_limits(offer: Offer) -> dict[RatePer, Decimal]:
+    """The limit of each length; where several are stated, the smallest is what holds."""
+    found: dict[RatePer, Decimal] = {}
+    for one in offer.entries:
+        if isinstance(one, Rate):
+            found[one.per] = min(one.limit, found.get(one.per, one.limit))
+    return found
 
 
 _Kind = tuple[str, QuotaWindow, Overage]
@@ -206,19 +226,20 @@ def binding(standings: Iterable[Standing], quantity: Decimal) -> Standing | None
 @dataclass(frozen=True, slots=True)
 class FeatureStanding:
     """One feature as it stands for a customer at an instant: the `rights` to it (None: nothing that
-    the customer has names it), how far each of its `quotas` is used, in their order, and its
-    `slots` (None: as many holds as there may be). What open holds reserve is used.
+    the customer has names it), how far each of its `quotas` and `rates` is used, in their order,
+    and its `slots` (None: as many holds as there may be). What open holds reserve is used.
     """
 
     feature: str
     rights: Rights | None
     quotas: tuple[Standing, ...]
     slots: Standing | None
+    rates: tuple[Standing, ...] = ()
 
     def reason(self, quantity: Decimal) -> Literal["entitlement", "concurrency"] | None:
         """What forbids `quantity` more, of what takes one slot at most; None: it is allowed."""
         on = self.rights is not None and self.rights.enabled
-        if not on or not all(quota.takes(quantity) for quota in self.quotas):
+        if not on or not all(one.takes(quantity) for one in (*self.quotas, *self.rates)):
             return "entitlement"
         free = self.slots is None or self.slots.takes(min(quantity, ONE))
         return None if free else "concurrency"
@@ -227,6 +248,7 @@ class FeatureStanding:
         """The limit that tells about `quantity` more; None where there is none. Slots do where
         they are what forbids it, or all there is.
         """
-        if self.reason(quantity) == "concurrency" or not self.quotas:
+        limits = (*self.quotas, *self.rates)
+        if self.reason(quantity) == "concurrency" or not limits:
             return self.slots
-        return binding(self.quotas, quantity)
+        return binding(limits, quantity)
