@@ -43,22 +43,24 @@ def find_empty_names(module: Module) -> Iterator[Finding]:
             yield module.at(node, name)
 
 
-def _everything() -> tuple[Module, ...]:
+@pytest.fixture(scope="module")
+def everything() -> tuple[Module, ...]:
+    """Every Python file of the project; read once, and let go of with this module."""
     return package() + read_modules("tests", "docs", "benchmarks")
 
 
-def test_functions_are_short() -> None:
-    found = (finding for module in _everything() for finding in find_long_functions(module))
+def test_functions_are_short(everything: tuple[Module, ...]) -> None:
+    found = (finding for module in everything for finding in find_long_functions(module))
     expect_none(found, f"A function has at most {FUNCTION_LINES_MAX} lines. Name its parts:")
 
 
-def test_files_are_short() -> None:
-    found = (finding for module in _everything() for finding in find_long_file(module))
+def test_files_are_short(everything: tuple[Module, ...]) -> None:
+    found = (finding for module in everything for finding in find_long_file(module))
     expect_none(found, "A file has one subject. Split it by what changes together:")
 
 
-def test_names_say_what_a_thing_is() -> None:
-    found = (finding for module in _everything() for finding in find_empty_names(module))
+def test_names_say_what_a_thing_is(everything: tuple[Module, ...]) -> None:
+    found = (finding for module in everything for finding in find_empty_names(module))
     expect_none(found, "Name it for the noun or the verb that it is in billing:")
 
 

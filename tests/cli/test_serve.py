@@ -154,11 +154,11 @@ SANDBOX = ("--sandbox", "--now", "2023-11-20T00:00:00Z")
 
 
 def test_an_import_survives_the_death_of_the_server(made: Path) -> None:
-    rows = [f"2023-11-16 18:{n % 60:02}:00,{n % 10},{n % 3}" for n in range(15_000)]
+    rows = [f"2023-11-16 18:{n % 60:02}:00,{n % 10},{n % 3}" for n in range(7_500)]
     file = write_usage(made / "usage.csv", rows)
     with Serving(made, *SANDBOX) as first:
         first.sell(made)
-        words = ["import", file, *USAGE, "--url", first.url, "--key", first.key, "--batch", 200]
+        words = ["import", file, *USAGE, "--url", first.url, "--key", first.key, "--batch", 100]
         importing = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *map(str, words)],
             env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -171,13 +171,13 @@ def test_an_import_survives_the_death_of_the_server(made: Path) -> None:
         report, notices = importing.communicate()
         assert importing.returncode == 0, notices
         assert "trying again" in notices, "the server died too late"
-        assert counts(report) == {"read": 15_000, "accepted": 15_000}
-        # Tokens in: 1,500 times 0..9 = 67,500, at 1.75 a million 0.118125; out: 5,000 times
-        # 0..2 = 15,000, at 14 a million 0.21.
-        assert second.upcoming() == (["67500", "15000"], ["0.12", "0.21"], "0.33")
+        assert counts(report) == {"read": 7_500, "accepted": 7_500}
+        # Tokens in: 750 times 0..9 = 33,750, at 1.75 a million 0.0590625; out: 2,500 times
+        # 0..2 = 7,500, at 14 a million 0.105.
+        assert second.upcoming() == (["33750", "7500"], ["0.06", "0.11"], "0.17")
         again = second.command("import", file, *USAGE)
-        assert counts(again.stdout) == {"read": 15_000, "duplicates": 15_000}
-        assert second.upcoming()[2] == "0.33"
+        assert counts(again.stdout) == {"read": 7_500, "duplicates": 7_500}
+        assert second.upcoming()[2] == "0.17"
 
 
 def test_a_first_start_and_an_orderly_end(place: Path) -> None:
