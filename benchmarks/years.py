@@ -178,7 +178,8 @@ FROM (
 """
 _EMPTY = f"""
 INSERT INTO cache_change (customer, at) VALUES (NULL, now());
-CREATE TABLE young AS SELECT * FROM event WHERE time >= '{MONTH}';
+CREATE TABLE young AS SELECT e.* FROM customer c
+    JOIN event e ON e.customer = c.customer AND e.time >= '{MONTH}';
 TRUNCATE event;
 INSERT INTO event SELECT * FROM young;
 DROP TABLE young;
