@@ -208,3 +208,23 @@ async def test_late_usage_and_fees(story: Story) -> None:
     assert [line for line in amounts(february, "kind", "price", "amount") if line[2] != "0.00"] == [
         ("fee", "fee", "9.99"), ("adjustment", "x", "0.05"), ("adjustment", "y", "1.00"),
     ]  # fmt: skip
+
+
+async def test_what_was_priced_by_terms_that_have_changed_is_priced_again(story: Story) -> None:
+    await story.customer()
+    await story.meter("calls")
+    for unit in ("0.10", "0.50"):
+        await story.plan("p", usage_price("calls", "calls", unit=unit, settle="wallet"))
+    subscription = await story.subscribe("p", version=1)
+    await story.grant("10")
+    await story.use(event("calls", "a", q=1))  # 10 - 1 x 0.10 = 9.90
+    await story.advance("2026-01-15T00:00:00Z")
+    await story.change(subscription, version=2)
+
+    # The server knows version 1 yet. One of the batch was there already, and counts once.
+    again = event("calls", "a", q=1)
+    late = event("calls", "b", "2026-01-15T00:00:00Z", q=2)
+    answer = await story.send(again, late)
+    assert (answer["accepted"], answer["duplicates"]) == (1, 1)
+    assert await story.available() == "8.9"  # 9.90 - 2 x 0.50
+    assert [row["value"] for row in await story.usage("calls", customer="acme")] == ["1", "2"]

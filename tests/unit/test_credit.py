@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from taximeter.domain.credit.burn import Draw, burn_order, draw
 from taximeter.domain.credit.wallet import Grant, Wallet, apply_grant, posted
@@ -32,7 +32,7 @@ def grant(id: str, amount: str = "100", remaining: str | None = None, **changes:
 def after(grants: Sequence[Grant], drawn: Draw) -> list[Grant]:
     """The grants with what the draw leaves in them."""
     parts = dict(drawn.parts)
-    return [replace(g, remaining=g.remaining - parts.get(g.id, ZERO)) for g in grants]
+    return [structs.replace(g, remaining=g.remaining - parts.get(g.id, ZERO)) for g in grants]
 
 
 def left(grants: Sequence[Grant], amount: str) -> dict[str, str]:
@@ -74,7 +74,7 @@ def test_one_of_a_thousand_grants_that_expires_a_day_earlier_takes_it_all() -> N
     # examples.md, C2: usage 99 of a thousand grants of 100
     expires_at = NOW + 30 * DAY
     grants = [grant(f"g{n:04}", expires_at=expires_at) for n in range(1000)]
-    grants[617] = replace(grants[617], expires_at=expires_at - DAY)
+    grants[617] = structs.replace(grants[617], expires_at=expires_at - DAY)
     remaining = left(grants, "99")
     assert remaining.pop("g0617") == "1"
     assert set(remaining.values()) == {"100"}
@@ -247,7 +247,7 @@ def test_two_draws_take_what_one_would(grants: list[Grant], one: Decimal, two: D
 
 @given(GRANTS, st.decimals("0", "200", places=6))
 def test_giving_back_at_once_restores_the_wallet(grants: list[Grant], amount: Decimal) -> None:
-    fresh = [replace(one, remaining=one.amount) for one in grants]
+    fresh = [structs.replace(one, remaining=one.amount) for one in grants]
     drawn = draw(fresh, amount, NOW, "m")
     back = draw(after(fresh, drawn), -amount, NOW, "m", debt=drawn.uncovered)
     assert after(after(fresh, drawn), back) == fresh

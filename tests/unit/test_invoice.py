@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from taximeter.domain.catalog.plan import (
     PerUnit,
@@ -100,7 +101,7 @@ def test_only_usable_grants_in_the_currency_are_applied() -> None:
         grant("credits", "10", asset="credits"),
         grant("expired", "10", expires_at=AT),
         grant("future", "10", effective_at=utc("2026-06-01")),
-        replace(grant("empty", "10"), remaining=ZERO),
+        structs.replace(grant("empty", "10"), remaining=ZERO),
     ]
     assert applied(["100"], grants)[0] == {}
 

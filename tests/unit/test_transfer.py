@@ -1,12 +1,12 @@
 """Transfers and costs: what is taken becomes, to the last digit, what is given."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from taximeter.domain.credit.burn import draw
 from taximeter.domain.credit.cost import cost_between, cost_of
@@ -86,7 +86,8 @@ def test_a_transfer_neither_makes_nor_loses_money(
     left: list[Decimal], rate: Decimal, data: st.DataObject
 ) -> None:
     grants = {
-        f"g{n}": replace(grant(f"g{n}", str(amount)), priority=n) for n, amount in enumerate(left)
+        f"g{n}": structs.replace(grant(f"g{n}", str(amount)), priority=n)
+        for n, amount in enumerate(left)
     }
     amount = data.draw(st.integers(1, int(sum(left, ZERO) / SMALLEST))) * SMALLEST
     amount = amount.quantize(Decimal("0.00000001"))

@@ -15,11 +15,13 @@ is of no certain one; it is drawn by the next usage of its own.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Literal, NamedTuple
+
+from msgspec import structs
 
 from taximeter.domain.credit.burn import draw
 from taximeter.domain.credit.wallet import Grant, GrantKind, apply_grant
@@ -125,7 +127,7 @@ async def issue_grant(
         entries.append(grant_entry(transaction, grant, "repay", -repaid))
         entries.append(grant_entry(transaction, grant, "repay", repaid, of_debt=True))
         await storage.set_debts(connection, [(*key, debt_left)])
-    issued = replace(grant, remaining=left)
+    issued = structs.replace(grant, remaining=left)
     await storage.insert_grant(connection, issued, cost_basis, step)
     await storage.insert_entries(connection, entries)
     await note_grant(transaction, key)
@@ -186,7 +188,7 @@ async def void_grant(
     held = await _held_of(connection, grant, account.counters[owner], at)
     taken_back = grant.remaining - held
     voided_at = None if held else at
-    await storage.take_back(connection, replace(grant, remaining=held), voided_at)
+    await storage.take_back(connection, structs.replace(grant, remaining=held), voided_at)
     if taken_back != ZERO:
         await storage.insert_entries(
             connection, [grant_entry(transaction, grant, "void", -taken_back)]
@@ -198,7 +200,7 @@ async def void_grant(
         {"customer": owner, "asset": grant.asset, "taken_back": format_decimal(taken_back),
          "held": format_decimal(held)},
     )  # fmt: skip
-    after = found._replace(grant=replace(grant, remaining=held), voided_at=voided_at)
+    after = found._replace(grant=structs.replace(grant, remaining=held), voided_at=voided_at)
     return Voided(after, taken_back, held)
 
 

@@ -251,7 +251,7 @@ async def _priced(
             ask = structs.replace(new.ask, needs=needs)
             new = structs.replace(new, ask=ask)  # noqa: PLW2901 - what is asked, priced
         holds.append(new)
-    return replace(place, holds=holds)
+    return structs.replace(place, holds=holds)
 
 
 def _asks(places: Sequence[tuple[int, Place]]) -> dict[str, list[Ask]]:

@@ -48,8 +48,7 @@ class Allowed(msgspec.Struct, frozen=True, gc=False):
 HoldAnswer: TypeAlias = Allowed | Refused
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Place these holds: `together` all or none of them."""
 
     holds: Sequence[NewHold]

@@ -6,7 +6,7 @@ hand in events that `read_event` made; routing, folding and rating are the domai
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 from psycopg.errors import SerializationFailure
@@ -16,17 +16,17 @@ from taximeter.domain.subscription.routing import UNKNOWN_CUSTOMER, Reading, rea
 from taximeter.kernel.errors import FieldError
 from taximeter.services.allowance_alerts import tell_used
 from taximeter.services.context import Connection, Context
-from taximeter.services.count import send_usage, settle_usage
+from taximeter.services.count import Counted, Counting, send_usage, settle_usage
 from taximeter.services.once import fresh_of
 from taximeter.services.settle import NO_CAPTURES, Captures, Charge
 from taximeter.services.sources import count_repeats
-from taximeter.services.spending import limited_among
+from taximeter.services.spending import Limited, limited_among
 from taximeter.services.terms import Held
 from taximeter.storage import idempotency
 from taximeter.storage import ingestion as storage
 from taximeter.storage.connection import answered
 from taximeter.storage.idempotency import Key, StoredAnswer
-from taximeter.storage.ingestion import Identity
+from taximeter.storage.ingestion import Cursor, EventRow, Identity
 from taximeter.storage.sources import add_repeats
 
 Status = Literal["accepted", "duplicate", "quarantined", "conflict", "invalid", "refused"]
@@ -146,11 +146,45 @@ async def take_events(
     """Take the events of these requests in, for holds that they capture: one answer for each
     request, in order, and what was charged.
     """
-    charges: Sequence[Charge] = ()
     events = [e for r in requests for e in r.events if type(e) is Event]
-    held = await context.terms.hold(connection, {event.customer for event in events})
+    asking = await context.terms.send_hold(connection, {event.customer for event in events})
+    held, guessed = asking.guess, True
+    if held is None or any(request.atomic for request in requests):
+        (held, _), guessed = await context.terms.held(connection, asking), False
     archived = any(cached.archived for cached in held.customers.values())
     refused = await _refused_atomic(connection, requests, archived=archived)
+    # As a rule the terms are as they were, and all events are new: they are priced and counted on
+    # that hope in the same round trip, undone where it is in vain.
+    sent = await _send(context, connection, requests, held, refused)
+    if guessed and sent.staged:
+        held, guessed = await context.terms.held(connection, asking)
+        if not guessed:
+            await storage.undo_events(connection)
+            sent = await _send(context, connection, requests, held, refused)
+    return await _settle(context, connection, requests, sent, captures)
+
+
+class _Sent(NamedTuple):
+    """Events as they were staged, and sent to be counted; `inserted` tells how many were new."""
+
+    staged: Mapping[Identity, _Staged]
+    rows: Sequence[EventRow]
+    inserted: Cursor | None
+    counted: Sequence[Counted]
+    counting: Counting | None
+    limited: Limited
+    archived: bool
+    refused: Mapping[int, dict[Identity, str]]
+
+
+async def _send(
+    context: Context,
+    connection: Connection,
+    requests: Sequence[IngestRequest],
+    held: Held,
+    refused: Mapping[int, dict[Identity, str]],
+) -> _Sent:
+    """Insert the events of the requests that are not refused, and count them as if all were new."""
     staged: dict[Identity, _Staged] = {}
     for number, request in enumerate(requests):
         if number in refused:
@@ -160,20 +194,36 @@ async def take_events(
                 identity = (event.customer, event.source, event.id)
                 if identity not in staged:
                     staged[identity] = _stage(held, event, late=request.late)
-    new: Collection[Identity] = staged.keys()
-    digests: dict[Identity, str] = {}
     rows = [storage.event_row(staged[key].event, staged[key].reason) for key in sorted(staged)]
     counted = [(s.event, s.readings) for s in staged.values() if s.reason is None]
     limited = limited_among(cached.terms for cached in held.customers.values())
+    archived = any(cached.archived for cached in held.customers.values())
+    inserted = counting = None
     if rows:
-        # As a rule all are new: counted on that hope in the same round trip, undone if in vain.
         inserted = await storage.send_events(connection, rows, archived=archived)
         counting = await send_usage(context, connection, counted, limited)
         await answered(connection)
-        if inserted.rowcount < len(rows):
-            new = await storage.insert_again(connection, rows, archived=archived)
+    return _Sent(staged, rows, inserted, counted, counting, limited, archived, refused)
+
+
+async def _settle(
+    context: Context,
+    connection: Connection,
+    requests: Sequence[IngestRequest],
+    sent: _Sent,
+    captures: Captures,
+) -> tuple[list[IngestAnswer], Sequence[Charge]]:
+    """Charge for what was sent. Where not all of it was new, what was is counted once more."""
+    staged, rows, counted, limited = sent.staged, sent.rows, sent.counted, sent.limited
+    new: Collection[Identity] = staged.keys()
+    digests: dict[Identity, str] = {}
+    charges: Sequence[Charge] = ()
+    if sent.inserted is not None and sent.counting is not None:
+        counting = sent.counting
+        if sent.inserted.rowcount < len(rows):
+            new = await storage.insert_again(connection, rows, archived=sent.archived)
             digests = await storage.stored_digests(
-                connection, staged.keys() - new, archived=archived
+                connection, staged.keys() - new, archived=sent.archived
             )
             counted = [
                 (s.event, s.readings)
@@ -187,7 +237,7 @@ async def take_events(
             await tell_used(context, connection, limited, counted)
     if len(counted) == sum(len(request.events) for request in requests):
         return [IngestAnswer(len(request.events), ()) for request in requests], charges
-    found = _answers(requests, staged, new, digests, refused)
+    found = _answers(requests, staged, new, digests, sent.refused)
     if repeats := count_repeats(_repeated(requests, found)):
         await add_repeats(connection, repeats)
     return found, charges
@@ -206,7 +256,7 @@ def _repeated(
 
 def _answers(
     requests: Sequence[IngestRequest],
-    staged: dict[Identity, _Staged],
+    staged: Mapping[Identity, _Staged],
     new: Collection[Identity],
     digests: dict[Identity, str],
     refused: Mapping[int, dict[Identity, str]],
@@ -243,7 +293,7 @@ def _stage(held: Held, event: Event, *, late: bool) -> _Staged:
 def _outcome(
     index: int,
     event: Event | InvalidEvent,
-    staged: dict[Identity, _Staged],
+    staged: Mapping[Identity, _Staged],
     new: Collection[Identity],
     digests: dict[Identity, str],
     seen: set[Identity],

@@ -6,9 +6,10 @@ the step's start; a unique key stands behind the comparison.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+
+from msgspec import structs
 
 from taximeter.domain.catalog.credit import PlanCredit
 from taximeter.domain.catalog.credit_document import PRIORITY_DEFAULT
@@ -118,7 +119,7 @@ async def foresee_grants(
                 if earned is not None:
                     units, step = allotment.units, allotment.step
                     made.append(Granted(allotment.credit.key, step.start, units, earned.amount))
-                    found.append(replace(earned, id=context.ids("grant", at)))
+                    found.append(structs.replace(earned, id=context.ids("grant", at)))
         following = next_allotment(subscription, following)
     return found
 
@@ -161,7 +162,7 @@ async def _grant(
     """Grant the units of a step that it was not granted for yet."""
     earned = _earned(subscription, allotment, granted, instant, transaction.at)
     if earned is not None:
-        grant = replace(earned, id=transaction.new_id("grant"))
+        grant = structs.replace(earned, id=transaction.new_id("grant"))
         await issue_grant(transaction, grant, step=Step(allotment.step.start, allotment.units))
 
 
@@ -222,7 +223,7 @@ async def _roll_over(
     await wallet_storage.set_remaining(connection, remaining)
     await wallet_storage.insert_entries(connection, entries)
     made = _new(subscription, credit, rolled, step.start, step.end, transaction.at)
-    grant = replace(made, id=transaction.new_id("grant"))
+    grant = structs.replace(made, id=transaction.new_id("grant"))
     await issue_grant(transaction, grant, step=Step(step.start, ZERO), kind="rollover")
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
+from msgspec import structs
+
 from taximeter.domain.credit.wallet import Grant, apply_grant
 from taximeter.domain.invoicing.invoice import Invoice
 from taximeter.domain.invoicing.totals import AppliedCredits
@@ -270,7 +272,7 @@ def _after(holding: Holding, draft: Invoice, credits: AppliedCredits, at: dateti
     """What the wallet holds once the invoice has taken its credits, or given what it owes."""
     taken = dict((*credits.promotional, *credits.paid))
     grants = [
-        replace(grant, remaining=grant.remaining - taken.get(grant.id, ZERO))
+        structs.replace(grant, remaining=grant.remaining - taken.get(grant.id, ZERO))
         for grant in holding.grants
     ]
     if credits.to_wallet == ZERO:
@@ -288,4 +290,4 @@ def _given(holding: Holding, grant: Grant, at: datetime) -> Holding:
     left, debt = grant.remaining, holding.debt
     if grant.usable_at(at) and grant.covers(None):
         left, debt = apply_grant(debt, grant.remaining)
-    return Holding([*holding.grants, replace(grant, remaining=left)], debt)
+    return Holding([*holding.grants, structs.replace(grant, remaining=left)], debt)

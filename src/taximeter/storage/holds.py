@@ -22,7 +22,7 @@ Counters = Mapping[str, Decimal]
 
 _LOCK = f"""
 UPDATE hold_account AS a SET swept_until = a.swept_until
-FROM json_to_recordset(%s) AS k (customer text) WHERE a.customer = k.customer AND {few('customer')}
+FROM json_to_recordset(%s) AS k (customer text) WHERE a.customer = k.customer AND {few("customer")}
 RETURNING a.customer, a.swept_until, a.next_expiry, a.counters::text
 """
 _CREATE = """
@@ -64,7 +64,7 @@ UPDATE hold_account AS a SET swept_until = k.swept_until, next_expiry = k.next_e
     counters = k.counters
 FROM json_to_recordset(%s) AS k (customer text, swept_until timestamptz, next_expiry timestamptz,
     counters json)
-WHERE a.customer = k.customer AND {few('customer')}
+WHERE a.customer = k.customer AND {few("customer")}
 """
 _INSERT = """
 INSERT INTO hold (customer, id, state, amounts, path, feature, quantity, placed_at, expires_at,

@@ -218,13 +218,18 @@ async def send_events(
     return await connection.execute(_insert(archived=archived), [document(rows)])
 
 
+async def undo_events(connection: Connection) -> None:
+    """Undo `send_events` and all that was sent after it."""
+    await connection.execute("ROLLBACK TO SAVEPOINT before_events")
+
+
 async def insert_again(
     connection: Connection, rows: Sequence[EventRow], *, archived: bool
 ) -> set[Identity]:
     """Undo `send_events` and all that was sent after it, insert once more, and return the
     identities that were new.
     """
-    await connection.execute("ROLLBACK TO SAVEPOINT before_events")
+    await undo_events(connection)
     cursor = await connection.execute(
         _insert(archived=archived) + " RETURNING customer, source, id", [document(rows)]
     )

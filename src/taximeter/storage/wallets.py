@@ -43,7 +43,8 @@ JOIN credit_grant g ON g.customer = k.customer AND g.asset = k.asset
 """
 _GRANTS_LEFT = f"""
 {_GRANTS_OF_WALLETS}
-WHERE {few("customer", "asset")} AND g.has_left AND COALESCE(g.expires_at, 'infinity') > COALESCE(%s, '-infinity'::timestamptz)
+WHERE {few("customer", "asset")} AND g.has_left
+    AND COALESCE(g.expires_at, 'infinity') > COALESCE(%s, '-infinity'::timestamptz)
 """
 _GRANTS_EVER = f"""
 {_GRANTS_OF_WALLETS}

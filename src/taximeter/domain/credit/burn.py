@@ -10,9 +10,10 @@ below zero), which is drawn before any grant. So nothing is clamped and no grant
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+
+import msgspec
 
 from taximeter.domain.credit.wallet import Grant
 from taximeter.kernel.quantity import ZERO
@@ -22,8 +23,7 @@ Parts = tuple[tuple[str, Decimal], ...]
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
+class Draw(msgspec.Struct, frozen=True, gc=False):
     """What a draw takes from each grant (negative: gives back to it), in order, none of it zero;
     and `uncovered`, what it adds to the debt (negative: takes from it).
     """
@@ -45,7 +45,10 @@ def burn_key(grant: Grant) -> tuple[int, datetime, bool, datetime, str]:
 
 def burn_order(grants: Iterable[Grant]) -> list[Grant]:
     """The grants, the one that burns first first."""
-    return sorted(grants, key=burn_key)
+    found = list(grants)
+    if len(found) > 1:
+        found.sort(key=burn_key)
+    return found
 
 
 def draw(

@@ -176,8 +176,7 @@ class InvoiceRoom:
     owed: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """What decides about a customer's holds at one instant, but for what they reserve. `purses`
     are its wallets by asset, all of them; `features` those that are asked for (one that the
     customer does not have is missing); `approvals` by id those that are named, which whoever places

@@ -14,6 +14,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+import msgspec
+
 from taximeter.kernel.paths import lies_within
 from taximeter.kernel.quantity import ZERO
 from taximeter.kernel.times import Period
@@ -21,14 +23,13 @@ from taximeter.kernel.times import Period
 GrantKind = Literal["paid", "promotional"]
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True, gc=False):
     """`amount` of an asset given to a customer, of which `remaining` is left.
 
     Usable from `effective_at` until, exclusive, `expires_at` (None: for ever); only for usage of
     the meters in `scope_meters` (None: for anything) whose path is `scope_path` or lies below it
     (None: any or none). A low `priority` burns first. A grant that a plan made names its
-    `subscription` and the plan's `credit`.
+    `subscription` and the plan's `credit`. A struct, because each charge makes some anew.
     """
 
     id: str

@@ -6,9 +6,11 @@ are drawn as grants are. Must not know what a customer has.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+
+from msgspec import structs
 
 from taximeter.domain.catalog.credit import PlanCredit
 from taximeter.domain.catalog.plan import Plan
@@ -53,7 +55,7 @@ def covers(
         taken = draw(of_asset, amount, _START, meter)
         for grant_id, part in taken.parts:
             left = grants[grant_id].remaining - part
-            grants[grant_id] = replace(grants[grant_id], remaining=left)
+            grants[grant_id] = structs.replace(grants[grant_id], remaining=left)
         cover = found.get(asset, Cover(asset, ZERO, ZERO))
         found[asset] = Cover(
             asset, cover.covered + amount - taken.uncovered, cover.overage + taken.uncovered
