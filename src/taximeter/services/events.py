@@ -79,21 +79,42 @@ async def list_events(
 
 
 async def with_stakes(connection: Connection, rows: Sequence[StoredEvent]) -> list[ShownEvent]:
-    """The events, with what is at stake. Reads the terms of a page's customers once."""
-    waiting = sorted({one.event.customer for one in rows if one.status == "quarantined"})
-    if not waiting:
-        return [ShownEvent(one) for one in rows]
-    meters: dict[str, tuple[Meter, ...]] = {}
-    for meter in await current_meters(connection):
-        meters[meter.event_type] = (*meters.get(meter.event_type, ()), meter)
-    known = await customer_terms(connection, waiting)
-    terms = {key: CachedTerms(one) for key, one in known.items()}
-    return [
-        ShownEvent(one, _stakes(one.event, terms.get(one.event.customer), meters))
-        if one.status == "quarantined"
-        else ShownEvent(one)
-        for one in rows
-    ]
+    """The events, with what is at stake."""
+    return await Stakes(connection).shown(rows)
+
+
+class Stakes:
+    """What is at stake in pages of events, which come by customer: meters are read once, the terms
+    of a customer as long as its events go on. Belongs to a transaction that sees one snapshot.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._meters: dict[str, tuple[Meter, ...]] | None = None
+        self._terms: dict[str, CachedTerms | None] = {}
+
+    async def shown(self, rows: Sequence[StoredEvent]) -> list[ShownEvent]:
+        """These events, with what is at stake in each that is quarantined."""
+        waiting = {one.event.customer for one in rows if one.status == "quarantined"}
+        if not waiting:
+            return [ShownEvent(one) for one in rows]
+        meters = self._meters
+        if meters is None:
+            meters = self._meters = {}
+            for meter in await current_meters(self._connection):
+                meters[meter.event_type] = (*meters.get(meter.event_type, ()), meter)
+        terms = {key: self._terms[key] for key in waiting if key in self._terms}
+        missing = sorted(waiting - terms.keys())
+        if missing:
+            known = await customer_terms(self._connection, missing)
+            terms |= {key: CachedTerms(known[key]) if key in known else None for key in missing}
+        self._terms = terms
+        return [
+            ShownEvent(one, _stakes(one.event, terms[one.event.customer], meters))
+            if one.status == "quarantined"
+            else ShownEvent(one)
+            for one in rows
+        ]
 
 
 def _stakes(

@@ -15,13 +15,14 @@ from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.command import look
 from taximeter.services.context import Connection, Context
-from taximeter.services.events import StoredEvent, with_stakes
+from taximeter.services.events import Stakes, StoredEvent
 from taximeter.services.release import position_of
 from taximeter.storage import events as storage
 from taximeter.storage.events import EventFilter, Position
 
 SUMMED_MAX = 10_000
-_PORTION = 1_000
+# Others are served between two portions.
+_PORTION = 200
 UNPRICED = {
     UNKNOWN_CUSTOMER: "Nobody's prices apply until there is such a customer.",
     "no_meter": "No meter says yet what of it is counted.",
@@ -124,10 +125,11 @@ async def _sums(
     wanted = EventFilter(customer=customer, status="quarantined")
     found: dict[Group, Waiting] = {}
     after: Position | None = None
+    stakes = Stakes(connection)
     seen, more = 0, True
     while more and seen < events_max:
         rows = await storage.page(connection, wanted, after=after, limit=_PORTION)
-        for one in await with_stakes(connection, rows):
+        for one in await stakes.shown(rows):
             event, reason = one.stored.event, one.stored.reason or ""
             waiting = found.setdefault(
                 group(one.stored), Waiting(reason, event.customer, event.type, event.time)
