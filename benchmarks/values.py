@@ -62,6 +62,8 @@ def single_s(running: Running, customer: str, values: int) -> float:
     with psycopg.connect(running.database_url) as connection:
         for statement in (_FILL, _FILLED):
             connection.execute(statement, {"values": values, "customer": customer})
+    with psycopg.connect(running.database_url, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE usage_value")
     running.call("POST", "/v1/events", made[1:2])  # walks them all, once
     taken = []
     for one in made[2:]:

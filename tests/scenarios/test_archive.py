@@ -247,3 +247,30 @@ async def test_a_process_that_is_killed_loses_and_doubles_nothing(
     assert (await story.send(*sent))["duplicates"] == 30
     found = [one async for one in archive_run.verify(instance.context)]
     assert (sum(one.current for one in found), {one.fault for one in found}) == (30, {None})
+
+
+async def test_a_backfill_brings_archived_events_back_while_others_come_in(
+    story: Story, instance: Instance, database_url: str, tmp_path: Path
+) -> None:
+    await begin(story)
+    await put_away(instance, tmp_path, "2026-02-01T00:00:00Z")
+    body = {"reason": "wrong", "event_types": ["calls"], "customer": "acme", "replace": True,
+            "from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z"}  # fmt: skip
+    backfill = (await story.ask("POST", "/v1/backfills", json=body))["id"]
+    with psycopg.connect(database_url) as holding:
+        holding.execute("SELECT FROM archive FOR UPDATE")
+        path = f"/v1/backfills/{backfill}/apply"
+        applying = asyncio.create_task(story.ask("POST", path))
+        await asyncio.to_thread(wait_for_waiting, database_url)
+        async with asyncio.timeout(10):
+            await story.use(event("calls", "meanwhile", q="1", user="u1"))
+    applied = await applying
+    assert (applied["state"], applied["events"]["voided"]) == ("applied", 15)
+    # January's bill of acme was 15 x 3.5 x 0.10 = 5.25, and 4 users: none of it is left
+    assert amounts(await story.upcoming(), "kind", "price", "amount") == [
+        ("usage", "calls", "0.20"), ("usage", "users", "1.00"),
+        ("adjustment", "calls", "-5.25"), ("adjustment", "users", "-4.00"),
+    ]  # fmt: skip
+    assert (await story.ask("POST", f"/v1/backfills/{backfill}/revert"))["state"] == "reverted"
+    # calls 2 x 0.10 and one user, as before
+    assert amounts(await story.upcoming()) == [("calls", "2", "0.20"), ("users", "1", "1.00")]

@@ -33,8 +33,9 @@ PORTIONS_MAX = 10
 
 _TOO_MANY = FieldError(
     "", "too_many_events",
-    f"Over {PORTIONS_MAX * PORTION:,} events would change, too many to be shown beforehand. Apply "
-    "the backfill to a shorter span first, or apply it and revert it where it was wrong.",
+    f"Over {PORTIONS_MAX * PORTION:,} events would change, or come out of the archive, too many to "
+    "be shown beforehand. Apply the backfill to a shorter span first, or apply it and revert it "
+    "where it was wrong.",
 )  # fmt: skip
 
 
