@@ -50,6 +50,8 @@ def is_hold_route(path: str) -> bool:
 
 def route_name(path: str) -> str:
     """The route as it is counted."""
+    if path in (_PLACE, _BATCH):
+        return path
     step = _STEP(path)
     return path if step is None else f"{PREFIX}/{{id}}/{step[2]}"
 

@@ -157,7 +157,7 @@ def parse_instant(text: str) -> datetime | None:
 def format_instant(at: datetime) -> str:
     """RFC 3339 in UTC with `Z`; a fraction only where there is one."""
     assert at.tzinfo is not None, "an instant is aware"
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat()[:-6] + "Z"
 
 
 def parse_local(text: str) -> datetime | None:

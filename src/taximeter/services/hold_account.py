@@ -10,7 +10,6 @@ from datetime import datetime
 from decimal import Decimal
 
 from taximeter.domain.entitlement.rate import is_over
-from taximeter.kernel.quantity import ONE, ZERO
 from taximeter.services.context import Connection
 from taximeter.storage import holds as storage
 from taximeter.storage.holds import Account, Cursor
@@ -39,11 +38,11 @@ class Accounts:
 
     def free(self, customer: str, counters: Mapping[str, Decimal]) -> None:
         """Take these out of the customer's counters."""
-        self._add(customer, counters, -ONE)
+        self._add(customer, {name: -amount for name, amount in counters.items()})
 
     def reserve(self, customer: str, counters: Mapping[str, Decimal], until: datetime) -> None:
         """Add these to the customer's counters, for a hold that expires at `until`."""
-        self._add(customer, counters, ONE)
+        self._add(customer, counters)
         account = self._accounts[customer]
         if account.next_expiry is None or until < account.next_expiry:
             account.next_expiry = until
@@ -56,12 +55,13 @@ class Accounts:
         if not all(name in own for name in counters):
             for name in [name for name in own if is_over(name, at)]:
                 del own[name]
-        self._add(customer, counters, ONE)
+        self._add(customer, counters)
 
-    def _add(self, customer: str, counters: Mapping[str, Decimal], sign: Decimal) -> None:
+    def _add(self, customer: str, counters: Mapping[str, Decimal]) -> None:
         own = self.counters[customer]
         for name, amount in counters.items():
-            after = own.get(name, ZERO) + sign * amount
+            before = own.get(name)
+            after = amount if before is None else before + amount
             if after:
                 own[name] = after
             else:
@@ -79,7 +79,7 @@ class Accounts:
             expired = await storage.expired(connection, due, self.at)
             following = await storage.next_expiries(connection, due, self.at)
             for customer in due:
-                self._add(customer, expired.get(customer, {}), -ONE)
+                self.free(customer, expired.get(customer, {}))
                 self._accounts[customer].next_expiry = following[customer]
         for account in self._accounts.values():
             account.swept_until = max(account.swept_until, self.at)

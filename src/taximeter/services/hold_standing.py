@@ -74,6 +74,9 @@ def _budgets(terms: CustomerTerms, asks: Sequence[Ask]) -> Sequence[Budget]:
     if not terms.budgets:
         return ()
     wanted = {(need.asset, ask.path) for ask in asks for need in ask.needs}
+    if len(wanted) == 1:
+        ((asset, path),) = wanted
+        return [budget for budget in terms.budgets if budget.covers(asset, path)]
     return [
         budget
         for budget in terms.budgets

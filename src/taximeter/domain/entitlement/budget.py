@@ -55,7 +55,7 @@ class Budget:
 
     def covers(self, asset: str, path: str | None) -> bool:
         """Whether an amount of `asset` at `path` counts towards it."""
-        return asset == self.asset and lies_within(path, self.path)
+        return asset == self.asset and (self.path is None or lies_within(path, self.path))
 
 
 def window_of(
