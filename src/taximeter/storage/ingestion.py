@@ -6,7 +6,7 @@ states.
 
 Rows go to the server as one JSON document each statement, which `json_to_recordset` turns into
 rows: nearly as fast as a binary COPY for thousands, much faster for a few, and, unlike COPY, it
-may be pipelined, so that a whole transaction takes three round trips. Rows are sorted by key, so
+may be pipelined, so that a whole transaction takes two round trips. Rows are sorted by key, so
 that two transactions that touch the same rows take their locks in the same order.
 """
 
