@@ -309,7 +309,7 @@ def _ingest_committer(
     from taximeter.storage.connection import GroupConnection
 
     async def connect() -> "GroupConnection":
-        return await GroupConnection.connect(url)
+        return await GroupConnection.opened(url)
 
     async def commit(
         connection: "Connection", requests: "Sequence[IngestRequest]"
@@ -330,7 +330,7 @@ def _hold_committer(context: "Context", url: str) -> "Committer[HoldRequest, Hol
     from taximeter.storage.connection import GroupConnection
 
     async def connect() -> "GroupConnection":
-        return await GroupConnection.connect(url)
+        return await GroupConnection.opened(url)
 
     async def commit(
         connection: "Connection", requests: "Sequence[HoldRequest]"

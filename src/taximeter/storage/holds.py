@@ -14,15 +14,15 @@ import msgspec
 from psycopg import AsyncConnection, AsyncCursor
 
 from taximeter.domain.credit.hold import Hold
-from taximeter.storage.ingestion import document, few
+from taximeter.storage.ingestion import document
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Cursor = AsyncCursor[tuple[Any, ...]]
 Counters = Mapping[str, Decimal]
 
-_LOCK = f"""
+_LOCK = """
 UPDATE hold_account AS a SET swept_until = a.swept_until
-FROM json_to_recordset(%s) AS k (customer text) WHERE a.customer = k.customer AND {few("customer")}
+FROM json_to_recordset(%s) AS k (customer text) WHERE a.customer = k.customer
 RETURNING a.customer, a.swept_until, a.next_expiry, a.counters::text
 """
 _CREATE = """
@@ -59,12 +59,12 @@ SELECT name, sum(amount) FROM (
     WHERE a.customer = %(customer)s
 ) counters GROUP BY name HAVING sum(amount) <> 0
 """
-_WRITE = f"""
+_WRITE = """
 UPDATE hold_account AS a SET swept_until = k.swept_until, next_expiry = k.next_expiry,
     counters = k.counters
 FROM json_to_recordset(%s) AS k (customer text, swept_until timestamptz, next_expiry timestamptz,
     counters json)
-WHERE a.customer = k.customer AND {few("customer")}
+WHERE a.customer = k.customer
 """
 _INSERT = """
 INSERT INTO hold (customer, id, state, amounts, path, feature, quantity, placed_at, expires_at,
@@ -79,16 +79,16 @@ h.expires_at, h.counters::text, h.resolved_at, h.late, h.captured::text, h.resol
 """
 _FIND = f"""
 SELECT {_COLUMNS} FROM json_to_recordset(%s) AS k (customer text, id text)
-JOIN hold h ON h.customer = k.customer AND h.id = k.id WHERE {few("customer", "id")}
+JOIN hold h ON h.customer = k.customer AND h.id = k.id
 """
-_CHANGE = f"""
+_CHANGE = """
 UPDATE hold AS h SET state = k.state, expires_at = k.expires_at, counters = k.counters,
     resolved_at = k.resolved_at, late = k.late, captured = k.captured,
     resolution = decode(k.resolution, 'hex'), answer = decode(k.answer, 'hex')
 FROM json_to_recordset(%s) AS k (customer text, id text, state text, expires_at timestamptz,
     counters json, resolved_at timestamptz, late boolean, captured jsonb, resolution text,
     answer text)
-WHERE h.customer = k.customer AND h.id = k.id AND {few("customer", "id")}
+WHERE h.customer = k.customer AND h.id = k.id
 """
 _PAGE = f"""
 SELECT {_COLUMNS} FROM hold h

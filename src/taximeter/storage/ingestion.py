@@ -190,15 +190,6 @@ def event_row(event: Event, reason: str | None) -> EventRow:
     )  # fmt: skip
 
 
-def few(*columns: str) -> str:
-    """A condition that each row `k` of a document meets, for text columns that are never empty.
-
-    Of a document the planner expects 100 rows whatever is in it, and reads all of a table of a
-    thousand to ten thousand rows to find one; it expects a third for each column named here.
-    """
-    return " AND ".join(f"k.{column} > ''" for column in columns)
-
-
 def document(rows: Collection[object]) -> str:
     """Rows as the JSON document that the statements here take."""
     return _encode(rows).decode()

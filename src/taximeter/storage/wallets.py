@@ -14,7 +14,6 @@ from psycopg import AsyncConnection, AsyncCursor
 
 from taximeter.domain.credit.wallet import Grant
 from taximeter.kernel.money import Money
-from taximeter.storage.ingestion import few
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Cursor = AsyncCursor[tuple[Any, ...]]
@@ -22,10 +21,10 @@ WalletKey = tuple[str, str]
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
-_LOCK = f"""
+_LOCK = """
 UPDATE wallet AS w SET debt = w.debt
 FROM json_to_recordset(%s) AS k (customer text, asset text)
-WHERE w.customer = k.customer AND w.asset = k.asset AND {few("customer", "asset")}
+WHERE w.customer = k.customer AND w.asset = k.asset
 RETURNING w.customer, w.asset, w.debt
 """
 _CREATE = """
@@ -43,27 +42,26 @@ JOIN credit_grant g ON g.customer = k.customer AND g.asset = k.asset
 """
 _GRANTS_LEFT = f"""
 {_GRANTS_OF_WALLETS}
-WHERE {few("customer", "asset")} AND g.has_left
-    AND COALESCE(g.expires_at, 'infinity') > COALESCE(%s, '-infinity'::timestamptz)
+WHERE g.has_left AND COALESCE(g.expires_at, 'infinity') > COALESCE(%s, '-infinity'::timestamptz)
 """
 _GRANTS_EVER = f"""
 {_GRANTS_OF_WALLETS}
-WHERE {few("customer", "asset")} AND g.voided_at IS NULL
+WHERE g.voided_at IS NULL
     AND COALESCE(g.expires_at, 'infinity') > COALESCE(%s, '-infinity'::timestamptz)
 """
 _GRANTS_BY_ID = f"""
 SELECT {GRANT_COLUMNS} FROM json_to_recordset(%s) AS k (customer text, id text)
-JOIN credit_grant g ON g.customer = k.customer AND g.id = k.id WHERE {few("customer", "id")}
+JOIN credit_grant g ON g.customer = k.customer AND g.id = k.id
 """
-_SET_REMAINING = f"""
+_SET_REMAINING = """
 UPDATE credit_grant AS g SET remaining = k.remaining
 FROM json_to_recordset(%s) AS k (customer text, id text, remaining numeric)
-WHERE g.customer = k.customer AND g.id = k.id AND {few("customer", "id")}
+WHERE g.customer = k.customer AND g.id = k.id
 """
-_SET_DEBT = f"""
+_SET_DEBT = """
 UPDATE wallet AS w SET debt = k.debt
 FROM json_to_recordset(%s) AS k (customer text, asset text, debt numeric)
-WHERE w.customer = k.customer AND w.asset = k.asset AND {few("customer", "asset")}
+WHERE w.customer = k.customer AND w.asset = k.asset
 """
 _INSERT_ENTRIES = """
 INSERT INTO wallet_entry (customer, id, asset, grant_id, kind, amount, at, ref)
