@@ -6,7 +6,8 @@ the decision is exact whatever the prices are, and atomic with what it decides a
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec import structs
 
 from taximeter.domain.credit.hold import Ask, Need, Refused, overdrawn, suspended
 from taximeter.domain.metering.event import Event
@@ -93,7 +94,7 @@ async def _refused(
     for customer, own in asks.items():
         standing = found[customer]
         if customer not in limited:
-            standing = replace(standing, purses={})
+            standing = structs.replace(standing, purses={})
         for ask in own:
             refused = overdrawn(standing, accounts.counters[customer], ask)
             if refused is not None:

@@ -7,9 +7,11 @@ entries, of the kind `transfer`, name each other's grants.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+
+from msgspec import structs
 
 from taximeter.domain.credit.burn import Draw, draw
 from taximeter.domain.credit.transfer import Moved, moved_parts
@@ -130,7 +132,7 @@ def _draw(
 ) -> Draw:
     """What the transfer takes from where. Raises `Invalid` for more than is available."""
     free = [
-        replace(one, remaining=max(ZERO, one.remaining - reserved.get(f"g:{one.id}", ZERO)))
+        structs.replace(one, remaining=max(ZERO, one.remaining - reserved.get(f"g:{one.id}", ZERO)))
         for one in grants.values()
     ]
     for_any = sum((one.remaining for one in free if one.usable_at(at) and one.covers(None)), ZERO)
@@ -150,7 +152,7 @@ async def _move(
 ) -> TransferPart:
     source, made = moved.source, None
     if moved.to_amount > ZERO:
-        made = replace(
+        made = structs.replace(
             source, id=transaction.new_id("grant"), asset=asset, amount=moved.to_amount,
             remaining=moved.to_amount, created_at=transaction.at, subscription=None, credit=None,
         )  # fmt: skip

@@ -190,7 +190,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     suspensions: Sequence[Suspension]
     features: Mapping[str, FeatureRoom]
     invoice: InvoiceRoom | None = None
-    approvals: dict[str, Approval] = field(default_factory=dict)
+    approvals: dict[str, Approval] = msgspec.field(default_factory=dict)
 
 
 class Placed(msgspec.Struct, frozen=True, gc=False):
