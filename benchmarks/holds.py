@@ -11,10 +11,12 @@ import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 import msgspec
 import psycopg
 
+from benchmarks.load import percentile
 from benchmarks.redis_lua import redis_rate
 from benchmarks.world import CUSTOMERS_OF_HOLDS, Running, database, seed_wallets, server
 
@@ -61,21 +63,35 @@ async def _each(work: Callable[[int], Awaitable[None]], workers: int) -> float:
     return time.perf_counter() - begun
 
 
-async def direct_rate(url: str, customers: list[str]) -> float:
-    """Holds a second by direct SQL, one commit each, over 16 connections."""
+class Direct(NamedTuple):
+    """Holds a second by direct SQL, and the latency of one of a hundred."""
+
+    rate: float
+    p99_s: float
+
+
+async def direct_rate(url: str, customers: list[str], rate: float | None = None) -> Direct:
+    """Holds by direct SQL, one commit each, over 16 connections: as fast as they are answered, or
+    at a `rate` a second, where waiting for a free connection counts as latency.
+    """
     made = [
         await psycopg.AsyncConnection.connect(url, autocommit=True, prepare_threshold=1)
         for _ in range(CONNECTIONS_DIRECT)
     ]
+    seconds: list[float] = []
+    begun = time.perf_counter()
 
     async def work(number: int) -> None:
-        for customer in customers[number::CONNECTIONS_DIRECT]:
-            await made[number].execute(DIRECT_HOLD, [customer, secrets.token_hex(16)])
+        for index in range(number, len(customers), CONNECTIONS_DIRECT):
+            due = time.perf_counter() if rate is None else begun + index / rate
+            await asyncio.sleep(max(0, due - time.perf_counter()))
+            await made[number].execute(DIRECT_HOLD, [customers[index], secrets.token_hex(16)])
+            seconds.append(time.perf_counter() - due)
 
     took = await _each(work, CONNECTIONS_DIRECT)
     for connection in made:
         await connection.close()
-    return len(customers) / took
+    return Direct(len(customers) / took, percentile(seconds, 0.99))
 
 
 async def direct_batch_rate(url: str, customers: list[str], size: int) -> float:
@@ -114,7 +130,7 @@ def batch_bodies(customers: list[str], size: int) -> list[bytes]:
 def print_rates(url: str, running: Running) -> None:
     """Single holds, spread and hot, as ratios to direct SQL."""
     for kind in ("spread", "hot"):
-        direct = asyncio.run(direct_rate(url, customers_of(kind, 8_000, 1)))
+        direct = asyncio.run(direct_rate(url, customers_of(kind, 8_000, 1))).rate
         best = 0.0
         for connections in (16, 64, 256):
             took = running.load("/v1/holds", bodies(customers_of(kind, 20_000, 2)), connections)
@@ -128,9 +144,12 @@ def print_rates(url: str, running: Running) -> None:
             )
         made = bodies(customers_of(kind, int(best * 5), 7))
         paced = running.load("/v1/holds", made, 64, best / 2)
+        of_direct = customers_of(kind, int(min(best, direct) * 2.5), 8)
+        beside = asyncio.run(direct_rate(url, of_direct, min(best, direct) / 2))
         print(
             f"  {kind:6} at half of that rate, {best / 2:,.0f}/s: "
-            f"p50 {paced['p50_s'] * 1000:.1f} ms, p99 {paced['p99_s'] * 1000:.1f} ms",
+            f"p50 {paced['p50_s'] * 1000:.1f} ms, p99 {paced['p99_s'] * 1000:.1f} ms "
+            f"(direct SQL at {min(best, direct) / 2:,.0f}/s: p99 {beside.p99_s * 1000:.1f} ms)",
             flush=True,
         )
         for durable in (False, True):
