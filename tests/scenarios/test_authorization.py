@@ -250,6 +250,20 @@ async def test_an_enforced_event_of_what_is_suspended_is_refused(story: Story) -
     assert await balance(story) == ("9", "0", "9")
 
 
+async def test_a_customer_without_a_wallet_is_not_limited_by_the_one_that_usage_makes(
+    story: Story,
+) -> None:
+    await story.customer(enforcement="hard")
+    await story.meter("t")
+    await story.plan("p", usage_price("use", "t", unit="1", settle="wallet"))
+    await story.subscribe("p")
+    assert (await enforced(story, event("t", "a", q="4")))["accepted"] == 1
+    assert await balance(story) == ("-4", "0", "-4")
+    # Now there is one, and it has nothing.
+    found = await enforced(story, event("t", "b", q="1"))
+    assert [one["error"]["code"] for one in found["results"]] == ["insufficient_credits"]
+
+
 async def test_a_void_leaves_what_usage_beside_a_hold_made_it_need(story: Story) -> None:
     """5 held of the first 5; 3 used are drawn from these, so that 3 of the second 5 back the hold:
     2 can be taken back.

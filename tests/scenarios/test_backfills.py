@@ -333,7 +333,8 @@ async def test_a_process_that_is_killed_leaves_whole_customers(
         assert server.process.stdout is not None
         server.process.stdout.close()
     found = await story.ask("GET", f"/v1/backfills/{backfill}")
-    assert found["customers"] == {"applied": 2, "pending": 2, "failed": 0, "reverted": 0}
+    counts = {"applied": 2, "pending": 2, "failed": 0, "reverted": 0, "total": 4}
+    assert found["customers"] == counts
     assert (await step(story, backfill, "apply"))["state"] == "applied"
     # 7 calls x 0.10, the greatest 7 x 1, one user from the wallet
     assert [(await story.upcoming(key))["total"] for key in customers] == ["7.70"] * 4
