@@ -220,7 +220,12 @@ async def test_what_is_not_decided_or_used_ends(agents: Story) -> None:
     assert second != first
     await approve(agents, second, ttl_s=60)
     await agents.advance("2026-01-08T00:01:00Z")
-    assert await waiting(agents, approval=second) not in (first, second)
+    third = await waiting(agents, approval=second)
+    assert third not in (first, second)
+    await approve(agents, third, ttl_s=60)
+    await decline(agents, third)  # for the rest of its 7 days, not of the minute
+    await agents.advance("2026-01-08T00:03:00Z")
+    assert await waiting(agents) == third
     for state, ids in (("expired", [second, first]), ("approved", []), ("used", [])):
         listed = await agents.everything("/v1/approvals", state=state)
         assert [one["id"] for one in listed] == ids

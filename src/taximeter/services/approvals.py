@@ -187,9 +187,11 @@ async def decline(
         return found
     if state not in ("pending", "approved"):
         raise InvalidState(kind="approval", state=state, step="declined")
+    # One that was approved for an hour is not asked for again after that hour.
+    until = max(found.expires_at, found.asked_at + ASKED_FOR)
     after = replace(
         found, decision="declined", decided_at=transaction.at, decided_by=transaction.actor,
-        decided_as=setter,
+        decided_as=setter, expires_at=until,
     )  # fmt: skip
     return await _decided(transaction, after)
 
