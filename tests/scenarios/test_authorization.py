@@ -226,16 +226,6 @@ async def test_an_enforced_event_is_refused_if_it_cannot_be_paid(story: Story) -
     assert await balance(story) == ("-25", "3", "-28")
 
 
-async def test_an_enforced_event_of_one_without_a_wallet_is_taken(story: Story) -> None:
-    """The first usage that a wallet pays makes it, with a debt of 2; it had none to refuse by."""
-    await story.meter("t")
-    await story.plan("p", usage_price("use", "t", unit="1", settle="wallet"))
-    await story.customer(enforcement="hard")
-    await story.subscribe("p")
-    assert (await enforced(story, event("t", "a", q="2")))["accepted"] == 1
-    assert await balance(story) == ("-2", "0", "-2")
-
-
 async def test_an_enforced_event_of_what_is_suspended_is_refused(story: Story) -> None:
     await story.meter("t")
     await story.plan("p", usage_price("use", "t", unit="1", settle="wallet"))
