@@ -35,7 +35,11 @@ class GroupConnection(Connection):
     async def opened(cls, url: str) -> "GroupConnection":
         """A connection to the database at `url` that finds rows by its indexes alone."""
         connection = await cls.connect(url, autocommit=True)
-        await connection.execute(_BY_INDEX)
+        try:
+            await connection.execute(_BY_INDEX)
+        except BaseException:
+            await connection.close()
+            raise
         return connection
 
     @asynccontextmanager
