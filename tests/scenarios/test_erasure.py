@@ -155,7 +155,7 @@ async def test_what_waits_and_what_comes_back_is_nobody_s_either(
     letter = {"stream": "s", "position": "1", "code": "too_deep", "bytes": 60}
     letters = [
         {**letter, "content": '{"subject": "acme", "data": "secret"}', "detail": "secret"},
-        {**letter, "position": "2", "content": '{"subject": "zeta", "data": "a word"}'},
+        {**letter, "position": "2", "content": '{"subject": "zeta", "acme": "acme\'s \\"acme\\""}'},
     ]
     await story.ask("POST", "/v1/dead_letters", json={"letters": letters})
 

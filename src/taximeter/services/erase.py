@@ -9,6 +9,8 @@ Each step is a transaction of bounded size that can be done again; what a kill h
 with.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -162,15 +164,17 @@ async def _end(context: Context, erasure: Erasure, kept: Kept) -> None:
 
 
 async def _clear_letters(context: Context, erasure: Erasure) -> None:
-    """Take away what dead letters say that name the customer, as a JSON text would."""
-    name = f'"{erasure.customer}"'
+    """Take away what dead letters say that name the customer as the value of a JSON property, of
+    whatever name: a property that is called so, or a word of a text, may be another customer's.
+    """
+    value = r":\s*" + re.escape(json.dumps(erasure.customer, ensure_ascii=False))
     after: str | None = None
     more = True
     while more:
 
         async def work(transaction: Transaction, after: str | None = after) -> str | None:
             return await storage.clear_letters(
-                transaction.connection, name, erasure.requested_at, after=after,
+                transaction.connection, value, erasure.requested_at, after=after,
                 limit=ROWS_PER_TRANSACTION,
             )  # fmt: skip
 

@@ -79,7 +79,7 @@ SELECT max(id) FROM (
 _CLEAR_LETTERS = """
 UPDATE dead_letter SET content = 'erased', detail = 'erased', encoding = 'text'
 WHERE (%(after)s::text IS NULL OR id > %(after)s) AND id <= %(last)s AND encoding = 'text'
-    AND received_at <= %(until)s AND position(%(name)s IN content) > 0
+    AND received_at <= %(until)s AND content ~ %(pattern)s
 """
 # Free texts about a customer, and copies of what it was called.
 _TEXTS = (
@@ -351,15 +351,15 @@ async def set_staged(connection: Connection, customer: str, rows: Sequence[Stage
 
 
 async def clear_letters(
-    connection: Connection, name: str, until: datetime, *, after: str | None, limit: int
+    connection: Connection, pattern: str, until: datetime, *, after: str | None, limit: int
 ) -> str | None:
     """Take away what those of the next `limit` dead letters after the id `after` say that were
-    received `until` then and hold the text `name`; the last id looked at (None: there is none).
+    received `until` then and match the `pattern`; the last id looked at (None: there is none).
     """
     cursor = await connection.execute(_LETTERS, {"after": after, "limit": limit})
     [last] = await cursor.fetchone() or (None,)
     if last is not None:
-        parameters = {"after": after, "last": last, "until": until, "name": name}
+        parameters = {"after": after, "last": last, "until": until, "pattern": pattern}
         await connection.execute(_CLEAR_LETTERS, parameters)
     return None if last is None else str(last)
 
