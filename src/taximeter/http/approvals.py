@@ -9,7 +9,7 @@ from taximeter.domain.entitlement.approval import Approval, ApprovalState
 from taximeter.http.fields import LIMIT, Body, Cursor, CustomerKey, DecimalText, Limit
 from taximeter.http.server import Call, Limiter, Reader, ok, page_json
 from taximeter.services import approvals
-from taximeter.services.approvals import Grant, approval_document
+from taximeter.services.approvals import Permit, approval_document
 
 router = APIRouter(prefix="/v1", tags=["Approvals"])
 
@@ -62,10 +62,10 @@ async def approve(id: ApprovalPath, call: Limiter, body: ApproveBody | None = No
     customer decides what passes thresholds that the customer set.
     """
     body = body or ApproveBody()
-    grant = Grant(body.amount, body.uses, body.ttl_s)
+    permit = Permit(body.amount, body.uses, body.ttl_s)
     return await call.write(
         lambda transaction: approvals.approve(
-            transaction, id, grant, setter=call.setter, customer=call.caller.customer
+            transaction, id, permit, setter=call.setter, customer=call.caller.customer
         ),
         lambda approval: _now_json(call, approval),
     )

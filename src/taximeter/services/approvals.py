@@ -129,7 +129,7 @@ def _named(refused: Refused, found: Mapping[Same, Approval], at: datetime) -> Re
     return replace(refused, limit=limit)
 
 
-class Grant(NamedTuple):
+class Permit(NamedTuple):
     """What is approved: `uses` holds within `ttl_s` seconds, each of which needs at most `amount`
     (None: what was asked for).
     """
@@ -142,7 +142,7 @@ class Grant(NamedTuple):
 async def approve(
     transaction: Transaction,
     approval_id: str,
-    grant: Grant,
+    permit: Permit,
     *,
     setter: Setter,
     customer: str | None,
@@ -155,18 +155,18 @@ async def approve(
     approved otherwise or taken back.
     """
     found = await _deciding(transaction, approval_id, setter, customer)
-    amount = found.amount if grant.amount is None else grant.amount
+    amount = found.amount if permit.amount is None else permit.amount
     if amount < found.amount:
         detail = f"Send {format_decimal(found.amount)}, which was asked for, or more."
         raise Invalid([FieldError("amount", "out_of_range", detail)])
-    at, ttl = transaction.at, timedelta(seconds=grant.ttl_s)
+    at, ttl = transaction.at, timedelta(seconds=permit.ttl_s)
     if found.decision == "approved" and found.decided_at is not None:
-        same = (amount, grant.uses, found.decided_at + ttl)
+        same = (amount, permit.uses, found.decided_at + ttl)
         if same == (found.allowed, found.uses, found.expires_at):
             return found
     elif found.uses == 0 and found.expires_at > at:
         after = replace(
-            found, decision="approved", allowed=amount, uses=grant.uses, expires_at=at + ttl,
+            found, decision="approved", allowed=amount, uses=permit.uses, expires_at=at + ttl,
             decided_at=at, decided_by=transaction.actor, decided_as=setter,
         )  # fmt: skip
         return await _decided(transaction, after)
