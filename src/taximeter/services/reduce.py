@@ -5,11 +5,11 @@ so do identities and digests: a retry is a duplicate as before, and usage can be
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -37,6 +37,7 @@ from taximeter.storage.erasure import (
 from taximeter.storage.terms import lock_changes, meter_versions
 
 ROWS_PER_TRANSACTION = 1_000
+_Row = TypeVar("_Row")
 _SEEN_ALL = 2**62
 
 _decode = msgspec.json.Decoder(float_hook=decode_number).decode
@@ -96,46 +97,51 @@ async def reduce_corrections(
     """Take away what need not stay of what events of a time before `before` said before their
     corrections.
     """
-    after: Corrected | None = None
-    more = True
-    while more:
 
-        async def work(
-            transaction: Transaction, after: Corrected | None = after
-        ) -> list[Corrected]:
-            await keep_still(transaction.connection)
-            found = await storage.corrected(
-                transaction.connection, customer, before, after=after, limit=ROWS_PER_TRANSACTION
-            )
-            rows = [
-                CorrectedRow(one.source, one.id, one.number, kept.reduced_of_any(one.data))
-                for one in found
-            ]
-            await storage.set_corrected(transaction.connection, customer, rows)
-            return found
+    async def portion(connection: Connection, after: Corrected | None) -> list[Corrected]:
+        found = await storage.corrected(
+            connection, customer, before, after=after, limit=ROWS_PER_TRANSACTION
+        )
+        rows = [
+            CorrectedRow(one.source, one.id, one.number, kept.reduced_of_any(one.data))
+            for one in found
+        ]
+        await storage.set_corrected(connection, customer, rows)
+        return found
 
-        found = await run(context, actor, work)
-        more = len(found) == ROWS_PER_TRANSACTION
-        after = found[-1] if found else after
+    await _in_portions(context, actor, portion)
 
 
 async def reduce_staged(context: Context, actor: str, customer: str, kept: Kept) -> None:
     """Take away what need not stay of a customer's events that wait in backfills."""
-    after: Staged | None = None
+
+    async def portion(connection: Connection, after: Staged | None) -> list[Staged]:
+        found = await storage.staged(connection, customer, after=after, limit=ROWS_PER_TRANSACTION)
+        rows = [
+            StagedRow(one.backfill, one.source, one.id, kept.reduced(one.type, one.data))
+            for one in found
+        ]
+        await storage.set_staged(connection, customer, rows)
+        return found
+
+    await _in_portions(context, actor, portion)
+
+
+async def _in_portions(
+    context: Context,
+    actor: str,
+    portion: Callable[[Connection, _Row | None], Awaitable[list[_Row]]],
+) -> None:
+    """Do one portion after another, each in a transaction of its own that keeps out who corrects;
+    each is told the last row of the one before.
+    """
+    after: _Row | None = None
     more = True
     while more:
 
-        async def work(transaction: Transaction, after: Staged | None = after) -> list[Staged]:
+        async def work(transaction: Transaction, after: _Row | None = after) -> list[_Row]:
             await keep_still(transaction.connection)
-            found = await storage.staged(
-                transaction.connection, customer, after=after, limit=ROWS_PER_TRANSACTION
-            )
-            rows = [
-                StagedRow(one.backfill, one.source, one.id, kept.reduced(one.type, one.data))
-                for one in found
-            ]
-            await storage.set_staged(transaction.connection, customer, rows)
-            return found
+            return await portion(transaction.connection, after)
 
         found = await run(context, actor, work)
         more = len(found) == ROWS_PER_TRANSACTION
