@@ -55,6 +55,12 @@ def damage(database_url: str, statement: str, *, rows: int = 1) -> None:
         assert connection.execute(statement.encode()).rowcount == rows, statement
 
 
+def hours_left(database_url: str) -> int:
+    """How many hours of usage are left."""
+    with psycopg.connect(database_url) as connection:
+        return len(connection.execute("SELECT FROM usage_bucket").fetchall())
+
+
 DAMAGE = [
     ("UPDATE usage_total SET quantity = 10 WHERE price = 'sums' AND quantity = 9",
      "usage total of subscription {id}, price sums, " + FROM + OTHER,
@@ -110,6 +116,42 @@ async def test_what_is_final_is_named_and_left(story: Story, database_url: str) 
     assert "price users" in found.stdout.splitlines()[-1]
     assert "quantity is 50, recomputed it is 2" in found.stdout.splitlines()[-1]
     assert ("sums", "7", "7.00") in amounts(await story.upcoming())
+
+
+@pytest.mark.parametrize("order", ["abcd", "dcba", "bdac", "cadb"])
+async def test_what_came_in_the_instant_of_a_change_is_taken_back_by_its_version(
+    story: Story, database_url: str, order: str
+) -> None:
+    """Under a clock that stands still, four versions of two meters count an event each."""
+    story.audited = False  # the second biller knows the newest version only
+    await story.customer()
+    read: Json = {"q": 100, "r": 10, "s": 1, "model": "x"}
+    await story.meter("use")
+    await story.plan("p", usage_price("use", "use", unit="1", settle="wallet"))
+    await story.subscribe("p")
+    await story.use(event("use", "a", "2026-01-01T00:00:00Z", **read))  # q: 100
+    await story.meter("use", value="r", dimensions=["model"])
+    await story.use(event("use", "b", "2026-01-01T00:00:00Z", **read))  # r: 10
+    await story.meter("use", "count")
+    await story.send(event("later", "d", "2026-01-01T00:00:00Z", q=2))  # waits for its meter
+    await story.use(event("use", "c", "2026-01-01T00:00:00Z", **read))  # 1
+    await story.meter("more", "count", event_type="use")  # has counted none of them
+    await story.meter("later")
+    await story.meter("later", "max")
+    counts = {"a": 100, "b": 10, "c": 1, "d": 0}
+    left = sum(counts.values())
+    # 0 - (100 + 10 + 1)
+    assert await story.available() == "-111"
+    assert [row["value"] for row in await story.usage("later", window="total")] == ["2"]
+    assert await story.usage("more", window="total") == []
+    for name in order:
+        body = {"customer": "acme", "reason": "sent by mistake"}
+        await story.ask("POST", f"/v1/events/{name}/void", json=body)
+        left -= counts[name]
+        assert await story.available() == str(-left)
+        found = await recompute("--check")
+        assert (found.exit_code, found.stderr) == (0, "")
+    assert hours_left(database_url) == 0
 
 
 async def test_it_goes_on_after_a_customer(story: Story, database_url: str) -> None:

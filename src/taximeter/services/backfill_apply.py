@@ -21,6 +21,7 @@ from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
 from taximeter.services.correct_usage import Change
 from taximeter.services.corrections import Why, correct, routed
+from taximeter.services.epochs import counted_now
 from taximeter.services.ingest import IngestRequest, take_events
 from taximeter.services.settle import NO_CAPTURES
 from taximeter.storage import backfills as storage
@@ -231,7 +232,8 @@ async def _clear(
     if not found:
         return Counts()
     if one.kind == "meter":
-        changes = [Change(each, each._replace(counted_at=transaction.at)) for each in found]
+        at = await counted_now(transaction)
+        changes = [Change(each, each._replace(counted_at=at)) for each in found]
         await _correct(transaction, customer, changes, Why("amend", one.reason, one.id))
         return Counts(amended=len(found))
     changes = [Change(each, each._replace(status="void")) for each in found]

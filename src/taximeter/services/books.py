@@ -117,10 +117,10 @@ async def check_customer(context: Context, customer: str, *, events_max: int) ->
 
 
 async def is_undecided(connection: Connection, terms: CustomerTerms, versions: _Versions) -> bool:
-    """Whether an event could first count at the very instant at which a meter changed: nothing says
-    by which version it did. That is a test clock that stands still, else next to impossible.
+    """Whether an event could first count at the very instant at which a meter changed, and nothing
+    says by which version it did. That is of a time before events said so.
     """
-    changes = {made_at for made_at, meter in versions if meter.version > 1}
+    changes = {counts_from for counts_from, meter in versions if meter.version > 1}
     if not changes:
         return False
     born = {terms.customer.created_at, *(one.created_at for one in terms.subscriptions)}
@@ -160,7 +160,9 @@ async def _check_usage(
 ) -> Difference | None:
     """Count all of a customer's events again and compare. They fit in memory."""
     customer = terms.customer.key
-    hours = _Hours({meter.key: made_at for made_at, meter in versions if meter.version == 1})
+    hours = _Hours(
+        {meter.key: counts_from for counts_from, meter in versions if meter.version == 1}
+    )
     counted: dict[_TotalKey, _TotalValue] = {}
     try:
         async for total in fold_usage(

@@ -147,7 +147,9 @@ class _Reader:
         """These events, with what only those meters read that were there when they counted first:
         a price counts again what came before its meter, hours and levels do not.
         """
-        since = {meter.key: made_at for made_at, meter in self.versions if meter.version == 1}
+        since = {
+            meter.key: counts_from for counts_from, meter in self.versions if meter.version == 1
+        }
         return [
             (stored.event, read_when_counted(since, stored, readings))
             for stored, readings in events

@@ -17,7 +17,7 @@ from taximeter.kernel.errors import Invalid, InvalidState, NotFound
 from taximeter.services import archive
 from taximeter.services.command import Transaction
 from taximeter.services.correct_usage import Change, correct_usage
-from taximeter.services.epochs import epochs_of
+from taximeter.services.epochs import counted_now, epochs_of
 from taximeter.services.events import ShownEvent, shown_event
 from taximeter.storage import corrections as storage
 from taximeter.storage.corrections import CorrectionRow, Kind
@@ -110,7 +110,7 @@ async def routed(
     found = read(routing, event, late=late)
     if isinstance(found, str):
         return stored._replace(reason=found)
-    return stored._replace(status="accepted", counted_at=transaction.at)
+    return stored._replace(status="accepted", counted_at=await counted_now(transaction))
 
 
 async def correct(

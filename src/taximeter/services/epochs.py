@@ -16,13 +16,16 @@ from taximeter.domain.subscription.routing import (
     Reading,
     read,
 )
+from taximeter.services.command import Transaction
 from taximeter.services.terms import CachedTerms
 from taximeter.storage.events import StoredEvent
+from taximeter.storage.meters import changed_at
 
 
 class Epoch(NamedTuple):
     """From when on which versions of the meters count, by event type, and the terms that route
-    what they read.
+    what they read. No two events, of which one was counted before a change of a meter and the other
+    after it, say that they were counted at the same instant.
     """
 
     start: datetime
@@ -30,16 +33,21 @@ class Epoch(NamedTuple):
     terms: CachedTerms
 
 
+async def counted_now(transaction: Transaction) -> datetime:
+    """As of when the meters read what the transaction, which keeps their changes out, counts."""
+    return max(transaction.at, await changed_at(transaction.connection))
+
+
 def epochs_of(terms: CustomerTerms, versions: Sequence[tuple[datetime, Meter]]) -> list[Epoch]:
     """The epochs, the last one first. What came before a meter was made waited for it, and was
     counted by its first version.
     """
-    starts = {made_at for made_at, meter in versions if meter.version > 1}
+    starts = {counts_from for counts_from, meter in versions if meter.version > 1}
     epochs = []
     for start in [*sorted(starts, reverse=True), datetime.min.replace(tzinfo=UTC)]:
         current: dict[str, Meter] = {}
-        for made_at, meter in versions:
-            if meter.version == 1 or made_at <= start:
+        for counts_from, meter in versions:
+            if meter.version == 1 or counts_from <= start:
                 current[meter.key] = meter
         meters: dict[str, tuple[Meter, ...]] = {}
         for meter in current.values():
@@ -71,15 +79,14 @@ def read_when_counted(
     since: Mapping[str, datetime], stored: StoredEvent, readings: Sequence[Reading]
 ) -> list[Reading]:
     """Of what meters read in an event, what those read that were there when it counted first;
-    `since` says of each meter when it was made. One that was quarantined first was accepted later
-    than it was received. A price counts again what came before its meter, hours and levels do not.
+    `since` says from when on each meter counts. A price counts again what came before its meter,
+    hours and levels do not.
     """
     at = stored.counted_at or stored.event.received_at
-    return [
-        reading
-        for reading in readings
-        if stored.reason is not None or since[reading[0].meter.key] <= at
-    ]
+    waited = (
+        stored.reason is not None and stored.counted_at is None
+    )  # released before that was kept
+    return [reading for reading in readings if waited or since[reading[0].meter.key] <= at]
 
 
 def _counted_from(terms: CustomerTerms, stored: StoredEvent) -> datetime:

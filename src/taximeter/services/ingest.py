@@ -6,6 +6,7 @@ hand in events that `read_event` made; routing, folding and rating are the domai
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -22,6 +23,7 @@ from taximeter.services.settle import NO_CAPTURES, Captures, Charge
 from taximeter.services.sources import count_repeats
 from taximeter.services.spending import Limited, limited_among
 from taximeter.services.terms import Held
+from taximeter.storage import events as event_storage
 from taximeter.storage import idempotency
 from taximeter.storage import ingestion as storage
 from taximeter.storage.connection import answered
@@ -175,6 +177,7 @@ class _Sent(NamedTuple):
     limited: Limited
     archived: bool
     refused: Mapping[int, dict[Identity, str]]
+    meters_since: datetime
 
 
 async def _send(
@@ -203,7 +206,9 @@ async def _send(
         inserted = await storage.send_events(connection, rows, archived=archived)
         counting = await send_usage(context, connection, counted, limited)
         await answered(connection)
-    return _Sent(staged, rows, inserted, counted, counting, limited, archived, refused)
+    return _Sent(
+        staged, rows, inserted, counted, counting, limited, archived, refused, held.meters_since
+    )
 
 
 async def _settle(
@@ -231,6 +236,7 @@ async def _settle(
                 if s.reason is None and identity in new
             ]
             counting = await send_usage(context, connection, counted, limited)
+        await _note_counted(connection, counted, sent.meters_since)
         counting = counting._replace(captures=captures)
         charges = await settle_usage(context, connection, counting)
         if limited:
@@ -241,6 +247,18 @@ async def _settle(
     if repeats := count_repeats(_repeated(requests, found)):
         await add_repeats(connection, repeats)
     return found, charges
+
+
+async def _note_counted(
+    connection: Connection, counted: Sequence[Counted], meters_since: datetime
+) -> None:
+    """Let new events that were received before the meters last changed, or in that very instant,
+    say that they were read after it.
+    """
+    earlier = [event for event, _ in counted if event.received_at <= meters_since]
+    if earlier:
+        identities = [(event.customer, event.source, event.id) for event in earlier]
+        await event_storage.set_counted_at(connection, identities, meters_since)
 
 
 def _repeated(

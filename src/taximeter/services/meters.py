@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import aclosing
+from datetime import timedelta
 from typing import TypeAlias
 
 from taximeter.domain.catalog.deal import Deal, agreed_plan
@@ -21,6 +22,8 @@ from taximeter.storage.entitlements import limited_by
 from taximeter.storage.terms import note_change
 
 MeterVersion: TypeAlias = storage.MeterVersion
+
+_INSTANT = timedelta(microseconds=1)
 
 
 async def put_meter(
@@ -52,7 +55,9 @@ async def put_meter(
         await _check_prices(connection, meter)
         await _check_quotas(connection, meter)
     after = MeterVersion(key, version, document, at)
-    await storage.insert(connection, after)
+    # Whatever was counted until now was received, or read anew, before this.
+    last = max(transaction.context.clock.now(), await storage.changed_at(connection))
+    await storage.insert(connection, after, last + _INSTANT)
     await transaction.audit(
         "meter.updated" if before else "meter.created", key,
         {"version": version, "before": before.document if before else None, "after": document},

@@ -108,7 +108,7 @@ async def _compare(
 async def _count(connection: Connection, terms: CustomerTerms, told: Told) -> None:
     """Count all events of a customer into the tables that stand in for the stored ones."""
     versions = await term_storage.meter_versions(connection)
-    since = {meter.key: made_at for made_at, meter in versions if meter.version == 1}
+    since = {meter.key: counts_from for counts_from, meter in versions if meter.version == 1}
     events = 0
     async for step in usage_steps(connection, terms, terms, _ALWAYS, opening=foresee_outcomes):
         await add_totals(connection, step.totals)

@@ -14,6 +14,7 @@ from taximeter.domain.subscription.routing import TOO_LATE, UNKNOWN_CUSTOMER, Re
 from taximeter.services.command import Transaction, run
 from taximeter.services.context import Context
 from taximeter.services.count import Counted, count_usage
+from taximeter.services.epochs import counted_now
 from taximeter.services.spending import limited_among
 from taximeter.services.terms import CachedTerms
 from taximeter.storage import events as storage
@@ -154,7 +155,8 @@ async def _accept(
         elif found != reason:
             reasons.append((*identity, found))
     await storage.set_reasons(transaction.connection, reasons)
-    accepted = await storage.accept(transaction.connection, list(readable), transaction.at)
+    at = await counted_now(transaction)
+    accepted = await storage.accept(transaction.connection, list(readable), at)
     return [counted for identity, counted in readable.items() if identity in accepted]
 
 

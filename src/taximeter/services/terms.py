@@ -7,7 +7,7 @@ delay but never misprice. Bounded: the customers used longest ago are dropped.
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from taximeter.domain.catalog.meter import Meter
@@ -15,6 +15,7 @@ from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.routing import Routing, routing_at
 from taximeter.storage import terms as storage
 from taximeter.storage.ingestion import Connection, Cursor
+from taximeter.storage.meters import changed_at
 
 CUSTOMERS_MAX = 50_000
 ROUTINGS_MAX = 64
@@ -53,9 +54,12 @@ class CachedTerms:
 
 
 class Held(NamedTuple):
-    """What prices a batch: the current meters by event type, and its customers' terms."""
+    """What prices a batch: the current meters by event type, the instant from which on the newest
+    version of all counts, and its customers' terms.
+    """
 
     meters: Mapping[str, tuple[Meter, ...]]
+    meters_since: datetime
     customers: Mapping[str, CachedTerms]
 
 
@@ -76,6 +80,7 @@ class Terms:
     def __init__(self) -> None:
         self._seen = -1
         self._meters: Mapping[str, tuple[Meter, ...]] = {}
+        self._meters_since = datetime.min.replace(tzinfo=UTC)
         self._customers: OrderedDict[str, CachedTerms] = OrderedDict()
 
     async def hold(self, connection: Connection, customers: Iterable[str]) -> Held:
@@ -91,7 +96,9 @@ class Terms:
         """
         seen, wanted = self._seen, set(customers)
         known = {key: self._customers[key] for key in wanted if key in self._customers}
-        guess = Held(self._meters, known) if seen >= 0 and len(known) == len(wanted) else None
+        guess = None
+        if seen >= 0 and len(known) == len(wanted):
+            guess = Held(self._meters, self._meters_since, known)
         return Holding(wanted, guess, seen, await storage.send_lock_changes(connection, seen))
 
     async def held(self, connection: Connection, asking: "Holding") -> tuple[Held, bool]:
@@ -107,7 +114,7 @@ class Terms:
 
     async def _all(self, connection: Connection, customers: Iterable[str]) -> Held:
         """The terms of these customers; those that are not cached are read."""
-        meters = self._meters
+        meters, since = self._meters, self._meters_since
         held: dict[str, CachedTerms] = {}
         missing = []
         for key in customers:
@@ -123,7 +130,7 @@ class Terms:
                 held[key] = self._customers[key] = CachedTerms(found.get(key))
         while len(self._customers) > CUSTOMERS_MAX:
             self._customers.popitem(last=False)
-        return Held(meters, held)
+        return Held(meters, since, held)
 
     async def _refresh(
         self, connection: Connection, seen: int, changes: Sequence[tuple[int, str | None]]
@@ -136,6 +143,7 @@ class Terms:
             for meter in await storage.current_meters(connection):
                 meters[meter.event_type] = (*meters.get(meter.event_type, ()), meter)
             self._meters = meters
+            self._meters_since = await changed_at(connection)
             self._customers.clear()
         for _, customer in changes:
             if customer is not None:

@@ -90,7 +90,7 @@ async def get_usage(
     rows: list[UsageRow] = []
 
     async def read(connection: Connection) -> None:
-        since = await meter_storage.first_made_at(connection, meter.key)
+        since = await meter_storage.first_counts_from(connection, meter.key)
         wanted = Wanted(query.customer or "", meter, since, query.group_by)
         reader: Reader = _Reader(connection, query, wanted, span)
         if meter.is_level:
@@ -117,7 +117,7 @@ async def total_of(
         meter=meter.key, customer=customer, start=span.start, end=span.end, window="total",
         group_by=(), timezone="UTC", fill_zero=False,
     )  # fmt: skip
-    since = await meter_storage.first_made_at(connection, meter.key)
+    since = await meter_storage.first_counts_from(connection, meter.key)
     reader: Reader = _Reader(connection, query, Wanted(customer, meter, since, ()), span)
     if meter.is_level:
         reader = LevelReader(connection, query, meter, span, now)

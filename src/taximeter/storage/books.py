@@ -123,6 +123,7 @@ SELECT count(*) + (
 _RECEIVED = """
 SELECT EXISTS (
     SELECT FROM event WHERE customer = %(customer)s AND status = 'accepted'
+        AND counted_at IS NULL
         AND (received_at = ANY(%(instants)s) OR %(waited)s AND reason IS NOT NULL)
 )
 """
@@ -210,8 +211,8 @@ async def has_more_events(connection: Connection, customer: str, count: int) -> 
 async def has_received_at(
     connection: Connection, customer: str, instants: Collection[datetime], *, waited: bool
 ) -> bool:
-    """Whether an accepted event of the customer was received at one of these instants; `waited`:
-    or was quarantined first.
+    """Whether an accepted event of the customer, which does not say when it was counted, was
+    received at one of these instants; `waited`: or was quarantined first.
     """
     cursor = await connection.execute(
         _RECEIVED, {"customer": customer, "instants": list(instants), "waited": waited}

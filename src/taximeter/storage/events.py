@@ -34,6 +34,11 @@ FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (customer, source, id)
 WHERE e.customer = k.customer AND e.source = k.source AND e.id = k.id AND e.status = 'quarantined'
 RETURNING e.customer, e.source, e.id
 """
+_SET_COUNTED_AT = """
+UPDATE event AS e SET counted_at = %s
+FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (customer, source, id)
+WHERE e.customer = k.customer AND e.source = k.source AND e.id = k.id
+"""
 _OF_IDENTITIES = f"""
 SELECT {EVENT_COLUMNS} FROM event e
 JOIN unnest(%s::text[], %s::text[], %s::text[]) AS k (customer, source, id)
@@ -186,6 +191,14 @@ async def accept(
     columns = [list(column) for column in zip(*sorted(identities), strict=True)]
     cursor = await connection.execute(_ACCEPT, [at, *columns])
     return {(row[0], row[1], row[2]) for row in await cursor.fetchall()}
+
+
+async def set_counted_at(
+    connection: Connection, identities: Sequence[Identity], at: datetime
+) -> None:
+    """Say that meters read these events, which this transaction inserted, as of `at`."""
+    columns = [list(column) for column in zip(*sorted(identities), strict=True)]
+    await connection.execute(_SET_COUNTED_AT, [at, *columns])
 
 
 async def set_reasons(connection: Connection, reasons: Sequence[tuple[str, str, str, str]]) -> None:

@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 Connection = AsyncConnection[tuple[Any, ...]]
 
 _COLUMNS = "key, version, document, created_at"
+COUNTS_FROM = "coalesce(counts_from, created_at)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,10 @@ async def find(connection: Connection, key: str) -> MeterVersion | None:
 async def find_all(
     connection: Connection, keys: Collection[str]
 ) -> dict[str, tuple[MeterVersion, datetime]]:
-    """The newest version of each of these meters, and when its first one was made."""
+    """The newest version of each of these meters, and from when on its first one counts."""
     cursor = await connection.execute(
         f"""
-        SELECT DISTINCT ON (key) {_COLUMNS}, min(created_at) OVER (PARTITION BY key)
+        SELECT DISTINCT ON (key) {_COLUMNS}, min({COUNTS_FROM}) OVER (PARTITION BY key)
         FROM meter WHERE key = ANY(%s) ORDER BY key, version DESC
         """,
         [sorted(keys)],
@@ -50,20 +51,27 @@ async def find_all(
     return {row[0]: (_version_of(row), row[4].astimezone(UTC)) for row in await cursor.fetchall()}
 
 
-async def first_made_at(connection: Connection, key: str) -> datetime:
-    """When the first version of a meter that exists was made: it counts nothing from before."""
-    cursor = await connection.execute("SELECT min(created_at) FROM meter WHERE key = %s", [key])
+async def first_counts_from(connection: Connection, key: str) -> datetime:
+    """From when on the first version of a meter that exists counts: nothing from before."""
+    cursor = await connection.execute(f"SELECT min({COUNTS_FROM}) FROM meter WHERE key = %s", [key])
     row = await cursor.fetchone()
     assert row is not None and row[0] is not None, f"there is a meter {key}"
     at: datetime = row[0]
     return at.astimezone(UTC)
 
 
-async def insert(connection: Connection, meter: MeterVersion) -> None:
+async def changed_at(connection: Connection) -> datetime:
+    """From when on the newest version of all counts: the first of instants, where there is none."""
+    cursor = await connection.execute(f"SELECT max({COUNTS_FROM}) FROM meter")
+    row = await cursor.fetchone()
+    return row[0].astimezone(UTC) if row and row[0] else datetime.min.replace(tzinfo=UTC)
+
+
+async def insert(connection: Connection, meter: MeterVersion, counts_from: datetime) -> None:
     """Add a version. Raises `UniqueViolation` where another transaction added it meanwhile."""
     await connection.execute(
-        f"INSERT INTO meter ({_COLUMNS}) VALUES (%s, %s, %s, %s)",
-        [meter.key, meter.version, Jsonb(dict(meter.document)), meter.created_at],
+        f"INSERT INTO meter ({_COLUMNS}, counts_from) VALUES (%s, %s, %s, %s, %s)",
+        [meter.key, meter.version, Jsonb(dict(meter.document)), meter.created_at, counts_from],
     )
 
 

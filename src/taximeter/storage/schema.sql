@@ -52,11 +52,14 @@ CREATE TABLE audit (
     detail jsonb NOT NULL
 );
 
+-- counts_from: from when on a version reads what is counted, later than all that was counted before
+-- it, to the microsecond; none: since it was created.
 CREATE TABLE meter (
     key text COLLATE "C" NOT NULL,
     version integer NOT NULL,
     document jsonb NOT NULL,
     created_at timestamptz NOT NULL,
+    counts_from timestamptz,
     PRIMARY KEY (key, version)
 );
 

@@ -18,6 +18,7 @@ from taximeter.kernel.times import Anchor, parse_duration
 from taximeter.storage.alerts import alerts_of
 from taximeter.storage.budgets import budgets_of, suspensions_of
 from taximeter.storage.entitlements import entitlements_of
+from taximeter.storage.meters import COUNTS_FROM
 from taximeter.storage.phases import phase_of
 from taximeter.storage.topups import auto_topups_of
 
@@ -26,8 +27,8 @@ Cursor = AsyncCursor[tuple[Any, ...]]
 
 _CHANGES = "SELECT id, customer FROM cache_change WHERE id > %s ORDER BY id"
 _FIRST_CHANGE = "SELECT max(id), NULL FROM cache_change HAVING max(id) IS NOT NULL"
-_METERS = """
-SELECT key, version, document, created_at FROM meter ORDER BY key, version
+_METERS = f"""
+SELECT key, version, document, {COUNTS_FROM} FROM meter ORDER BY key, version
 """
 _CUSTOMERS = """
 SELECT customer, currency, timezone, enforcement, document, created_at, updated_at, archived
@@ -93,17 +94,17 @@ async def current_meters(connection: Connection) -> list[Meter]:
 
 
 async def meter_versions(connection: Connection) -> list[tuple[datetime, Meter]]:
-    """All versions of all meters, by key and version, each with when it was made."""
+    """All versions of all meters, by key and version, each with from when on it counts."""
     cursor = await connection.execute(_METERS)
     found: list[tuple[datetime, Meter]] = []
-    for key, version, document, made_at in await cursor.fetchall():
+    for key, version, document, counts_from in await cursor.fetchall():
         meter = parse_meter(key, document, version=version)
         before = found[-1][1] if found else None
         if before is not None and before.key == key and _alike(before, meter):
             meter = replace(meter, series=before.series)
         else:
             meter = replace(meter, series=version)
-        found.append((made_at.astimezone(UTC), meter))
+        found.append((counts_from.astimezone(UTC), meter))
     return found
 
 

@@ -31,18 +31,20 @@ _ADDED: dict[Aggregation, str] = {
     "min": "min(quantity)",
     "latest": "(array_agg(quantity ORDER BY latest DESC NULLS LAST))[1]",
 }
-# A meter counts an event only if it was there when the event was accepted; one that was
-# quarantined first keeps its reason and was accepted later than it was received, and one that was
-# counted anew says when.
-_COUNTED = """
+# A meter counts an event only if it was there when the event was accepted: when it was received, or
+# says that it was counted. One that waited and does not say is of a time before that was kept.
+_THERE = """
+coalesce(e.counted_at, CASE WHEN e.reason IS NULL THEN e.received_at ELSE 'infinity' END) >= {since}
+"""
+_COUNTED = f"""
 e.customer = %(customer)s AND e.type = %(type)s AND e.status = 'accepted'
     AND e.time >= %(start)s AND e.time < %(end)s
-    AND (e.received_at >= %(since)s OR e.reason IS NOT NULL OR e.counted_at >= %(since)s)
+    AND {_THERE.format(since="%(since)s")}
 """
-_COUNTED_THERE = """
+_COUNTED_THERE = f"""
 e.customer = c.customer AND e.type = w.type AND e.status = 'accepted'
     AND e.time >= w.starts AND e.time < w.ends
-    AND (e.received_at >= w.since OR e.reason IS NOT NULL OR e.counted_at >= w.since)
+    AND {_THERE.format(since="w.since")}
 """
 
 _EVENT = """
