@@ -274,3 +274,34 @@ async def test_a_backfill_brings_archived_events_back_while_others_come_in(
     assert (await story.ask("POST", f"/v1/backfills/{backfill}/revert"))["state"] == "reverted"
     # calls 2 x 0.10 and one user, as before
     assert amounts(await story.upcoming()) == [("calls", "2", "0.20"), ("users", "1", "1.00")]
+
+
+async def test_a_file_that_is_missing_keeps_a_backfill_from_its_customers_alone(
+    story: Story, instance: Instance, tmp_path: Path
+) -> None:
+    await begin(story)
+    await put_away(instance, tmp_path, "2026-02-01T00:00:00Z")
+    [path] = parquet.names_in(tmp_path)
+    away = path.rename(tmp_path / "away")
+    await story.customer("mid")
+    await story.subscribe("p", "mid")
+    await story.use(event("calls", "one", customer="mid", q="3.50", user="u1"))
+    body = {"reason": "wrong", "event_types": ["calls"], "replace": True,
+            "from": "2026-01-01T00:00:00Z", "to": "2026-03-01T00:00:00Z"}  # fmt: skip
+    backfill = "/v1/backfills/" + (await story.ask("POST", "/v1/backfills", json=body))["id"]
+    effects = (await story.ask("POST", f"{backfill}/preview"))["data"]
+    assert [(one["customer"], one["problem"] and one["problem"]["code"]) for one in effects] == [
+        ("acme", "unavailable"), ("mid", None), ("zeta", "unavailable"),
+    ]  # fmt: skip
+    applied = await story.ask("POST", f"{backfill}/apply")
+    assert (applied["state"], applied["events"]["voided"]) == ("incomplete", 1)
+    failures = {one["customer"]: one for one in applied["failures"]}
+    assert failures.keys() == {"acme", "zeta"}
+    assert failures["acme"]["code"] == "unavailable"
+    assert str(path) in failures["acme"]["detail"]
+    away.rename(path)
+    applied = await story.ask("POST", f"{backfill}/apply")
+    # 15 of acme and its new one, 1 of mid, 15 of zeta
+    assert (applied["state"], applied["events"]["voided"]) == ("applied", 32)
+    reverting = await story.ask("POST", f"{backfill}/revert")
+    assert reverting["state"] == "reverted"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from taximeter.domain.metering.backfill import Backfill, BackfillState
 from taximeter.domain.metering.event import Event
-from taximeter.kernel.errors import FieldError, Invalid
+from taximeter.kernel.errors import FieldError, Invalid, Unavailable
 from taximeter.kernel.times import Period
 from taximeter.services.archive import recall
 from taximeter.services.archive_run import Files, bring_back, files_of
@@ -173,9 +173,16 @@ async def _work_through(
         try:
             if not await brought_portion():
                 return
-        except Invalid as refused:
+        except (Invalid, Unavailable) as refused:
             assert customer is not None, "a customer's events were at fault"
-            await _note_failure(context, actor, backfill_id, customer, refused.errors[0])
+            await _note_failure(context, actor, backfill_id, customer, fault_of(refused))
+
+
+def fault_of(error: Invalid | Unavailable) -> FieldError:
+    """Why it cannot be done with a customer: an event is at fault, or a file of the archive."""
+    if isinstance(error, Invalid):
+        return error.errors[0]
+    return FieldError("customer", error.code, str(error))
 
 
 async def _note_failure(

@@ -13,11 +13,11 @@ from decimal import Decimal
 from taximeter.domain.invoicing.invoice import Invoice
 from taximeter.domain.invoicing.lines import Line
 from taximeter.domain.metering.backfill import Backfill
-from taximeter.kernel.errors import FieldError, Invalid, NotFound
+from taximeter.kernel.errors import FieldError, Invalid, NotFound, Unavailable
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.archive import recall_span
-from taximeter.services.backfill_apply import PORTION, apply_portion, recalls
+from taximeter.services.backfill_apply import PORTION, apply_portion, fault_of, recalls
 from taximeter.services.balance import read_balance
 from taximeter.services.command import Transaction, in_time, run
 from taximeter.services.context import Connection, Context
@@ -124,8 +124,8 @@ async def _effect(context: Context, actor: str, one: Backfill, customer: str) ->
     try:
         async with in_time(context):
             return await run(context, actor, work, dry_run=True)
-    except Invalid as refused:
-        return Effect(customer, Counts(), {}, {}, (), refused.errors[0])
+    except (Invalid, Unavailable) as refused:
+        return Effect(customer, Counts(), {}, {}, (), fault_of(refused))
 
 
 async def _state(
