@@ -104,6 +104,31 @@ async def test_numbers_that_begin_with_one(client: httpx.AsyncClient, set_clock:
     assert (bad.status_code, bad.json()["errors"][0]["code"]) == (422, "invalid_span")
 
 
+async def test_sources_that_fall_silent_are_told_once_and_counted(
+    client: httpx.AsyncClient, set_clock: SetClock, instance: Instance
+) -> None:
+    watch = instance.server.sources
+    async with instance.context.pool.connection() as connection:
+        await connection.execute(  # a thousand that have been silent since yesterday
+            "INSERT INTO source_silence SELECT '', 'old-' || n, %(at)s, %(at)s"
+            " FROM generate_series(1, 1000) n",
+            {"at": DAY - timedelta(days=1)},
+        )
+    set_clock(DAY)
+    for name in ("a", "b"):
+        await beat(client, name, sent=1, silence_after_s=60)
+    assert (await watch.run_round(), watch.overdue) == (1000, 1000)
+    set_clock(DAY + timedelta(minutes=2))
+    earlier = (DAY - timedelta(hours=1)).isoformat()
+    await beat(client, "a", sent=1, at=earlier, silence_after_s=3600)  # not its last word
+    assert (await watch.run_round(), watch.overdue) == (2, 1002)
+    await beat(client, "a", sent=1, silence_after_s=60)
+    set_clock(DAY + timedelta(minutes=3))
+    assert (await watch.run_round(), watch.overdue) == (0, 1001)
+    set_clock(DAY + timedelta(days=31))
+    assert (await watch.run_round(), watch.overdue) == (1, 2)  # a and b
+
+
 async def test_heartbeats(
     client: httpx.AsyncClient, set_clock: SetClock, instance: Instance
 ) -> None:

@@ -28,8 +28,7 @@ Heartbeat: TypeAlias = storage.Heartbeat
 SPAN_MAX = timedelta(days=31)
 SPAN_DEFAULT = timedelta(hours=24)
 LOOK_EVERY = timedelta(minutes=1)
-# A transaction that noted a heartbeat may still have been under way at the last look.
-UNDER_WAY = timedelta(minutes=5)
+TOLD_MAX = 1_000
 
 log = structlog.get_logger("sources")
 
@@ -48,49 +47,35 @@ class CompletenessQuery:
 
 
 class SourcesWatch:
-    """Looks once a minute whose heartbeat is overdue, and says so in the log when it becomes so.
-    All that is remembered of sources is read at the first look, then what has come since.
+    """Looks once a minute whose heartbeat is overdue, and says so in the log when it becomes so: of
+    up to 1,000 at once. The database knows who is; nothing is kept of any source in memory.
     """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._looked_at: datetime | None = None
-        self._last: dict[tuple[str, str], Heartbeat] = {}
-        self._known: set[tuple[str, str]] = set()
+        self._overdue = 0
 
     @property
     def overdue(self) -> int:
         """How many sources should have said something by now."""
-        return len(self._known)
+        return self._overdue
 
     async def run_round(self) -> int:
-        """Look, where a minute has passed; how many have become overdue."""
+        """Look, where a minute has passed; how many have become overdue, of those that are told."""
         now = self._context.clock.now()
         if self._looked_at is not None and now - self._looked_at < LOOK_EVERY:
             return 0
-        since = self._looked_at - UNDER_WAY if self._looked_at is not None else None
         async with self._context.pool.connection() as connection:
-            beats = await storage.latest_beats(connection, at=now, since=since)
+            self._overdue = await storage.count_overdue(connection, now)
+            found = await storage.overdue_between(connection, self._looked_at, now, TOLD_MAX + 1)
         self._looked_at = now
-        found = self._overdue(beats, now)
-        new, self._known = found - self._known, found
-        for customer, source in sorted(new):
+        told = found[:TOLD_MAX]
+        for customer, source in told:
             log.warning("source_overdue", source=source, customer=customer or None)
-        return len(new)
-
-    def _overdue(self, beats: Iterable[Heartbeat], now: datetime) -> set[tuple[str, str]]:
-        for one in beats:
-            known = self._last.get((one.customer, one.source))
-            if known is None or one.at >= known.at:
-                self._last[one.customer, one.source] = one
-        forgotten = now - storage.REMEMBERED
-        self._last = {key: one for key, one in self._last.items() if one.at >= forgotten}
-        return {
-            key
-            for key, one in self._last.items()
-            if one.silence_after_s is not None
-            and one.received_at + timedelta(seconds=one.silence_after_s) < now
-        }
+        if len(found) > TOLD_MAX:
+            log.warning("more_sources_overdue", overdue=self._overdue)
+        return len(told)
 
 
 async def beat(

@@ -77,6 +77,7 @@ DISTRIBUTED = {
     "overage": _OF_CUSTOMER,
     "source_heartbeat": "of a customer; those of all together are customer ''",
     "source_repeat": _OF_CUSTOMER,
+    "source_silence": "as source_heartbeat",
     "subscription": _OF_CUSTOMER,
     "subscription_discount": _OF_CUSTOMER,
     "subscription_phase": _OF_CUSTOMER,

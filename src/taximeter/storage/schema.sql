@@ -858,7 +858,18 @@ CREATE TABLE source_heartbeat (
     PRIMARY KEY (customer, source, hour)
 ) WITH (fillfactor = 70);
 CREATE INDEX source_heartbeat_source ON source_heartbeat (source, hour);
-CREATE INDEX source_heartbeat_received ON source_heartbeat (received_at);
+
+-- The last word of each source: `at` its own clock, and the instant at which it is overdue if nothing
+-- comes after it; none: it need say no more.
+CREATE TABLE source_silence (
+    customer text COLLATE "C" NOT NULL,
+    source text COLLATE "C" NOT NULL,
+    at timestamptz NOT NULL,
+    silent_at timestamptz,
+    PRIMARY KEY (customer, source)
+) WITH (fillfactor = 70);
+CREATE INDEX source_silence_due ON source_silence (silent_at)
+    WHERE silent_at IS NOT NULL;
 
 -- Events of a source that were not stored, because they were there already (duplicates) or their
 -- identity was, with other content (conflicts); by the hour in which they were received.

@@ -1,7 +1,7 @@
 """What is known of sources: their heartbeats, their repeats, and the numbers of their events.
 
-Owns `source_heartbeat` and `source_repeat`, and the reading of `event` by source. What is stored is
-counted when somebody asks, so that ingestion pays for none of it.
+Owns `source_heartbeat`, `source_silence` and `source_repeat`, and the reading of `event` by source.
+What is stored is counted when somebody asks, so that ingestion pays for none of it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -32,6 +32,14 @@ ON CONFLICT (customer, source, hour) DO UPDATE SET at = EXCLUDED.at,
     silence_after_s = EXCLUDED.silence_after_s
 WHERE EXCLUDED.at >= h.at
 """
+_LAST_WORD = """
+INSERT INTO source_silence AS s (customer, source, at, silent_at)
+VALUES (%(customer)s, %(source)s, %(at)s,
+    %(received_at)s + %(silence_after_s)s::bigint * interval '1 second')
+ON CONFLICT (customer, source) DO UPDATE SET at = EXCLUDED.at, silent_at = EXCLUDED.silent_at
+WHERE EXCLUDED.at >= s.at
+"""
+_OVERDUE = "silent_at >= %(since)s AND silent_at < %(until)s"
 _CONTRADICTED = """
 SELECT at, sent FROM source_heartbeat
 WHERE customer = %(customer)s AND source = %(source)s
@@ -111,12 +119,6 @@ FROM source_heartbeat e
 WHERE e.source = ANY(%(sources)s) AND e.hour >= %(remembered)s AND e.at <= %(until)s AND {{scope}}
 ORDER BY e.customer, e.source, e.hour DESC LIMIT {BEATS_MAX}
 """
-_LATEST_BEATS = """
-SELECT DISTINCT ON (e.customer, e.source) e.customer, e.source, e.at, e.received_at, e.sent,
-    e.silence_after_s
-FROM source_heartbeat e WHERE e.hour >= %(remembered)s AND e.received_at >= %(since)s
-ORDER BY e.customer, e.source, e.hour DESC
-"""
 _COUNT_OF_ALL = """
 SELECT count(*) FROM event e
 WHERE e.source = %(source)s AND e.time >= coalesce(%(start)s::timestamptz, '-infinity')
@@ -180,9 +182,10 @@ class Seen(NamedTuple):
 
 
 async def put_heartbeat(connection: Connection, beat: Heartbeat) -> None:
-    """Keep a heartbeat, as the last of its hour unless a later one is known."""
+    """Keep a heartbeat, as the last of its hour and of all unless a later one is known."""
     hour = beat.at.replace(minute=0, second=0, microsecond=0)
     await connection.execute(_BEAT, {**beat._asdict(), "hour": hour})
+    await connection.execute(_LAST_WORD, beat._asdict())
 
 
 async def contradicted(connection: Connection, beat: Heartbeat) -> tuple[datetime, int] | None:
@@ -263,17 +266,31 @@ async def heartbeats(
     }
 
 
-async def latest_beats(
-    connection: Connection, *, at: datetime, since: datetime | None
-) -> list[Heartbeat]:
-    """Of each source the last of the heartbeats that are still remembered at `at` and were received
-    from `since` on (None: whenever).
+async def count_overdue(connection: Connection, at: datetime) -> int:
+    """How many sources should have said something by `at`. What has been overdue for 31 days is
+    forgotten.
     """
-    remembered = at - REMEMBERED
+    span = {"since": at - REMEMBERED, "until": at}
+    cursor = await connection.execute(f"SELECT count(*) FROM source_silence WHERE {_OVERDUE}", span)
+    row = await cursor.fetchone()
+    assert row is not None, "a count has a row"
+    return int(row[0])
+
+
+async def overdue_between(
+    connection: Connection, since: datetime | None, until: datetime, limit: int
+) -> list[tuple[str, str]]:
+    """Sources, by customer and name, that became overdue from `since` on (None: that have not been
+    forgotten) and before `until`, and still are: up to `limit` of them, the first to become so.
+    """
     cursor = await connection.execute(
-        _LATEST_BEATS, {"remembered": remembered, "since": since or remembered}
+        f"""
+        SELECT customer, source FROM source_silence WHERE {_OVERDUE}
+        ORDER BY silent_at LIMIT %(limit)s
+        """,
+        {"since": since or until - REMEMBERED, "until": until, "limit": limit},
     )
-    return [_beat_of(row) for row in await cursor.fetchall()]
+    return sorted((row[0], row[1]) for row in await cursor.fetchall())
 
 
 async def archived_until(connection: Connection) -> datetime | None:
