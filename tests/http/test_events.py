@@ -277,6 +277,35 @@ async def test_texts_that_look_like_keys_are_texts(ready: httpx.AsyncClient) -> 
     assert found["data"]["text"] == "\\\\u0000"
 
 
+ODD_TEXTS = ['"', "\\", "\\n", "{}", "NULL", "null", "a,b", "😀", "'; --", "%s", 'é\\"{', "\u202f!"]
+
+
+async def test_texts_come_back_as_they_were_sent(ready: httpx.AsyncClient) -> None:
+    await put_meter(ready, "by_text", dimensions=["text"])
+    texts = [text for text in ODD_TEXTS if text.isprintable()]
+    events = [
+        {
+            **event(text, n=1, text=f"{text}\n\r\t\x01\x7f"),
+            "source": text,
+            "path": text,
+            "more": text,
+        }
+        for text in texts
+    ]
+    assert (await send(ready, events))["accepted"] == len(texts)
+    assert (await send(ready, events))["duplicates"] == len(texts)
+    found = (await get(ready, "/v1/events", customer="acme", limit=100))["data"]
+    assert [
+        {name: one[name] for name in events[0]}
+        for one in sorted(found, key=lambda one: texts.index(one["id"]))
+    ] == events
+    usage = await get(ready, "/v1/meters/by_text/usage", customer="acme", window="total",
+                      group_by="text", limit=100)  # fmt: skip
+    assert {row["group"]["text"]: row["value"] for row in usage["data"]} == {
+        f"{text}\n\r\t\x01\x7f": "1" for text in texts
+    }
+
+
 NO_TEXTS = [
     ('"data":{"n":1,"t":"a\\u0000b"}', "data"), ('"data":{"n":1,"a\\u0000":1}', "data"),
     ('"data":{"n":1},"extra":"\\u0000"', "data"), ('"data":{"n":1,"t":"\\ud800"}', ""),

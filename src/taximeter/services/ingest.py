@@ -197,7 +197,7 @@ async def _send(
                 identity = (event.customer, event.source, event.id)
                 if identity not in staged:
                     staged[identity] = _stage(held, event, late=request.late)
-    rows = [storage.event_row(staged[key].event, staged[key].reason) for key in sorted(staged)]
+    rows = [EventRow(staged[key].event, staged[key].reason) for key in sorted(staged)]
     counted = [(s.event, s.readings) for s in staged.values() if s.reason is None]
     limited = limited_among(cached.terms for cached in held.customers.values())
     archived = any(cached.archived for cached in held.customers.values())

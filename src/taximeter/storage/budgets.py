@@ -9,7 +9,7 @@ from psycopg import AsyncConnection, AsyncCursor
 
 from taximeter.domain.entitlement.budget import Budget
 from taximeter.domain.entitlement.suspension import Suspension
-from taximeter.storage.ingestion import document
+from taximeter.storage.columns import Columns
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Cursor = AsyncCursor[tuple[Any, ...]]
@@ -47,15 +47,16 @@ FROM (
 ) k
 WHERE b.customer = k.customer AND b.name = k.name
 """
-_SPENT = """
+_WINDOWS = Columns("k", "customer text, name text, window_start timestamptz")
+_SPENT = f"""
 SELECT s.customer, s.name, s.spent FROM budget_spend s
-JOIN json_to_recordset(%s) AS k (customer text, name text, window_start timestamptz)
+JOIN {_WINDOWS}
     ON s.customer = k.customer AND s.name = k.name AND s.window_start = k.window_start
 """
-_ADD_SPEND = """
+_SPENDS = Columns("r", "customer text, name text, window_start timestamptz, spent numeric")
+_ADD_SPEND = f"""
 INSERT INTO budget_spend AS s (customer, name, window_start, spent)
-SELECT customer, name, window_start, spent
-FROM json_to_recordset(%s) AS r (customer text, name text, window_start timestamptz, spent numeric)
+SELECT customer, name, window_start, spent FROM {_SPENDS}
 ON CONFLICT (customer, name, window_start) DO UPDATE SET spent = s.spent + EXCLUDED.spent
 RETURNING customer, name, window_start, spent
 """
@@ -152,8 +153,7 @@ async def send_spent(connection: Connection, keys: Collection[tuple[str, str, da
     """Ask what was spent in these windows, (customer, budget, start) each; `found_spent` reads the
     answer.
     """
-    rows = [{"customer": c, "name": n, "window_start": s} for c, n, s in keys]
-    return await connection.execute(_SPENT, [document(rows)])
+    return await connection.execute(_SPENT, _WINDOWS.of_tuples(keys))
 
 
 async def found_spent(cursor: Cursor) -> dict[tuple[str, str], Decimal]:
@@ -165,11 +165,8 @@ async def add_spend(
     connection: Connection, spends: Mapping[tuple[str, str, datetime], Decimal]
 ) -> list[SpendRow]:
     """Add to what was spent in these windows; returns each as it is then."""
-    rows = [
-        {"customer": c, "name": n, "window_start": s, "spent": spends[c, n, s]}
-        for c, n, s in sorted(spends)
-    ]
-    cursor = await connection.execute(_ADD_SPEND, [document(rows)])
+    rows = [(*window, spends[window]) for window in sorted(spends)]
+    cursor = await connection.execute(_ADD_SPEND, _SPENDS.of_tuples(rows))
     return [
         SpendRow(row[0], row[1], row[2].astimezone(UTC), row[3]) for row in await cursor.fetchall()
     ]

@@ -5,7 +5,7 @@ updated the account first. Counters are exact numbers as texts in one JSON objec
 decision reads and writes one row whatever it reserves.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -14,36 +14,37 @@ import msgspec
 from psycopg import AsyncConnection, AsyncCursor
 
 from taximeter.domain.credit.hold import Hold
-from taximeter.storage.ingestion import document
+from taximeter.storage.columns import Columns
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Cursor = AsyncCursor[tuple[Any, ...]]
 Counters = Mapping[str, Decimal]
 
-_LOCK = """
+_CUSTOMERS = Columns("k", "customer text")
+_LOCK = f"""
 UPDATE hold_account AS a SET swept_until = a.swept_until
-FROM json_to_recordset(%s) AS k (customer text) WHERE a.customer = k.customer
+FROM {_CUSTOMERS} WHERE a.customer = k.customer
 RETURNING a.customer, a.swept_until, a.next_expiry, a.counters::text
 """
-_CREATE = """
+_CREATE = f"""
 INSERT INTO hold_account (customer, swept_until, counters)
-SELECT customer, %s, '{}' FROM json_to_recordset(%s) AS k (customer text) ON CONFLICT DO NOTHING
+SELECT customer, %s, '{{}}' FROM {_CUSTOMERS} ON CONFLICT DO NOTHING
 """
-_EXPIRED = """
+_EXPIRED = f"""
 SELECT h.customer, c.key, sum(c.value::numeric)
-FROM json_to_recordset(%s) AS k (customer text)
+FROM {_CUSTOMERS}
 JOIN hold_account a ON a.customer = k.customer
 JOIN hold h ON h.customer = a.customer AND h.state = 'open'
     AND h.expires_at > a.swept_until AND h.expires_at <= %s
 CROSS JOIN LATERAL json_each_text(h.counters) c
 GROUP BY 1, 2
 """
-_NEXT_EXPIRY = """
+_NEXT_EXPIRY = f"""
 SELECT a.customer, (
     SELECT h.expires_at FROM hold h
     WHERE h.customer = a.customer AND h.state = 'open' AND h.expires_at > %s
     ORDER BY h.expires_at LIMIT 1
-) FROM json_to_recordset(%s) AS k (customer text) JOIN hold_account a ON a.customer = k.customer
+) FROM {_CUSTOMERS} JOIN hold_account a ON a.customer = k.customer
 """
 _RESERVED = """
 SELECT name, sum(amount) FROM (
@@ -59,35 +60,49 @@ SELECT name, sum(amount) FROM (
     WHERE a.customer = %(customer)s
 ) counters GROUP BY name HAVING sum(amount) <> 0
 """
-_WRITE = """
+_ACCOUNTS = Columns(
+    "k",
+    "customer text, swept_until timestamptz, next_expiry timestamptz, counters json",
+    decimals="string",
+)
+_WRITE = f"""
 UPDATE hold_account AS a SET swept_until = k.swept_until, next_expiry = k.next_expiry,
     counters = k.counters
-FROM json_to_recordset(%s) AS k (customer text, swept_until timestamptz, next_expiry timestamptz,
-    counters json)
+FROM {_ACCOUNTS}
 WHERE a.customer = k.customer
 """
-_INSERT = """
+_PLACED = Columns(
+    "r",
+    "customer text, id text, amounts json, path text, feature text, quantity numeric,"
+    " placed_at timestamptz, expires_at timestamptz, counters json",
+    decimals="string",
+)
+_INSERT = f"""
 INSERT INTO hold (customer, id, state, amounts, path, feature, quantity, placed_at, expires_at,
     counters)
 SELECT customer, id, 'open', amounts, path, feature, quantity, placed_at, expires_at, counters
-FROM json_to_recordset(%s) AS r (customer text, id text, amounts json, path text, feature text,
-    quantity numeric, placed_at timestamptz, expires_at timestamptz, counters json)
+FROM {_PLACED}
 """
 _COLUMNS = """
 h.customer, h.id, h.state, h.amounts::text, h.path, h.feature, h.quantity, h.placed_at,
 h.expires_at, h.counters::text, h.resolved_at, h.late, h.captured::text, h.resolution, h.answer
 """
+_KEYS = Columns("k", "customer text, id text")
 _FIND = f"""
-SELECT {_COLUMNS} FROM json_to_recordset(%s) AS k (customer text, id text)
+SELECT {_COLUMNS} FROM {_KEYS}
 JOIN hold h ON h.customer = k.customer AND h.id = k.id
 """
-_CHANGE = """
+_CHANGED = Columns(
+    "k",
+    "customer text, id text, state text, expires_at timestamptz, counters json,"
+    " resolved_at timestamptz, late boolean, captured jsonb, resolution bytea, answer bytea",
+    decimals="string",
+)
+_CHANGE = f"""
 UPDATE hold AS h SET state = k.state, expires_at = k.expires_at, counters = k.counters,
     resolved_at = k.resolved_at, late = k.late, captured = k.captured,
-    resolution = decode(k.resolution, 'hex'), answer = decode(k.answer, 'hex')
-FROM json_to_recordset(%s) AS k (customer text, id text, state text, expires_at timestamptz,
-    counters json, resolved_at timestamptz, late boolean, captured jsonb, resolution text,
-    answer text)
+    resolution = k.resolution, answer = k.answer
+FROM {_CHANGED}
 WHERE h.customer = k.customer AND h.id = k.id
 """
 _PAGE = f"""
@@ -99,22 +114,16 @@ WHERE h.customer = %(customer)s AND (%(before)s::text IS NULL OR h.id < %(before
     OR (%(state)s IN ('captured', 'released') AND h.state = %(state)s))
 ORDER BY h.id DESC LIMIT %(limit)s
 """
-# `document` writes numbers as such; counters are texts within JSON, to the last digit.
-_texts = msgspec.json.Encoder(decimal_format="string").encode
 _numbers = msgspec.json.Decoder(dict[str, Decimal]).decode
 
 
-def _json(numbers: Mapping[str, Decimal] | None) -> msgspec.Raw:
-    return msgspec.Raw(b"null" if numbers is None else _texts(numbers))
-
-
-def _keys(customers: Iterable[str]) -> str:
-    return document([{"customer": customer} for customer in sorted(customers)])
+def _keys(customers: Collection[str]) -> list[str | None]:
+    return _CUSTOMERS.of_columns([sorted(customers)])
 
 
 async def send_lock(connection: Connection, customers: Collection[str]) -> Cursor:
     """Lock those of these accounts that exist; `locked` reads the answer."""
-    return await connection.execute(_LOCK, [_keys(customers)])
+    return await connection.execute(_LOCK, _keys(customers))
 
 
 class Account(msgspec.Struct, gc=False):
@@ -141,7 +150,7 @@ async def locked(cursor: Cursor) -> dict[str, Account]:
 
 async def create(connection: Connection, customers: Collection[str], at: datetime) -> None:
     """Make the accounts that are missing, with nothing reserved."""
-    await connection.execute(_CREATE, [at, _keys(customers)])
+    await connection.execute(_CREATE, [at, *_keys(customers)])
 
 
 async def expired(
@@ -150,7 +159,7 @@ async def expired(
     """What the holds reserve, by customer, that expired since the accounts were swept, by `at`.
     The accounts are locked.
     """
-    cursor = await connection.execute(_EXPIRED, [_keys(customers), at])
+    cursor = await connection.execute(_EXPIRED, [*_keys(customers), at])
     found: dict[str, dict[str, Decimal]] = {}
     for customer, name, amount in await cursor.fetchall():
         found.setdefault(customer, {})[name] = amount
@@ -161,7 +170,7 @@ async def next_expiries(
     connection: Connection, customers: Collection[str], after: datetime
 ) -> dict[str, datetime | None]:
     """When, after `after`, the next open hold of each of these customers expires."""
-    cursor = await connection.execute(_NEXT_EXPIRY, [after, _keys(customers)])
+    cursor = await connection.execute(_NEXT_EXPIRY, [after, *_keys(customers)])
     return {row[0]: row[1].astimezone(UTC) if row[1] else None for row in await cursor.fetchall()}
 
 
@@ -174,27 +183,18 @@ async def reserved(connection: Connection, customer: str, at: datetime) -> dict[
 async def write_accounts(connection: Connection, accounts: Sequence[Account]) -> None:
     """Write locked accounts."""
     rows = sorted(accounts, key=lambda account: account.customer)
-    await connection.execute(_WRITE, [_texts(rows).decode()])
+    await connection.execute(_WRITE, _ACCOUNTS.of(rows))
 
 
 async def insert(connection: Connection, holds: Sequence[Hold]) -> None:
     """Add placed holds."""
-    await connection.execute(_INSERT, [_texts(holds).decode()])
+    await connection.execute(_INSERT, _PLACED.of(holds))
 
 
 async def change(connection: Connection, holds: Sequence[Hold]) -> None:
     """Write what became of holds, whose accounts are locked."""
-    rows = [
-        {
-            "customer": h.customer, "id": h.id, "state": h.state, "expires_at": h.expires_at,
-            "counters": _json(h.counters), "resolved_at": h.resolved_at, "late": h.late,
-            "captured": _json(h.captured),
-            "resolution": h.resolution.hex() if h.resolution is not None else None,
-            "answer": h.answer.hex() if h.answer is not None else None,
-        }
-        for h in sorted(holds, key=lambda hold: (hold.customer, hold.id))
-    ]  # fmt: skip
-    await connection.execute(_CHANGE, [document(rows)])
+    rows = sorted(holds, key=lambda hold: (hold.customer, hold.id))
+    await connection.execute(_CHANGE, _CHANGED.of(rows))
 
 
 def _hold_of(row: Sequence[Any]) -> Hold:
@@ -210,8 +210,7 @@ def _hold_of(row: Sequence[Any]) -> Hold:
 
 async def send_find(connection: Connection, keys: Collection[tuple[str, str]]) -> Cursor:
     """Ask for these holds, (customer, id) each; `found` reads the answer."""
-    rows = [{"customer": customer, "id": hold_id} for customer, hold_id in sorted(keys)]
-    return await connection.execute(_FIND, [document(rows)])
+    return await connection.execute(_FIND, _KEYS.of_tuples(sorted(keys)))
 
 
 async def found(cursor: Cursor) -> dict[str, Hold]:

@@ -9,27 +9,24 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-import msgspec
 from psycopg import AsyncConnection, AsyncCursor
 
 from taximeter.domain.credit.wallet import Grant
 from taximeter.kernel.money import Money
+from taximeter.storage.columns import Columns
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Cursor = AsyncCursor[tuple[Any, ...]]
 WalletKey = tuple[str, str]
 
-_encode = msgspec.json.Encoder(decimal_format="string").encode
-
-_LOCK = """
-UPDATE wallet AS w SET debt = w.debt
-FROM json_to_recordset(%s) AS k (customer text, asset text)
+_KEYS = Columns("k", "customer text, asset text")
+_LOCK = f"""
+UPDATE wallet AS w SET debt = w.debt FROM {_KEYS}
 WHERE w.customer = k.customer AND w.asset = k.asset
 RETURNING w.customer, w.asset, w.debt
 """
-_CREATE = """
-INSERT INTO wallet (customer, asset, debt)
-SELECT customer, asset, 0 FROM json_to_recordset(%s) AS k (customer text, asset text)
+_CREATE = f"""
+INSERT INTO wallet (customer, asset, debt) SELECT customer, asset, 0 FROM {_KEYS}
 ON CONFLICT DO NOTHING
 """
 GRANT_COLUMNS = """
@@ -37,7 +34,7 @@ g.id, g.customer, g.asset, g.amount, g.remaining, g.kind, g.priority, g.effectiv
 g.expires_at, g.scope_meters, g.created_at, g.scope_path, g.subscription, g.credit
 """
 _GRANTS_OF_WALLETS = f"""
-SELECT {GRANT_COLUMNS} FROM json_to_recordset(%s) AS k (customer text, asset text)
+SELECT {GRANT_COLUMNS} FROM {_KEYS}
 JOIN credit_grant g ON g.customer = k.customer AND g.asset = k.asset
 """
 _GRANTS_LEFT = f"""
@@ -49,25 +46,30 @@ _GRANTS_EVER = f"""
 WHERE g.voided_at IS NULL
     AND COALESCE(g.expires_at, 'infinity') > COALESCE(%s, '-infinity'::timestamptz)
 """
+_GRANT_KEYS = Columns("k", "customer text, id text")
 _GRANTS_BY_ID = f"""
-SELECT {GRANT_COLUMNS} FROM json_to_recordset(%s) AS k (customer text, id text)
+SELECT {GRANT_COLUMNS} FROM {_GRANT_KEYS}
 JOIN credit_grant g ON g.customer = k.customer AND g.id = k.id
 """
-_SET_REMAINING = """
-UPDATE credit_grant AS g SET remaining = k.remaining
-FROM json_to_recordset(%s) AS k (customer text, id text, remaining numeric)
+_REMAINING = Columns("k", "customer text, id text, remaining numeric")
+_SET_REMAINING = f"""
+UPDATE credit_grant AS g SET remaining = k.remaining FROM {_REMAINING}
 WHERE g.customer = k.customer AND g.id = k.id
 """
-_SET_DEBT = """
-UPDATE wallet AS w SET debt = k.debt
-FROM json_to_recordset(%s) AS k (customer text, asset text, debt numeric)
+_DEBTS = Columns("k", "customer text, asset text, debt numeric")
+_SET_DEBT = f"""
+UPDATE wallet AS w SET debt = k.debt FROM {_DEBTS}
 WHERE w.customer = k.customer AND w.asset = k.asset
 """
-_INSERT_ENTRIES = """
+_ENTRIES = Columns(
+    "r",
+    "customer text, id text, asset text, grant_id text, kind text, amount numeric, at timestamptz,"
+    " ref text",
+)
+_INSERT_ENTRIES = f"""
 INSERT INTO wallet_entry (customer, id, asset, grant_id, kind, amount, at, ref)
 SELECT customer, id, asset, grant_id, kind, amount, at, ref
-FROM json_to_recordset(%s) AS r (customer text, id text, asset text, grant_id text, kind text,
-    amount numeric, at timestamptz, ref text)
+FROM {_ENTRIES}
 """
 _STORED_COLUMNS = f"{GRANT_COLUMNS}, g.cost_basis, g.cost_basis_asset, g.voided_at"
 _INSERT_GRANT = """
@@ -137,17 +139,9 @@ def grant_of(row: Sequence[Any]) -> Grant:
     )  # fmt: skip
 
 
-def _keys(keys: Iterable[WalletKey]) -> str:
-    return _document([{"customer": customer, "asset": asset} for customer, asset in sorted(keys)])
-
-
-def _document(rows: Sequence[object]) -> str:
-    return _encode(rows).decode()
-
-
 async def send_lock(connection: Connection, keys: Sequence[WalletKey]) -> Cursor:
     """Lock those of these wallets that exist; `locked_debts` reads the answer."""
-    return await connection.execute(_LOCK, [_keys(keys)])
+    return await connection.execute(_LOCK, _KEYS.of_tuples(sorted(keys)))
 
 
 async def locked_debts(cursor: Cursor) -> dict[WalletKey, Decimal]:
@@ -161,7 +155,7 @@ async def lock_wallets(
     """Lock these wallets, making those that are missing; returns the debt of each."""
     debts = await locked_debts(await send_lock(connection, keys))
     if len(debts) < len(keys):
-        await connection.execute(_CREATE, [_keys(keys)])
+        await connection.execute(_CREATE, _KEYS.of_tuples(sorted(keys)))
         debts = await locked_debts(await send_lock(connection, keys))
     return debts
 
@@ -185,7 +179,7 @@ async def send_grants(
     not void), and where `at` is given have not expired by then; `found_grants` reads the answer.
     """
     query = _GRANTS_EVER if spent_too else _GRANTS_LEFT
-    return await connection.execute(query, [_keys(keys), at])
+    return await connection.execute(query, [*_KEYS.of_tuples(sorted(keys)), at])
 
 
 async def found_grants(cursor: Cursor, keys: Sequence[WalletKey]) -> dict[WalletKey, list[Grant]]:
@@ -208,8 +202,7 @@ async def grants_by_id(
     connection: Connection, grants: Iterable[tuple[str, str]]
 ) -> dict[str, Grant]:
     """These grants, (customer, id) each, whatever is left of them."""
-    rows = [{"customer": customer, "id": grant_id} for customer, grant_id in sorted(grants)]
-    cursor = await connection.execute(_GRANTS_BY_ID, [_document(rows)])
+    cursor = await connection.execute(_GRANTS_BY_ID, _GRANT_KEYS.of_tuples(sorted(grants)))
     return {row[0]: grant_of(row) for row in await cursor.fetchall()}
 
 
@@ -218,22 +211,19 @@ async def set_remaining(
 ) -> None:
     """Write what grants have left: (customer, grant id, remaining) each."""
     if remaining:
-        rows = [{"customer": c, "id": i, "remaining": r} for c, i, r in sorted(remaining)]
-        await connection.execute(_SET_REMAINING, [_document(rows)])
+        await connection.execute(_SET_REMAINING, _REMAINING.of_tuples(sorted(remaining)))
 
 
 async def set_debts(connection: Connection, debts: Sequence[tuple[str, str, Decimal]]) -> None:
     """Write debts: (customer, asset, debt) each."""
     if debts:
-        rows = [{"customer": c, "asset": a, "debt": d} for c, a, d in sorted(debts)]
-        await connection.execute(_SET_DEBT, [_document(rows)])
+        await connection.execute(_SET_DEBT, _DEBTS.of_tuples(sorted(debts)))
 
 
 async def insert_entries(connection: Connection, entries: Sequence[Entry]) -> None:
     """Append movements."""
     if entries:
-        rows = [entry._asdict() for entry in entries]
-        await connection.execute(_INSERT_ENTRIES, [_document(rows)])
+        await connection.execute(_INSERT_ENTRIES, _ENTRIES.of_tuples(entries))
 
 
 class StoredGrant(NamedTuple):
