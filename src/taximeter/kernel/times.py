@@ -23,6 +23,7 @@ _DURATION_DAYS_MAX = 36_600
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,12})?"
 _RFC3339 = re.compile(rf"{_DATE}[Tt]{_TIME}([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])\Z").match
+_LONGEST = len("2026-01-05T10:00:00.123456789012Z")
 _LOCAL = re.compile(rf"{_DATE}(T{_TIME})?\Z").match
 _DURATION = re.compile(
     r"P(?:(?P<years>[0-9]{1,4})Y)?(?:(?P<months>[0-9]{1,4})M)?(?:(?P<weeks>[0-9]{1,4})W)?"
@@ -143,15 +144,36 @@ def parse_instant(text: str) -> datetime | None:
     Digits beyond the microsecond are cut, not rounded: time order is kept. A leap second (`:60`)
     is refused: no instant of ours stands for it.
     """
-    if not _RFC3339(text):
-        return None
+    if not _is_laid_out(text):
+        if not _RFC3339(text):
+            return None
+        text = text.upper()
     try:
-        at = datetime.fromisoformat(text.upper())
+        at = datetime.fromisoformat(text)
     except ValueError:
         return None
     if not _YEAR_MIN <= at.year <= _YEAR_MAX:
         return None
     return at if at.tzinfo is UTC else at.astimezone(UTC)
+
+
+def _is_laid_out(text: str) -> bool:
+    """Whether `text` is as most write an instant, `2026-01-05T10:00:00.123Z`: told sooner than by
+    the pattern. Whether digits stand where they should is left to who reads them.
+    """
+    return (
+        len(text) >= len("2026-01-05T10:00:00Z")
+        and text[4] == text[7] == "-"
+        and text[10] == "T"
+        and text[11:13] < "24"
+        and text[13] == text[16] == ":"
+        and text[-1] == "Z"
+        and (
+            len(text) == len("2026-01-05T10:00:00Z")
+            or (text[19] == "." and len(text) <= _LONGEST and text[20:-1].isdigit())
+        )
+        and text.isascii()
+    )
 
 
 def format_instant(at: datetime) -> str:

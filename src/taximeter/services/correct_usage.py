@@ -330,7 +330,7 @@ def _less(total: Total) -> Total:
         tally.values = Counter({value: -events for value, events in total.tally.values.items()})
     adds = total.meter.aggregation in ADDING
     tally.quantity = -total.tally.quantity if adds else total.tally.quantity
-    return total._replace(tally=tally)
+    return msgspec.structs.replace(total, tally=tally)
 
 
 async def _count_again(

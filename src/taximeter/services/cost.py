@@ -90,7 +90,7 @@ async def read_costs(
     found = await storage.segment_totals(connection, list(wholes)) if wholes else {}
     rows = {SegmentKey(*key): totals for key, totals in found.items()}
     costs = []
-    for key in changed.keys() | wholes.keys():
+    for key in changed if not wholes else changed.keys() | wholes.keys():
         price = wholes.get(key)
         if price is None:
             price = targets[key].price

@@ -6,17 +6,19 @@ that it is new.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
-from taximeter.domain.catalog.meter import WHOLE, Meter
-from taximeter.domain.metering.bucket import names_of
+import msgspec
+
+from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.metering.event import Event
 from taximeter.domain.metering.fold import Tally, folded_quantity, member_digest
 from taximeter.domain.metering.level import event_digest
 from taximeter.domain.metering.outcome import NOTHING
-from taximeter.domain.metering.window import floor_hour
+from taximeter.domain.metering.window import HOUR, floor_hour
 from taximeter.domain.subscription.routing import MeterRoute, Reading, Target
 from taximeter.kernel.paths import deepest_scope
 from taximeter.kernel.quantity import ZERO
@@ -31,6 +33,7 @@ from taximeter.services.settle import (
     Captures,
     Charge,
     Purses,
+    is_charged,
     send_purses,
     settle_changes,
 )
@@ -44,11 +47,13 @@ from taximeter.storage.ingestion import BucketRow, ChangedTotal, Cursor, MemberR
 from taximeter.storage.levels import ChangeRow, LevelRow
 from taximeter.storage.values import ValuesRow
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
 # An event that counts, and what each meter reads in it.
 Counted = tuple[Event, Sequence[Reading]]
 
 
-class Part(NamedTuple):
+class Part(msgspec.Struct, frozen=True, gc=False):
     """What some events add to one meter of one customer, within one UTC hour."""
 
     customer: str
@@ -58,7 +63,7 @@ class Part(NamedTuple):
     tally: Tally
 
 
-class Total(NamedTuple):
+class Total(msgspec.Struct, frozen=True, gc=False):
     """What some events add to one price's segment."""
 
     customer: str
@@ -79,7 +84,7 @@ class Total(NamedTuple):
         return folded_quantity(self.meter, self.tally)
 
 
-TotalKey = tuple[str, str, str, datetime, str, int, tuple[str, ...]]
+TotalKey = tuple[str, tuple[str, str, datetime], str, int, tuple[str, ...]]
 
 
 async def count_usage(
@@ -106,11 +111,11 @@ class Counting(NamedTuple):
     captures: Captures = NO_CAPTURES
     ranks: Cursor | None = None
 
-    async def changed(self) -> Sequence[ChangedTotal]:
-        """Each total that was changed, before and after."""
+    async def changed(self, segments: Collection[SegmentKey]) -> Sequence[ChangedTotal]:
+        """Each total of these segments that was changed, before and after."""
         if self.cursor is None:
             return ()
-        changed = await storage.changed_totals(self.cursor, self.rows)
+        changed = await storage.changed_totals(self.cursor, self.rows, segments)
         return (
             changed if self.ranks is None else await value_storage.with_ranks(self.ranks, changed)
         )
@@ -231,12 +236,17 @@ async def settle_usage(
     """Charge for what was counted: wallets, where a price settles from one, and budgets. Returns
     the charges: those, and all of customers whose holds are being captured.
     """
-    charged = counting.purses is not None or counting.limited or counting.captures.customers
-    if counting.cursor is None or not charged:
+    limited, captures = counting.limited, counting.captures
+    charged = targets_of(
+        total
+        for total in counting.totals
+        if is_charged(total.customer, total.target.price, limited, captures)
+    )
+    if not charged:
         return ()
     return await settle_changes(
-        context, connection, targets_of(counting.totals), await counting.changed(), counting.purses,
-        counting.limited, Attribution(counting.shares_of), counting.captures,
+        context, connection, charged, await counting.changed(charged), counting.purses, limited,
+        Attribution(counting.shares_of), captures,
     )  # fmt: skip
 
 
@@ -275,23 +285,23 @@ def share_of(totals: Iterable[Total]) -> Share:
     return found
 
 
-def targets_of(totals: Sequence[Total]) -> dict[SegmentKey, Target]:
+def targets_of(totals: Iterable[Total]) -> dict[SegmentKey, Target]:
     """The segment that each total belongs to."""
     return {_segment_of(total): total.target for total in totals}
 
 
 def _segment_of(total: Total) -> SegmentKey:
-    target = total.target
-    return SegmentKey(
-        total.customer, target.subscription, target.price.key, target.segment.span.start
-    )
+    return SegmentKey(total.customer, *total.target.place)
 
 
 def fold_events(counted: Sequence[Counted]) -> list[Part]:
     """The events folded once, as finely as totals and buckets need."""
     parts: dict[tuple[int, datetime, tuple[str, ...]], Part] = {}
+    hour = next_hour = _NEVER
     for event, readings in counted:
-        hour = event.time.replace(minute=0, second=0, microsecond=0)
+        if not hour <= event.time < next_hour:
+            hour = floor_hour(event.time)
+            next_hour = hour + HOUR
         for route, values, value in readings:
             key = (id(route), hour, values)
             part = parts.get(key)
@@ -312,13 +322,13 @@ def totals_of(parts: Sequence[Part], folding: Folding = NO_FOLDING) -> list[Tota
     for part in parts:
         route = part.route
         for target in route.targets if route.level is None else ():
-            merge_total(totals, _total_of(part, target, folding))
+            _add_part(totals, part, target, folding)
     return list(totals.values())
 
 
-def _total_of(part: Part, target: Target, folding: Folding) -> Total:
+def _add_part(totals: dict[TotalKey, Total], part: Part, target: Target, folding: Folding) -> None:
     values = part.values if folding is NO_FOLDING else folding.fold(part, target)
-    return Total(part.customer, target, part.route.meter, part.route.names, values, part.tally)
+    _add(totals, part.customer, target, part.route.meter, part.route.names, values, part.tally)
 
 
 def outcome_totals(
@@ -339,23 +349,28 @@ def outcome_totals(
                     tally = Tally()
                     tally.events, tally.quantity = billed
                     part = Part(event.customer, route, values, floor_hour(event.time), tally)
-                    merge_total(totals, _total_of(part, target, folding))
+                    _add_part(totals, part, target, folding)
     return list(totals.values())
 
 
 def merge_total(totals: dict[TotalKey, Total], part: Total) -> None:
-    """Add a part to the total it belongs to. Two routings may lead to the same segment (an event
-    may name its subscription or not), so totals are known by what their row is known by.
+    """Add a part to the total it belongs to."""
+    _add(totals, part.customer, part.target, part.meter, part.names, part.values, part.tally)
+
+
+def _add(
+    totals: dict[TotalKey, Total], customer: str, target: Target, meter: Meter,
+    names: tuple[str, ...], values: tuple[str, ...], tally: Tally,
+) -> None:  # fmt: skip
+    """Two routings may lead to the same segment (an event may name its subscription or not), so
+    totals are known by what their row is known by.
     """
-    target, meter = part.target, part.meter
-    key = (
-        part.customer, target.subscription, target.price.key, target.segment.span.start,
-        meter.key, meter.series, part.values,
-    )  # fmt: skip
+    key = (customer, target.place, meter.key, meter.series, values)
     total = totals.get(key)
     if total is None:
-        total = totals[key] = part._replace(tally=Tally())
-    total.tally.merge(meter.aggregation, part.tally)
+        totals[key] = Total(customer, target, meter, names, values, tally.apart())
+    else:
+        total.tally.merge(meter.aggregation, tally)
 
 
 async def add_totals(connection: Connection, totals: Sequence[Total]) -> None:
@@ -367,12 +382,11 @@ async def add_totals(connection: Connection, totals: Sequence[Total]) -> None:
 
 
 async def _total_rows(connection: Connection, totals: Sequence[Total]) -> list[TotalRow]:
-    members = [row for total in totals for row in member_rows(total)]
-    members.sort(key=lambda row: (row.customer, row.subscription, row.price, row.member))
+    members = [row for total in totals if total.tally.members for row in member_rows(total)]
+    members.sort(key=attrgetter("customer", "subscription", "price", "member"))
     fresh = await storage.add_members(connection, members) if members else set()
     rows = [_total_row(total, fresh) for total in totals]
-    rows.sort(key=lambda row: (row.customer, row.subscription, row.price, row.period_start,
-                               row.dimensions))  # fmt: skip
+    rows.sort(key=attrgetter("customer", "subscription", "price", "period_start", "dimensions"))
     return rows
 
 
@@ -406,32 +420,30 @@ def bucket_rows(parts: Sequence[Part], folding: Folding = NO_FOLDING) -> list[Bu
     hours, so such a meter has none, nor has a level, which is nothing that happened in an hour;
     what is measured for a price alone is not the meter's.
     """
-    buckets: dict[tuple[str, str, int, datetime, tuple[str, ...]], tuple[Meter, Tally]] = {}
+    buckets: dict[tuple[str, str, datetime, str, int], tuple[Meter, Tally]] = {}
     for part in parts:
-        customer, route, values, hour, tally = part
-        meter = route.meter
-        if meter.aggregation in WHOLE or meter.is_level or route.measure is not None:
+        if not part.route.hourly:
             continue
-        if folding is not NO_FOLDING:
-            values = folding.fold(part)
-        key = (customer, meter.key, meter.version, hour, values)
+        meter, tally = part.route.meter, part.tally
+        values = part.values if folding is NO_FOLDING else folding.fold(part)
+        text = dimension_text(part.route.names, values)
+        key = (part.customer, meter.key, part.hour, text, meter.version)
         bucket = buckets.get(key)
         if bucket is None:
             buckets[key] = (meter, tally)
         else:
-            merged = Tally()
-            merged.merge(meter.aggregation, bucket[1])
+            merged = bucket[1].apart()
             merged.merge(meter.aggregation, tally)
             buckets[key] = (meter, merged)
-    rows = [
+    return [
         BucketRow(
-            customer, meter.key, meter.version, hour, dimension_text(names_of(meter), values),
-            meter.aggregation, tally.quantity, tally.events, tally.latest,
+            customer, key, version, hour, text, meter.aggregation, tally.quantity, tally.events,
+            tally.latest,
         )
-        for (customer, _, _, hour, values), (meter, tally) in buckets.items()
+        for (customer, key, hour, text, version), (meter, tally) in sorted(
+            buckets.items(), key=itemgetter(0)
+        )
     ]  # fmt: skip
-    rows.sort(key=lambda row: (row.customer, row.meter, row.bucket_start, row.dimensions))
-    return rows
 
 
 def level_rows(parts: Sequence[Part]) -> list[LevelRow]:

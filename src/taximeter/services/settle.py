@@ -12,6 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
+from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.credit.burn import burn_order, draw
 from taximeter.domain.credit.wallet import Grant, posted
 from taximeter.domain.subscription.routing import Target
@@ -65,6 +66,15 @@ class Attribution(NamedTuple):
 HERE_AND_NOW = Attribution()
 
 
+def is_charged(customer: str, price: UsagePrice, limited: Limited, captures: Captures) -> bool:
+    """Whether usage under this price is priced at once, and not by an invoice alone."""
+    return (
+        price.settle == "wallet"
+        or is_limited(limited, customer, price.asset)
+        or customer in captures.customers
+    )
+
+
 async def settle_changes(
     context: Context,
     connection: Connection,
@@ -81,12 +91,7 @@ async def settle_changes(
     groups: dict[SegmentKey, list[ChangedTotal]] = defaultdict(list)
     for row in changed:
         key = SegmentKey(row.customer, row.subscription, row.price, row.period_start)
-        price = targets[key].price
-        if (
-            price.settle == "wallet"
-            or is_limited(limited, row.customer, price.asset)
-            or row.customer in captures.customers
-        ):
+        if is_charged(row.customer, targets[key].price, limited, captures):
             groups[key].append(row)
     if not groups:
         return ()
@@ -130,11 +135,8 @@ def _charges(costs: Costs, by_path: Mapping[str, Shares]) -> list[Charge]:
         key, price = cost.key, cost.price
         ref, drawn = f"{key.subscription}/{key.price}", price.settle == "wallet"
         shares = by_path.get(key.customer)
-        apart = costs.by_path(cost, shares) if shares else [(None, cost.amount)]
-        found += [
-            Charge(key.customer, price.asset, amount, price.meter, ref, path, drawn)
-            for path, amount in apart
-        ]
+        for path, amount in costs.by_path(cost, shares) if shares else ((None, cost.amount),):
+            found.append(Charge(key.customer, price.asset, amount, price.meter, ref, path, drawn))
     found.sort(key=lambda charge: (charge.customer, charge.asset, charge.ref, charge.path or ""))
     return found
 
@@ -319,11 +321,11 @@ class _Purse:
     ) -> None:
         self._context = context
         self._at = at
+        self._first_debts = debts
         self._debts = dict(debts)
-        self._first_debts = dict(debts)
-        self._grants = {key: {grant.id: grant for grant in found} for key, found in grants.items()}
+        self._grants: dict[WalletKey, Sequence[Grant]] = dict(grants)
+        self._left: dict[WalletKey, dict[str, Decimal]] = {}
         self._reserved = {key: dict(found) for key, found in reserved.items()}
-        self._touched: dict[tuple[str, str], Decimal] = {}
         self.entries: list[Entry] = []
 
     def charge(self, charge: Charge) -> None:
@@ -345,11 +347,23 @@ class _Purse:
             self._debts[key] = after
             self._note(charge, None, debt - after)
 
+    def _now(self, key: WalletKey) -> Sequence[Grant]:
+        """The wallet's grants with what is left of them."""
+        grants, left = self._grants[key], self._left.get(key)
+        if left is None:
+            return grants
+        now = self._grants[key] = [
+            one if (rest := left.get(one.id, one.remaining)) == one.remaining
+            else _with_remaining(one, rest)
+            for one in grants
+        ]  # fmt: skip
+        return now
+
     def _take_reserved(self, key: WalletKey, amount: Decimal, parts: dict[str, Decimal]) -> Decimal:
         """Draw from what captured holds reserve, in burn order; returns what that gave."""
-        reserved, grants = self._reserved[key], self._grants[key]
+        reserved = self._reserved[key]
         given = ZERO
-        for grant in burn_order(grants[one] for one in reserved if one in grants):
+        for grant in burn_order(one for one in self._now(key) if one.id in reserved):
             part = min(reserved[grant.id], grant.remaining, amount - given)
             if part > ZERO:
                 reserved[grant.id] -= part
@@ -360,9 +374,7 @@ class _Purse:
     def _draw_from(
         self, key: WalletKey, grant: Grant, part: Decimal, parts: dict[str, Decimal]
     ) -> None:
-        left = grant.remaining - part
-        self._grants[key][grant.id] = _with_remaining(grant, left)
-        self._touched[key[0], grant.id] = left
+        self._left.setdefault(key, {})[grant.id] = grant.remaining - part
         parts[grant.id] = parts.get(grant.id, ZERO) + part
 
     def _take(
@@ -375,10 +387,12 @@ class _Purse:
         parts: dict[str, Decimal],
     ) -> Decimal:
         """Draw `amount` and add what each grant gives to `parts`; returns the debt after."""
-        grants = self._grants[key]
-        drawn = draw(grants.values(), amount, self._at, meter, path=path, debt=debt)
-        for grant_id, part in drawn.parts:
-            self._draw_from(key, grants[grant_id], part, parts)
+        grants = self._now(key)
+        drawn = draw(grants, amount, self._at, meter, path=path, debt=debt)
+        if drawn.parts:
+            by_id = {grant.id: grant for grant in grants}
+            for grant_id, part in drawn.parts:
+                self._draw_from(key, by_id[grant_id], part, parts)
         return debt + drawn.uncovered
 
     def _note(self, charge: Charge, grant_id: str | None, amount: Decimal) -> None:
@@ -390,11 +404,15 @@ class _Purse:
 
     def balance(self, key: WalletKey) -> Decimal:
         """What the wallet has posted now."""
-        return posted(self._grants[key].values(), self._debts[key], self._at)
+        return posted(self._now(key), self._debts[key], self._at)
 
     def remaining(self) -> list[tuple[str, str, Decimal]]:
         """What touched grants have left."""
-        return [(customer, grant, left) for (customer, grant), left in self._touched.items()]
+        return [
+            (key[0], grant_id, left)
+            for key, of_wallet in self._left.items()
+            for grant_id, left in of_wallet.items()
+        ]
 
     def debts(self) -> list[tuple[str, str, Decimal]]:
         """The debts that changed."""

@@ -245,18 +245,24 @@ async def send_totals(connection: Connection, rows: Sequence[TotalRow]) -> Curso
     return await connection.execute(_UPSERT_TOTALS, _TOTAL_ROWS.of(rows), binary=True)
 
 
-async def changed_totals(cursor: Cursor, rows: Sequence[TotalRow]) -> list[ChangedTotal]:
-    """Each row that `send_totals` touched, before and after."""
+async def changed_totals(
+    cursor: Cursor,
+    rows: Sequence[TotalRow],
+    segments: Collection[tuple[str, str, str, datetime]],
+) -> list[ChangedTotal]:
+    """Each row of these segments that `send_totals` touched, before and after."""
     added = {
         (r.customer, r.subscription, r.price, r.period_start, r.dimensions, r.meter, r.version):
         r.events
         for r in rows
+        if (r.customer, r.subscription, r.price, r.period_start) in segments
     }  # fmt: skip
     return [
         ChangedTotal(
             row[0], row[1], row[2], row[3], row[4], row[7], row[8], added[row[:7]] == row[9]
         )
         for row in await cursor.fetchall()
+        if row[:4] in segments
     ]
 
 

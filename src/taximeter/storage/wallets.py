@@ -129,13 +129,12 @@ class Entry(NamedTuple):
 
 def grant_of(row: Sequence[Any]) -> Grant:
     """The grant of a row of the columns above."""
+    expires_at, meters = row[8], row[9]
     return Grant(
-        id=row[0], customer=row[1], asset=row[2], amount=row[3], remaining=row[4], kind=row[5],
-        priority=row[6], effective_at=row[7].astimezone(UTC),
-        expires_at=row[8].astimezone(UTC) if row[8] else None,
-        scope_meters=tuple(row[9]) if row[9] is not None else None,
-        created_at=row[10].astimezone(UTC), scope_path=row[11], subscription=row[12],
-        credit=row[13],
+        row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7].astimezone(UTC),
+        expires_at.astimezone(UTC) if expires_at else None,
+        tuple(meters) if meters is not None else None, row[10].astimezone(UTC), row[11], row[12],
+        row[13],
     )  # fmt: skip
 
 

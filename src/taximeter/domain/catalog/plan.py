@@ -310,6 +310,9 @@ class UsagePrice:
     `group` are the prices that are rated together with this one, itself among them, in the order
     written, each without its own group: those of one pool, and those whose usage gives others a
     share. They change together, so that their segments always begin and end together.
+
+    `alone` is derived: the amount depends on the price's own quantities by dimension, and on
+    nothing else, unless the meter has buckets.
     """
 
     key: str
@@ -328,10 +331,14 @@ class UsagePrice:
     multipliers: tuple[Multiplier, ...] = ()
     pool: str | None = None
     group: "tuple[UsagePrice, ...]" = ()
+    alone: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         assert isinstance(self.included, ShareOf) or self.included >= ZERO, "included units"
         assert not self.group or self.key in {one.key for one in self.group}, "its own group"
+        by_event = isinstance(self.model, Dimensional) and self.model.by_event
+        bent = self.group or self.multipliers or self.maximum_per_day is not None
+        object.__setattr__(self, "alone", not (bent or by_event or self.with_fees))
 
     @property
     def with_fees(self) -> bool:

@@ -34,7 +34,7 @@ class Draw(msgspec.Struct, frozen=True, gc=False):
     @property
     def amount(self) -> Decimal:
         """The whole amount drawn."""
-        return sum((part for _, part in self.parts), self.uncovered)
+        return sum([part for _, part in self.parts], self.uncovered)
 
 
 def burn_key(grant: Grant) -> tuple[int, datetime, bool, datetime, str]:
@@ -67,10 +67,10 @@ def draw(
     given back. Order of the arguments does not matter: the parts always sum to `amount`.
     """
     usable = burn_order(
-        grant for grant in grants if grant.usable_at(at) and grant.covers(meter, path)
+        [grant for grant in grants if grant.usable_at(at) and grant.covers(meter, path)]
     )
     if amount >= ZERO:
-        surplus = min(max(-debt, ZERO), amount)
+        surplus = min(-debt, amount) if debt < ZERO else ZERO
         parts, rest = _take(usable, amount - surplus)
         drawn = Draw(parts, surplus + rest)
     else:

@@ -8,10 +8,10 @@ Numbers arrive as int or Decimal, never float: a door decodes JSON numbers from 
 gave and nothing that was left to a default, so a retry without a time is still a duplicate.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import msgspec
@@ -89,9 +89,10 @@ def read_event(raw: object, received_at: datetime) -> Event | InvalidEvent:
     if problem := _check_names(event_id, customer, source, kind):
         return InvalidEvent(event_id if type(event_id) is str else None, problem)
     path, subscription = get("path"), get("subscription")
-    for name, value in (("path", path), ("subscription", subscription)):
-        if value is not None and not _is_name(value, NAME_CHARS_MAX):
-            return _invalid(event_id, name, "invalid_text", _text_cure(NAME_CHARS_MAX))
+    if path is not None and not _is_name(path, NAME_CHARS_MAX):
+        return _invalid(event_id, "path", "invalid_text", _text_cure(NAME_CHARS_MAX))
+    if subscription is not None and not _is_name(subscription, NAME_CHARS_MAX):
+        return _invalid(event_id, "subscription", "invalid_text", _text_cure(NAME_CHARS_MAX))
     if get("specversion") not in (None, "1.0"):
         detail = 'Send "1.0" or leave it out.'
         return _invalid(event_id, "specversion", "unsupported_version", detail)
@@ -108,21 +109,22 @@ def read_event(raw: object, received_at: datetime) -> Event | InvalidEvent:
         data = {}
     elif type(data) is not dict:
         return _invalid(event_id, "data", "not_an_object", "Send data as a JSON object.")
-    if problem := check_data(data):
+    if not _is_plain(data) and (problem := check_data(data)):
         return InvalidEvent(event_id, problem)
     content = _encode(data)
-    attributes = extra = None
+    attributes, extra = b"", None
     if not _KNOWN.issuperset(raw):
         extra = {name: raw[name] for name in raw if name not in _KNOWN}
         if problem := check_data(extra, "attribute"):
             return InvalidEvent(event_id, problem)
         attributes = _encode(extra)
-    if len(content) + len(attributes or b"") > EVENT_BYTES_MAX:
+    if len(content) + len(attributes) > EVENT_BYTES_MAX:
         return _invalid(event_id, "data", "too_large", "Keep an event within 64 KiB.")
-    if _has_nul(content) or (attributes is not None and _has_nul(attributes)):
+    if b"\\u0000" in content + attributes and _has_nul(content + attributes):
         detail = "Leave out the character U+0000: text cannot hold it."
         return _invalid(event_id, "data", "invalid_text", detail)
-    digest = _digest(kind, given, path, subscription, content, attributes)
+    head = f"{kind}\0{given}\0{path or ''}\0{subscription or ''}\0".encode()
+    digest = blake2b(head + content + b"\0" + attributes, digest_size=16).hexdigest()
     return Event(
         customer, source, event_id, kind, time, received_at, data, digest, path, subscription,
         extra,
@@ -134,7 +136,7 @@ def _read_time(text: object, received_at: datetime) -> datetime | FieldError:
     if at is None:
         detail = "Send an RFC 3339 date-time with an offset, such as 2026-01-05T10:00:00Z."
         return FieldError("time", "invalid_time", detail)
-    if at - received_at > FUTURE_MAX:
+    if at > received_at and at - received_at > FUTURE_MAX:
         detail = f"The time is over 24 h ahead of the server's {format_instant(received_at)}."
         return FieldError("time", "in_the_future", detail)
     return at
@@ -142,24 +144,16 @@ def _read_time(text: object, received_at: datetime) -> datetime | FieldError:
 
 def _has_nul(text: bytes) -> bool:
     """Whether a string of this JSON holds U+0000; a backslash before a `u0000` is none."""
-    return b"\\u0000" in text and b"\\u0000" in text.replace(b"\\\\", b"")
+    return b"\\u0000" in text.replace(b"\\\\", b"")
 
 
 def _given(text: str, time: datetime) -> str:
-    """A time as the digest has it: `time.isoformat()`, which is slow and, of what most send, hardly
-    another text.
+    """A time as the digest has it: `time.isoformat()`, which is slow and, of the shortest text that
+    an instant has, hardly another text.
     """
-    if len(text) == len("2026-01-05T10:00:00Z") and text[-1] == "Z" and text[10] == "T":
-        return f"{text[:-1]}+00:00"
+    if len(text) == len("2026-01-05T10:00:00Z"):
+        return f"{text[:-1].upper()}+00:00"
     return time.isoformat()
-
-
-def _digest(
-    kind: str, time: str, path: str | None, subscription: str | None, content: bytes,
-    attributes: bytes | None,
-) -> str:  # fmt: skip
-    head = f"{kind}\0{time}\0{path or ''}\0{subscription or ''}\0".encode()
-    return hashlib.blake2b(head + content + b"\0" + (attributes or b""), digest_size=16).hexdigest()
 
 
 def _invalid(event_id: str | None, path: str, code: str, detail: str) -> InvalidEvent:
@@ -177,19 +171,18 @@ def _text_cure(chars_max: int) -> str:
 def _check_names(
     event_id: object, customer: object, source: object, kind: object
 ) -> FieldError | None:
-    if (
-        type(event_id) is str
-        and 0 < len(event_id) <= NAME_CHARS_MAX
-        and event_id.isprintable()
-        and type(customer) is type(source) is type(kind) is str  # others may have no hash
-        and (customer, source, kind) in _checked
-    ):
+    names = (customer, source, kind)
+    try:
+        known = names in _checked
+    except TypeError:  # a list or an object is no name
+        known = False
+    if known and _is_name(event_id, NAME_CHARS_MAX):
         return None
     if problem := _check_each_name(event_id, customer, source, kind):
         return problem
     if len(_checked) >= _CHECKED_MAX:
         _checked.clear()
-    _checked.add((customer, source, kind))
+    _checked.add(names)
     return None
 
 
@@ -208,6 +201,15 @@ def _check_each_name(
     if source != "" and not _is_name(source, NAME_CHARS_MAX):
         return FieldError("source", "invalid_text", _text_cure(NAME_CHARS_MAX))
     return None
+
+
+def _is_plain(data: Mapping[str, Any]) -> bool:
+    """Whether `data` is as most is: flat, of texts and whole numbers within all limits."""
+    for item in data.values():
+        kind = type(item)
+        if kind is not str and (kind is not int or not -_INT_BOUND < item < _INT_BOUND):
+            return False
+    return len(data) <= PROPERTIES_MAX
 
 
 def check_data(data: Mapping[str, Any], root: str = "data") -> FieldError | None:

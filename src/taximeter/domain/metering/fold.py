@@ -177,22 +177,19 @@ def member_digest(dimensions: str, value: str) -> bytes:
     return hashlib.blake2b(f"{dimensions}\0{value}".encode(), digest_size=16).digest()
 
 
-class Tally:
+class Tally(msgspec.Struct, gc=False):
     """The folded part of some events of one meter. `latest` orders the last value of a `latest`
     meter; `members` holds the distinct values of a `unique` one; `values` how often each value of a
     `percentile` came, and `levels` what each event of a level said: neither has a quantity until
     all of it is known (`folded_quantity`).
     """
 
-    __slots__ = ("events", "latest", "levels", "members", "quantity", "values")
-
-    def __init__(self) -> None:
-        self.quantity: Decimal | int = 0
-        self.events = 0
-        self.latest: str | None = None
-        self.members: set[str] | None = None
-        self.levels: list[tuple[Event, Decimal | int]] | None = None
-        self.values: Counter[Decimal | int] | None = None
+    quantity: Decimal | int = 0
+    events: int = 0
+    latest: str | None = None
+    members: set[str] | None = None
+    levels: list[tuple[Event, Decimal | int]] | None = None
+    values: Counter[Decimal | int] | None = None
 
     def add(self, aggregation: Aggregation, value: Value, event: Event) -> None:
         """Fold one event's `metered_value` in."""
@@ -217,6 +214,12 @@ class Tally:
         else:
             assert not isinstance(value, str)
             self._replace(aggregation, value, event)
+
+    def apart(self) -> "Tally":
+        """The same, to merge others into: what it holds is not shared with this one."""
+        members = None if self.members is None else set(self.members)
+        values = None if self.values is None else Counter(self.values)
+        return Tally(self.quantity, self.events, self.latest, members, self.levels, values)
 
     def merge(self, aggregation: Aggregation, other: "Tally") -> None:
         """Fold another part of the same meter in."""

@@ -18,9 +18,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 from taximeter.domain.catalog.plan import (
-    CostPlus,
     Dimensional,
-    Dynamic,
+    FeeModel,
     FlatPrice,
     QuantityModel,
     RateModel,
@@ -104,7 +103,7 @@ def price_amount(price: UsagePrice, usage: Usage) -> Decimal:
     if isinstance(model, Dimensional):
         amount = _dimensional_amount(model, usage, price.included)
     else:
-        assert not isinstance(model, CostPlus | Dynamic), "single events are not plain"
+        assert not isinstance(model, FeeModel), "single events are not plain"
         quantity = usage[0][1] if len(usage) == 1 else sum((total for _, total in usage), ZERO)
         if price.included:
             quantity -= free_units(quantity, price.included)
@@ -120,16 +119,8 @@ def price_amount(price: UsagePrice, usage: Usage) -> Decimal:
 
 
 def _is_plain(price: UsagePrice, usage: Usage) -> bool:
-    """Whether the price depends on its own quantities by dimension, and on nothing else."""
-    if price.group or price.multipliers or price.maximum_per_day is not None:
-        return False
-    model = price.model
-    if isinstance(model, Dimensional):
-        if model.by_event or model.with_fees:
-            return False
-    elif has_fees(model):
-        return False
-    return not any(BUCKET in dimensions for dimensions, _ in usage)
+    """Whether the amount depends on the quantities by dimension, and on nothing else."""
+    return price.alone and not any(BUCKET in dimensions for dimensions, _ in usage)
 
 
 def _dimensional_amount(model: Dimensional, usage: Usage, included: Decimal) -> Decimal:
@@ -151,7 +142,7 @@ def _dimensional_amount(model: Dimensional, usage: Usage, included: Decimal) -> 
             quantity -= free
         of_rate = rate_model(model, index if index < last else OTHERWISE)
         if of_rate is not None:
-            assert not isinstance(of_rate, CostPlus | Dynamic), "single events are not plain"
+            assert not isinstance(of_rate, FeeModel), "single events are not plain"
             amount += model_amount(of_rate, quantity)
     return amount
 
@@ -244,7 +235,7 @@ def _units_steps(
 ) -> tuple[Step, ...]:
     if model is None:
         steps: tuple[Step, ...] = (Step(f"{format_decimal(billable)} at 0", billable, ZERO, ZERO),)
-    elif has_fees(model) or isinstance(model, CostPlus | Dynamic):
+    elif has_fees(model) or isinstance(model, FeeModel):
         steps = fee_steps(model, units)
     else:
         steps = model_steps(model, billable, place)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from taximeter.domain.catalog.meter import ADDING, Meter
+from taximeter.domain.catalog.meter import ADDING, WHOLE, Meter
 from taximeter.domain.catalog.plan import Dimensional, UsagePrice
 from taximeter.domain.metering.bucket import bucket_of, names_of
 from taximeter.domain.metering.event import Event
@@ -44,7 +44,8 @@ ALWAYS = Period(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 @dataclass(frozen=True, slots=True)
 class Target:
     """One price's segment that an event adds to. `linear`: its parts rate apart; `timezone`: the
-    one its days are counted in.
+    one its days are counted in. `place` is what its totals are known by beside the customer:
+    subscription, price and start.
     """
 
     subscription: str
@@ -52,6 +53,11 @@ class Target:
     price: UsagePrice
     linear: bool
     timezone: str
+    place: tuple[str, str, datetime] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        place = (self.subscription, self.price.key, self.segment.span.start)
+        object.__setattr__(self, "place", place)
 
 
 class Kept(NamedTuple):
@@ -80,7 +86,8 @@ class MeterRoute:
     `pending` once the event's outcome is confirmed. `adds`: values are summed (or counted), which
     the fold of a batch does on the spot. `needs_outcome`: an event that names none is quarantined.
     `names` are the dimensions by which its readings are kept apart; `chooses`: not every event of
-    the type counts; `simple`: an event has one reading, of the meter's own dimensions.
+    the type counts; `matches`: some price has rates by dimension; `simple`: an event has one
+    reading, of the meter's own dimensions; `hourly`: its readings add up by hours, for charts.
 
     A price that has to know single events has a route of its own, which `measure` reads; these
     are the `measured` ones of the meter's plain route, which reads for charts and other prices.
@@ -102,6 +109,8 @@ class MeterRoute:
     needs_outcome: bool = field(init=False, compare=False)
     names: tuple[str, ...] = field(init=False, compare=False)
     chooses: bool = field(init=False, compare=False)
+    matches: bool = field(init=False, compare=False)
+    hourly: bool = field(init=False, compare=False)
     simple: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -113,10 +122,16 @@ class MeterRoute:
         object.__setattr__(self, "needs_outcome", waits)
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "chooses", bool(meter.filter or meter.exclude))
+        models = [target.price.model for target in (*self.targets, *self.pending)]
+        object.__setattr__(self, "matches", any(isinstance(one, Dimensional) for one in models))
+        hourly = not (meter.aggregation in WHOLE or meter.is_level or measure is not None)
+        object.__setattr__(self, "hourly", hourly)
         object.__setattr__(self, "simple", simple)
 
     def priced(self, values: tuple[str, ...]) -> bool:
         """Whether every price has a rate (or an `otherwise`) for these dimension values."""
+        if not self.matches:
+            return True
         known = self.matched.get(values)
         if known is None:
             known = self._match(values)
@@ -245,7 +260,7 @@ def read(
                 continue
             values = dimension_values(meter, data) if meter.dimensions else ()
             value = metered_value(meter, data)
-            if not route.priced(values):
+            if route.matches and not route.priced(values):
                 return UNMATCHED_DIMENSION
             if route.simple:
                 readings.append((route, values, value))
