@@ -2,10 +2,10 @@
 ingest.py, releasing them release.py, adding up what waits quarantine.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.metering.event import Event
@@ -96,34 +96,43 @@ class Stakes:
     async def shown(self, rows: Sequence[StoredEvent]) -> list[ShownEvent]:
         """These events, with what is at stake in each that is quarantined."""
         waiting = {one.event.customer for one in rows if one.status == "quarantined"}
-        if not waiting:
-            return [ShownEvent(one) for one in rows]
-        meters = self._meters
-        if meters is None:
-            meters = self._meters = {}
-            for meter in await current_meters(self._connection):
-                meters[meter.event_type] = (*meters.get(meter.event_type, ()), meter)
-        terms = {key: self._terms[key] for key in waiting if key in self._terms}
-        missing = sorted(waiting - terms.keys())
-        if missing:
-            known = await customer_terms(self._connection, missing)
-            terms |= {key: CachedTerms(known[key]) if key in known else None for key in missing}
-        self._terms = terms
+        await self.load(waiting)
         return [
-            ShownEvent(one, _stakes(one.event, terms[one.event.customer], meters))
+            ShownEvent(one, self._of_event(one.event))
             if one.status == "quarantined"
             else ShownEvent(one)
             for one in rows
         ]
 
+    def _of_event(self, event: Event) -> Sequence[Stake]:
+        return self.of(event.customer, event.type, event.subscription, event.time, event.data)
 
-def _stakes(
-    event: Event, terms: CachedTerms | None, meters: dict[str, tuple[Meter, ...]]
-) -> Sequence[Stake]:
-    if terms is None:
-        return ()
-    of_type = meters.get(event.type, ())
-    return at_stake(terms.routing(of_type, event.type, event.subscription, event.time), event)
+    async def load(self, customers: Set[str]) -> None:
+        """Have the terms of these customers at hand, and of no others."""
+        if not customers:
+            return
+        if self._meters is None:
+            self._meters = {}
+            for meter in await current_meters(self._connection):
+                of_type = self._meters.get(meter.event_type, ())
+                self._meters[meter.event_type] = (*of_type, meter)
+        terms = {key: self._terms[key] for key in customers if key in self._terms}
+        missing = sorted(customers - terms.keys())
+        if missing:
+            known = await customer_terms(self._connection, missing)
+            terms |= {key: CachedTerms(known[key]) if key in known else None for key in missing}
+        self._terms = terms
+
+    def of(
+        self, customer: str, kind: str, subscription: str | None, at: datetime,
+        data: Mapping[str, Any],
+    ) -> Sequence[Stake]:  # fmt: skip
+        """What is at stake in an event of a customer whose terms are at hand."""
+        terms = self._terms[customer]
+        if terms is None:
+            return ()
+        assert self._meters is not None, "they are read with the first terms"
+        return at_stake(terms.routing(self._meters.get(kind, ()), kind, subscription, at), data)
 
 
 def _cursor_of(shown: ShownEvent) -> tuple[str, str, str, str]:

@@ -4,7 +4,9 @@ Owns the groups and their bounds. What one event may be worth is the domain's to
 price is counted, with the reason why it has none, and never guessed.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -15,12 +17,13 @@ from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.command import look
 from taximeter.services.context import Connection, Context
-from taximeter.services.events import Stakes, StoredEvent
-from taximeter.services.release import position_of
+from taximeter.services.events import Stakes
 from taximeter.storage import events as storage
-from taximeter.storage.events import EventFilter, Position
+from taximeter.storage.events import Position, WaitingEvent
+from taximeter.storage.terms import current_meters
 
 SUMMED_MAX = 10_000
+_PER_READ = 1_000
 # Others are served between two portions.
 _PORTION = 200
 UNPRICED = {
@@ -88,7 +91,7 @@ async def read_quarantine(
     """What waits of one customer or of all, by reason. Raises `TooSlow`."""
 
     async def read(connection: Connection) -> Quarantine:
-        return await _sums(connection, customer, lambda one: (one.reason or "",), events_max)
+        return await _sums(connection, customer, lambda one: (one.reason,), events_max)
 
     return await look(context, read)
 
@@ -101,8 +104,8 @@ async def list_quarantine(
     """
     after = decode_cursor(cursor, 3)
 
-    def group(one: StoredEvent) -> Group:
-        return one.reason or "", one.event.customer, one.event.type
+    def group(one: WaitingEvent) -> Group:
+        return one.reason, one.customer, one.type
 
     async def read(connection: Connection) -> Quarantine:
         return await _sums(connection, customer, group, SUMMED_MAX)
@@ -119,23 +122,49 @@ def _key(one: Waiting) -> Group:
 async def _sums(
     connection: Connection,
     customer: str | None,
-    group: Callable[[StoredEvent], Group],
+    group: Callable[[WaitingEvent], Group],
     events_max: int,
 ) -> Quarantine:
-    wanted = EventFilter(customer=customer, status="quarantined")
     found: dict[Group, Waiting] = {}
-    after: Position | None = None
     stakes = Stakes(connection)
-    seen, more = 0, True
-    while more and seen < events_max:
-        rows = await storage.page(connection, wanted, after=after, limit=_PORTION)
-        for one in await stakes.shown(rows):
-            event, reason = one.stored.event, one.stored.reason or ""
-            waiting = found.setdefault(
-                group(one.stored), Waiting(reason, event.customer, event.type, event.time)
-            )
-            waiting.add(event.time, one.stakes)
-        seen += len(rows)
-        more = len(rows) == _PORTION
-        after = position_of(rows[-1].event) if rows else None
-    return Quarantine([found[key] for key in sorted(found)], not more)
+    seen = 0
+    async with aclosing(_portions(connection, customer)) as portions:
+        async for portion in portions:
+            if seen >= events_max:
+                return _sorted(found, complete=False)
+            await stakes.load({one.customer for one in portion if one.data is not None})
+            for one in portion:
+                key = group(one)
+                waiting = found.get(key)
+                if waiting is None:
+                    waiting = found[key] = Waiting(one.reason, one.customer, one.type, one.time)
+                waiting.add(
+                    one.time,
+                    stakes.of(one.customer, one.type, one.subscription, one.time, one.data)
+                    if one.data is not None
+                    else (),
+                )
+            seen += len(portion)
+    return _sorted(found, complete=True)
+
+
+def _sorted(found: dict[Group, Waiting], *, complete: bool) -> Quarantine:
+    return Quarantine([found[key] for key in sorted(found)], complete)
+
+
+async def _portions(
+    connection: Connection, customer: str | None
+) -> AsyncGenerator[Sequence[WaitingEvent], None]:
+    """What waits, some hundred at a time."""
+    metered = {meter.event_type for meter in await current_meters(connection)}
+    after: Position | None = None
+    while True:
+        rows = await storage.waiting(
+            connection, customer, metered=metered, after=after, limit=_PER_READ
+        )
+        for start in range(0, len(rows), _PORTION):
+            yield rows[start : start + _PORTION]
+            await asyncio.sleep(0)
+        if len(rows) < _PER_READ:
+            return
+        after = rows[-1].position

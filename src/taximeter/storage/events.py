@@ -5,7 +5,7 @@ accepted one that was quarantined before keeps the reason, as its history. Corre
 corrections.py.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -62,6 +62,15 @@ CASE e.reason
 END
 """
 
+# The content of an event is read only where somebody's prices may apply to it.
+_WAITING = """
+SELECT e.customer, e.type, e.time, e.source, e.id, e.subscription, e.reason,
+    CASE WHEN e.type = ANY(%(metered)s)
+            AND EXISTS (SELECT FROM customer c WHERE c.customer = e.customer)
+        THEN e.data::text END
+FROM event e WHERE {conditions} ORDER BY {order} LIMIT %(limit)s
+"""
+
 _decode = msgspec.json.Decoder(float_hook=decode_number).decode
 
 
@@ -74,6 +83,26 @@ class StoredEvent(NamedTuple):
     status: str
     reason: str | None
     counted_at: datetime | None = None
+
+
+class WaitingEvent(NamedTuple):
+    """An event in quarantine. `data` is None where there is no such customer, or no meter of the
+    event's type.
+    """
+
+    customer: str
+    type: str
+    time: datetime
+    source: str
+    id: str
+    subscription: str | None
+    reason: str
+    data: Mapping[str, Any] | None
+
+    @property
+    def position(self) -> Position:
+        """Where it stands in lists."""
+        return self.customer, self.time, self.source, self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +159,31 @@ async def page(
         {**parameters, "limit": limit},
     )
     return [stored_of(row) for row in await cursor.fetchall()]
+
+
+async def waiting(
+    connection: Connection,
+    customer: str | None,
+    *,
+    metered: Collection[str],
+    after: Position | None,
+    limit: int,
+) -> list[WaitingEvent]:
+    """Events in quarantine of a customer or (None) of all, in the order of `page`; `metered` are
+    the types that meters read.
+    """
+    conditions, parameters = _conditions(EventFilter(customer, status="quarantined"), after)
+    cursor = await connection.execute(
+        _WAITING.format(conditions=conditions, order=_ORDER),
+        {**parameters, "metered": sorted(metered), "limit": limit},
+    )
+    return [
+        WaitingEvent(
+            row[0], row[1], row[2].astimezone(UTC), row[3], row[4], row[5], row[6],
+            _decode(row[7]) if row[7] is not None else None,
+        )
+        for row in await cursor.fetchall()
+    ]  # fmt: skip
 
 
 async def releasable(

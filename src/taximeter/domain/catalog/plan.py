@@ -4,9 +4,10 @@ Owns their shape and invariants. Reading and checking the seller's document is
 catalog/document.py; turning a quantity into an amount is domain/rating.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from fractions import Fraction
 from typing import Literal
 
 from taximeter.domain.catalog.credit import Commitment, CreditUnit, PlanCredit
@@ -206,7 +207,8 @@ class Dimensional:
     longest first, the values asked for and the first rate that does. So a match costs one
     look-up a shape, however many rates there are. Where a rate has ranges, they are tried one by
     one instead, and each event finds its rate when it is read (`by_event`). `with_fees`: under
-    some rate, events have fees of their own.
+    some rate, events have fees of their own. `extremes`: the models of rates of which one costs
+    most, and one least, whatever the quantity.
     """
 
     dimensions: tuple[str, ...]
@@ -217,6 +219,7 @@ class Dimensional:
     by_shape: tuple[tuple[tuple[str, ...], Mapping[tuple[str | None, ...], int]], ...] = field(
         init=False, repr=False, compare=False
     )
+    extremes: tuple[RateModel, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         shapes: dict[tuple[str, ...], dict[tuple[str | None, ...], int]] = {}
@@ -227,11 +230,25 @@ class Dimensional:
                 shapes.setdefault(names, {}).setdefault(values, index)
         object.__setattr__(self, "by_event", any(rate.ranges for rate in self.rates))
         models = [rate.model for rate in self.rates]
+        object.__setattr__(self, "extremes", _extremes(models))
         if not isinstance(self.otherwise, str):
             models.append(self.otherwise)
         object.__setattr__(self, "with_fees", any(has_fees(model) for model in models))
         longest_first = sorted(shapes.items(), key=lambda shape: -len(shape[0]))
         object.__setattr__(self, "by_shape", tuple(longest_first))
+
+
+def _extremes(models: Sequence[RateModel]) -> tuple[RateModel, ...]:
+    """These models without the units that cost neither least nor most, and without repeats."""
+    units = [one for one in models if isinstance(one, PerUnit)]
+    others: list[RateModel] = [one for one in models if not isinstance(one, PerUnit)]
+    if units:
+        others += [min(units, key=_each), max(units, key=_each)]
+    return tuple(dict.fromkeys(others))
+
+
+def _each(model: PerUnit) -> Fraction:
+    return Fraction(model.unit) / Fraction(model.per)
 
 
 @dataclass(frozen=True, slots=True)
