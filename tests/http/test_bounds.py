@@ -11,7 +11,7 @@ from tests.http.api import NOW, ROOT_KEY, client_for, get, put_customer, put_met
 
 READS = (
     "/v1/reports/quarantine", "/v1/reports/completeness", "/v1/meters/tokens/usage?customer=acme",
-    "/v1/customers/acme/runs",
+    "/v1/customers/acme/runs", "/v1/approvals?state=used",
 )  # fmt: skip
 
 
@@ -26,7 +26,7 @@ async def test_a_read_that_takes_too_long_is_stopped(database_url: str) -> None:
             await put_customer(client)
             await put_meter(client)
             with psycopg.connect(database_url) as other:
-                other.execute("LOCK TABLE event, usage_bucket IN ACCESS EXCLUSIVE MODE")
+                other.execute("LOCK TABLE event, usage_bucket, approval IN ACCESS EXCLUSIVE MODE")
                 for path in READS:
                     answer = await client.get(path)
                     assert (answer.status_code, answer.json()["code"]) == (503, "too_slow"), path

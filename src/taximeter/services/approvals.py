@@ -20,7 +20,7 @@ from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import format_decimal
 from taximeter.kernel.times import format_instant
 from taximeter.services import outbox
-from taximeter.services.command import Transaction
+from taximeter.services.command import Transaction, look
 from taximeter.services.context import Connection, Context
 from taximeter.services.hold_requests import Allowed
 from taximeter.services.outbox import Message
@@ -276,13 +276,17 @@ async def list_approvals(
     limit: int,
     cursor: str | None,
 ) -> Page[Approval]:
-    """Approvals, newest first; of one customer, in one state. Raises `NotFound`."""
+    """Approvals, newest first; of one customer, in one state. Raises `NotFound`, and `TooSlow`:
+    those of a rare state may lie far back.
+    """
     before = decode_cursor(cursor, 1)
-    async with context.pool.connection() as connection:
+
+    async def read(connection: Connection) -> list[Approval]:
         if customer is not None and await customers.find(connection, customer) is None:
             raise NotFound(kind="customer", key=customer)
-        rows = await storage.page(
+        return await storage.page(
             connection, customer=customer, state=state, at=context.clock.now(),
             before=before[0] if before else None, limit=limit + 1,
         )  # fmt: skip
-    return make_page(rows, limit, lambda one: (one.id,))
+
+    return make_page(await look(context, read), limit, lambda one: (one.id,))
