@@ -124,3 +124,24 @@ async def test_parameters_go_by_place_or_by_name(database_url: str) -> None:
         by_name = await connection.execute("SELECT %(a)s::int, %(b)s::text, %(a)s::int", values)
         assert await by_place.fetchone() == (3, "%s")
         assert await by_name.fetchone() == (1, "two", 1)
+
+
+async def test_a_plan_is_made_anew_as_tables_grow(database_url: str) -> None:
+    """A statement that was planned while its table was empty finds rows by their key later."""
+    update = "UPDATE made AS m SET n = m.n FROM unnest(%s::integer[]) AS k (n) WHERE m.n = k.n"
+    async with await GroupConnection.opened(database_url) as connection:
+        await connection.execute("CREATE TABLE made (n integer PRIMARY KEY)")
+        await connection.execute("ANALYZE made")  # else it is taken for one of some pages
+        plans = []
+        for count in (0, 10_000, 0, 0):  # after the fourth group, plans of before it are gone
+            async with connection.group():
+                await connection.execute(update, ["{7}"])
+                await connection.execute("INSERT INTO made SELECT generate_series(1, %s)", [count])
+            cursor = await connection.execute(
+                "SELECT name FROM pg_prepared_statements WHERE statement LIKE 'UPDATE made%'"
+            )
+            [(name,)] = await cursor.fetchall()
+            cursor = await connection.execute(f"EXPLAIN EXECUTE {name} ('{{7}}')")
+            plans.append("\n".join(row[0] for row in await cursor.fetchall()))
+    assert "Index Cond" not in plans[0], "of an empty table all is read"
+    assert "Index Cond: (n = k.n)" in plans[3]
