@@ -146,6 +146,13 @@ class Instance:
     notices: list[str]
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
+    @property
+    def protocol(self) -> type[asyncio.Protocol]:
+        """How a connection to the application is served."""
+        from taximeter.http.protocol import HotProtocol
+
+        return HotProtocol
+
     def sign_in_path(self, secret: str) -> str:
         """Where a browser signs in with this API key, once and within ten minutes."""
         token = self.app.web.site.sessions.make_link(secret, asyncio.get_running_loop().time())

@@ -15,7 +15,7 @@ from taximeter.cli.terminal import printable
 from tests.cli.command_line import OfflineRuntime, run
 
 # What is dear to import and not needed to say what a command does.
-HEAVY = ("fastapi", "psycopg", "granian", "httpx2", "yaml", "rich.table", "structlog", "babel")
+HEAVY = ("fastapi", "psycopg", "uvicorn", "httpx2", "yaml", "rich.table", "structlog", "babel")
 
 
 def commands() -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """Listening on a port, answering until told to stop, and stopping in order.
 
-Owns the socket, the signals and the ASGI server. What is said to the operator is the commands'.
+Owns the socket, the signals and the HTTP server. What is said to the operator is the commands'.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from taximeter.cli.runtime import RunningInstance
 from taximeter.cli.terminal import fail, warn
 
 BACKLOG = 2048
+KEEP_ALIVE_S = 75  # longer than what usually stands before a server keeps its connections
 ANSWER_S_MAX = 8  # for requests under way when told to stop; containers are killed after 10
 READY_S_MAX = 30
 _POLL_S = 0.02
@@ -35,10 +36,7 @@ def run_on_uvloop(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 @contextlib.contextmanager
 def reserved(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket bound to a port of `host` that nobody listens on.
-
-    The server sets SO_REUSEPORT, so it would share a taken port without a word.
-    """
+    """A socket bound to a port of `host` that nobody listens on, to serve on."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -99,34 +97,37 @@ async def answer_until(
     address, port = held.getsockname()[:2]
     with _listening_at(host, port):
         held.listen(1)  # refused where somebody took the port while we opened
-        held.close()
         ready = asyncio.create_task(_announce(address, port, host, when_ready))
-        await _answer(stop, instance, address, port, ready)
+        await _answer(stop, instance, held, ready)
 
 
 async def _answer(
     stop: asyncio.Event,
     instance: RunningInstance,
-    address: str,
-    port: int,
+    held: socket.socket,
     ready: asyncio.Task[None],
 ) -> None:
-    from granian.constants import Interfaces
-    from granian.log import LogLevels
-    from granian.server.embed import Server
+    import uvicorn
 
-    server = Server(
-        instance.app, address=address, port=port, interface=Interfaces.ASGI, websockets=False,
-        backlog=BACKLOG, backpressure=BACKLOG, log_level=LogLevels.error,
-        log_dictconfig={"handlers": {}, "loggers": {"_granian": {"propagate": True}}},
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Leave the signals to `stop_when_told`."""
+            yield
+
+    config = uvicorn.Config(
+        instance.app, http=instance.protocol, ws="none", lifespan="off", interface="asgi3",
+        backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE_S, log_config=None, access_log=False,
+        proxy_headers=False, server_header=False,
     )  # fmt: skip
-    serving = asyncio.create_task(server.serve())
+    server = Server(config)
+    serving = asyncio.create_task(server.serve([held]))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
     ready.cancel()
     stopping.cancel()
     instance.end_streams()
-    server.stop()  # type: ignore[no-untyped-call]
+    server.should_exit = True
     _, unfinished = await asyncio.wait([serving], timeout=ANSWER_S_MAX)
     if unfinished:
         warn(f"notice: Requests that did not end in {ANSWER_S_MAX} s were cut off.")
@@ -134,7 +135,7 @@ async def _answer(
     else:
         await serving
         if not stop.is_set():
-            fail(f"The server on port {port} ended by itself; its log says why.")
+            fail("The server ended by itself; its log says why.")
 
 
 async def _announce(address: str, port: int, host: str, when_ready: Callable[[str], None]) -> None:

@@ -5,6 +5,7 @@ database but by these; each method imports what it needs when it is called, so t
 quick.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ class RunningInstance(Protocol):
     @property
     def app(self) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         """The application to serve."""
+        ...
+
+    @property
+    def protocol(self) -> type[asyncio.Protocol]:
+        """How a connection to it is served."""
         ...
 
     @property

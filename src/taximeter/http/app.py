@@ -1,7 +1,8 @@
 """The HTTP application: hot routes first, then the documented API.
 
-Events are dispatched by an outer ASGI function before FastAPI's router and middleware, with which
-they share authentication, limits and the error writer.
+Hot routes are dispatched by an outer ASGI function before FastAPI's router and middleware, with
+which they share authentication, limits and the error writer; protocol.py asks for most of them by
+`answer`, without ASGI.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -50,8 +51,8 @@ from taximeter.http import (
     usage,
     webhooks,
 )
-from taximeter.http.body import limited
-from taximeter.http.hot import answer_hot
+from taximeter.http.body import BODY_BYTES_MAX, limited
+from taximeter.http.hot import Answered, HotRequest, HotRoute, answer_hot, error_answer
 from taximeter.http.openapi import DocumentedApi
 from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
 from taximeter.http.server import Server
@@ -97,7 +98,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     clock.router,
     health.router,
 )
-BODY_BYTES_MAX = 16 * 1024 * 1024
+_HOT = {**events.ROUTES, **holds.ROUTES}
 PYDANTIC_CODES = {
     "extra_forbidden": "unknown_field",
     "missing": "missing",
@@ -126,15 +127,23 @@ class Application:
             await self.api(scope, receive, send)
             return
         begin = perf_counter()
-        if scope["method"] == "POST" and scope["path"] == "/v1/events":
-            status = await events.post_events(self.server, scope, receive, send)
-            self.server.metrics.count_request("POST", "/v1/events", status, perf_counter() - begin)
-        elif scope["method"] == "POST" and holds.is_hold_route(scope["path"]):
-            status = await answer_hot(self.server, scope, receive, send, holds.post_hold)
-            name = holds.route_name(scope["path"])
-            self.server.metrics.count_request("POST", name, status, perf_counter() - begin)
-        else:
+        route = hot_route(scope["path"]) if scope["method"] == "POST" else None
+        if route is None:
             await self._documented(scope, receive, send, begin)
+        else:
+            status = await answer_hot(self.server, route, scope, receive, send)
+            self.server.metrics.count_request("POST", route.name, status, perf_counter() - begin)
+
+    async def answer(self, route: HotRoute, request: HotRequest, begin: float) -> Answered:
+        """What a hot request is answered, counted as begun at this `perf_counter`."""
+        try:
+            request.caller.require(route.scope)
+            answered = await route.answer(self.server, request)
+        except Exception as error:  # noqa: BLE001 - it is answered, and logged where not foreseen
+            answered = error_answer(self.server, error)
+        seconds = perf_counter() - begin
+        self.server.metrics.count_request("POST", route.name, answered.status, seconds)
+        return answered
 
     async def _documented(self, scope: Scope, receive: Receive, send: Send, begin: float) -> None:
         status, route = 500, None
@@ -151,6 +160,11 @@ class Application:
         finally:
             seconds = perf_counter() - begin
             self.server.metrics.count_request(scope["method"], route, status, seconds)
+
+
+def hot_route(path: str) -> HotRoute | None:
+    """The hot route of POSTs to this path, if there is one."""
+    return _HOT.get(path) or holds.step_route(path)
 
 
 def make_api(server: Server) -> FastAPI:

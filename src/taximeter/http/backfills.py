@@ -7,9 +7,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 
 from taximeter.domain.catalog.currency import minor_digits
-from taximeter.http.body import inflate
+from taximeter.http.body import BODY_BYTES_MAX, inflate
 from taximeter.http.cloudevents import CONTENT_TYPES, read_events
-from taximeter.http.events import BODY_BYTES_MAX, render, shape_of
+from taximeter.http.events import render, shape_of
 from taximeter.http.fields import (
     LIMIT,
     Body,

@@ -4,7 +4,7 @@ Owns the limits of bodies; what a body means is its route's.
 """
 
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from taximeter.kernel.errors import Malformed, TooLarge
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+BODY_BYTES_MAX = 16 * 1024 * 1024
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
 INFLATE_STEP = 1024 * 1024
 GZIP_MEMBERS_MAX = 100  # each costs a copy of what follows it
@@ -21,7 +22,7 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
 
 
-async def read_body(receive: Receive, headers: dict[bytes, bytes], *, bytes_max: int) -> bytes:
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, bytes_max: int) -> bytes:
     """The inflated body of a request.
 
     Raises `TooLarge` over `bytes_max` (as sent or inflated), `Malformed` for a content encoding

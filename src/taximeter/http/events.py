@@ -1,7 +1,7 @@
 """`POST /v1/events`: the hot route of ingestion.
 
-Owns its parsing and its answer. A plain ASGI function: authentication, limits and errors are the
-ones that every route shares.
+Owns its parsing and its answer. Authentication, limits and errors are the ones that every route
+shares.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,10 @@ from urllib.parse import parse_qs
 import msgspec
 
 from taximeter.domain.metering.event import Event, InvalidEvent
-from taximeter.http.body import Receive, read_body
 from taximeter.http.cloudevents import CONTENT_TYPES, read_events
-from taximeter.http.hot import Answered, Scope, Send, answer_hot
+from taximeter.http.hot import REPLAY, Answered, HotRequest, HotRoute
 from taximeter.http.problem import problem
-from taximeter.http.server import Server, authenticate, idempotency_key
+from taximeter.http.server import Server, idempotency_key
 from taximeter.kernel.errors import (
     FieldError,
     IdempotencyConflict,
@@ -29,7 +28,6 @@ from taximeter.services.hold_requests import Enforce
 from taximeter.services.ingest import IngestAnswer, IngestRequest, Outcome
 from taximeter.services.keys import Caller
 
-BODY_BYTES_MAX = 16 * 1024 * 1024
 PARAMETERS = {
     "atomic": ("true", "false"), "enforce": ("true", "false"), "results": ("all", "problems"),
 }  # fmt: skip
@@ -39,21 +37,12 @@ _encode = msgspec.json.Encoder().encode
 _ALL_ACCEPTED = b'{"accepted":%d,"duplicates":0,"quarantined":0,"rejected":0,"results":[]}'
 
 
-async def post_events(server: Server, scope: Scope, receive: Receive, send: Send) -> int:
-    """Answer one `POST /v1/events`; returns the status (499: the client left before)."""
-    return await answer_hot(server, scope, receive, send, _answer)
-
-
-async def _answer(server: Server, scope: Scope, receive: Receive) -> Answered:
-    headers = dict(scope["headers"])
-    authorization = headers.get(b"authorization")
-    caller = await authenticate(server, authorization.decode("latin-1") if authorization else None)
-    caller.require("ingest")
-    query = scope.get("query_string", b"")
+async def post_events(server: Server, asked: HotRequest) -> Answered:
+    """Take in the events of a body; raises for what is refused as an error."""
+    caller, _, query, headers, body = asked
     parameters = _parameters(query) if query else {}
     content_type = headers.get(b"content-type", b"")
     shape = CONTENT_TYPES.get(content_type) or shape_of(content_type)
-    body = await read_body(receive, headers, bytes_max=BODY_BYTES_MAX)
     events = read_events(body, shape, server.context.clock.now())
     if caller.customer is not None:
         events = [_confine(caller, event) for event in events]
@@ -72,12 +61,12 @@ async def _answer(server: Server, scope: Scope, receive: Receive) -> Answered:
     if answer.reused_key:
         assert request.idempotency is not None
         raise IdempotencyConflict(key=request.idempotency.key)
-    replay = {"idempotent-replay": "true"} if answer.replay else {}
+    replay = REPLAY if answer.replay else {}
     if answer.refused:
-        return 422, _refusal(server, answer, len(events)), replay
+        return Answered(422, _refusal(server, answer, len(events)), replay)
     if not answer.replay:
         server.metrics.count_events(answer.accepted, [other.status for other in answer.others])
-    return 200, render(answer, shown), replay
+    return Answered(200, render(answer, shown), replay)
 
 
 async def _enforced(
@@ -95,7 +84,10 @@ async def _enforced(
     )
     if isinstance(result, TaximeterError):
         raise result
-    return result.status, result.body, {"idempotent-replay": "true"} if result.replay else {}
+    return Answered(result.status, result.body, REPLAY if result.replay else {})
+
+
+ROUTES = {"/v1/events": HotRoute("/v1/events", "ingest", post_events)}
 
 
 def _parameters(query: bytes) -> dict[str, str]:

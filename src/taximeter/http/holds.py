@@ -1,7 +1,7 @@
 """`/v1/holds`: the hot routes of authorization, and the reading of holds.
 
-The POSTs are plain ASGI functions; authentication, limits and errors are the ones that every route
-shares. Owns their answers; what a body may be is hold_bodies.py's.
+Authentication, limits and errors are the ones that every route shares. Owns their answers; what a
+body may be is hold_bodies.py's.
 """
 
 import re
@@ -15,7 +15,6 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Response
 
 from taximeter.domain.credit.hold import Hold, LimitValue, Refused
-from taximeter.http.body import Receive, read_body
 from taximeter.http.fields import LIMIT, Cursor, CustomerKey, Limit
 from taximeter.http.hold_bodies import (
     read_batch,
@@ -24,8 +23,8 @@ from taximeter.http.hold_bodies import (
     read_hold,
     read_release,
 )
-from taximeter.http.hot import Answered, Scope
-from taximeter.http.server import Reader, Server, authenticate, idempotency_key, ok, page_json
+from taximeter.http.hot import REPLAY, Answered, HotRequest, HotRoute
+from taximeter.http.server import Reader, Server, idempotency_key, ok, page_json
 from taximeter.kernel.errors import FieldError, Invalid, NotFound, TaximeterError
 from taximeter.kernel.quantity import format_decimal
 from taximeter.kernel.times import format_instant
@@ -36,36 +35,17 @@ from taximeter.services.holds import Owners
 from taximeter.services.keys import Caller
 
 router = APIRouter(prefix="/v1", tags=["Holds"])
-BODY_BYTES_MAX = 16 * 1024 * 1024
 PREFIX = "/v1/holds"
 _PLACE, _BATCH = PREFIX, f"{PREFIX}/batch"
 _STEP = re.compile(r"/v1/holds/([A-Za-z0-9_]{1,64})/(capture|release|extend)").fullmatch
 _encode = msgspec.json.Encoder().encode
 
 
-def is_hold_route(path: str) -> bool:
-    """Whether a POST to this path is answered here."""
-    return path in (_PLACE, _BATCH) or _STEP(path) is not None
-
-
-def route_name(path: str) -> str:
-    """The route as it is counted."""
-    if path in (_PLACE, _BATCH):
-        return path
-    step = _STEP(path)
-    return path if step is None else f"{PREFIX}/{{id}}/{step[2]}"
-
-
-async def post_hold(server: Server, scope: Scope, receive: Receive) -> Answered:
+async def post_hold(server: Server, asked: HotRequest) -> Answered:
     """Answer one POST to a route of holds; raises for what is refused as an error."""
-    headers = dict(scope["headers"])
-    authorization = headers.get(b"authorization")
-    caller = await authenticate(server, authorization.decode("latin-1") if authorization else None)
-    caller.require("authorize")
-    path = scope["path"]
-    if scope.get("query_string"):
+    caller, path, query, headers, body = asked
+    if query:
         raise Invalid([FieldError("", "unknown_field", "There are no parameters here.")])
-    body = await read_body(receive, headers, bytes_max=BODY_BYTES_MAX)
     named = headers.get(b"idempotency-key")
     key = None
     if named is not None:
@@ -74,7 +54,23 @@ async def post_hold(server: Server, scope: Scope, receive: Receive) -> Answered:
     result = await server.holds.submit(request)
     if isinstance(result, TaximeterError):
         raise result
-    return result.status, result.body, {"idempotent-replay": "true"} if result.replay else {}
+    return Answered(result.status, result.body, REPLAY if result.replay else {})
+
+
+# A hold that is placed is for its client alone: nobody else knows its id.
+ROUTES = {
+    path: HotRoute(path, "authorize", post_hold, abandons=True) for path in (_PLACE, _BATCH)
+}  # fmt: skip
+_STEPS = {
+    verb: HotRoute(f"{PREFIX}/{{id}}/{verb}", "authorize", post_hold)
+    for verb in ("capture", "release", "extend")
+}  # fmt: skip
+
+
+def step_route(path: str) -> HotRoute | None:
+    """The route of a step of a hold, if the path is one."""
+    step = _STEP(path)
+    return None if step is None else _STEPS[step[2]]
 
 
 async def _request(
@@ -88,7 +84,7 @@ async def _request(
         many, together = read_batch(body, caller, now)
         return Place(many, together, partial(_render_many, server.owners), key)
     step = _STEP(path)
-    assert step is not None, "is_hold_route has said so"
+    assert step is not None, "step_route has said so"
     hold_id, verb = step[1], step[2]
     customer = await server.owners.find(server.context, hold_id)
     if customer is None or not caller.may_see(customer):

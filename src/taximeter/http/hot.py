@@ -1,49 +1,99 @@
-"""The skeleton of a hot route: a plain ASGI function with the errors that every route answers.
+"""Hot routes: functions of a whole request, and the errors that every one of them answers.
 
-Owns how an answer and an error go out; parsing and meaning are the route's.
+Two ways lead to a hot route: protocol.py, which takes what is plain as it comes from the
+connection, and the ASGI application, which takes everything. Owns what a route is asked and how an
+error goes out; parsing and meaning are the route's.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, NamedTuple
 
 import structlog
 
-from taximeter.http.body import ClientGone, Receive
+from taximeter.http.body import BODY_BYTES_MAX, ClientGone, Receive, read_body
 from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
-from taximeter.http.server import Server
+from taximeter.http.server import Server, authenticate
 from taximeter.kernel.errors import TaximeterError
+from taximeter.services import keys
+from taximeter.services.keys import Caller
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Answered = tuple[int, bytes, dict[str, str]]
+
+REPLAY: Mapping[str, str] = {"idempotent-replay": "true"}
 
 log = structlog.get_logger("http")
 
 
+class Answered(NamedTuple):
+    """An answer: status, body and further headers."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = {}
+
+    @property
+    def content_type(self) -> str:
+        """What the body is: JSON, or a problem document."""
+        return "application/json" if self.status < 400 else CONTENT_TYPE
+
+
+class HotRequest(NamedTuple):
+    """A request that was read to its end, by a known caller. Names of headers are lower case."""
+
+    caller: Caller
+    path: str
+    query: bytes
+    headers: Mapping[bytes, bytes]
+    body: bytes
+
+
+class HotRoute(NamedTuple):
+    """Answers the POSTs to some path, or raises; for callers with this `scope`; counted under this
+    `name`. `abandons`: what is asked is for the client alone, so that it need not be done once the
+    client has left.
+    """
+
+    name: str
+    scope: keys.Scope
+    answer: Callable[[Server, HotRequest], Awaitable[Answered]]
+    abandons: bool = False
+
+
+def error_answer(server: Server, error: Exception) -> Answered:
+    """What a request that failed is answered; what was not foreseen goes to the log."""
+    request_id = server.context.new_id("req")
+    if isinstance(error, TaximeterError):
+        return Answered(*problem_of(error, request_id))
+    log.error("unexpected_error", request_id=request_id, exc_info=error)
+    detail = "Something went wrong on the server; the request id finds it in the log."
+    return Answered(500, problem(500, "internal", detail, request_id))
+
+
 async def answer_hot(
-    server: Server,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    route: Callable[[Server, Scope, Receive], Awaitable[Answered]],
+    server: Server, route: HotRoute, scope: Scope, receive: Receive, send: Send
 ) -> int:
-    """Answer one request by `route`, which gives status, body and further headers, or raises;
-    returns the status (499: the client left before).
+    """Answer one ASGI request by `route`; returns the status (499: the client left before). Who
+    asks is known before the body is read.
     """
     try:
-        status, body, headers = await route(server, scope, receive)
+        headers = dict(scope["headers"])
+        caller = await authenticate(server, headers.get(b"authorization", b"").decode("latin-1"))
+        caller.require(route.scope)
+        body = await read_body(receive, headers, bytes_max=BODY_BYTES_MAX)
+        request = HotRequest(
+            caller, scope["path"], scope.get("query_string", b""), headers, body
+        )  # fmt: skip
+        answered = await route.answer(server, request)
     except ClientGone:
         return 499
-    except TaximeterError as error:
-        status, body, headers = problem_of(error, server.context.new_id("req"))
-    except Exception:
-        request_id = server.context.new_id("req")
-        log.exception("unexpected_error", request_id=request_id)
-        detail = "Something went wrong on the server; the request id finds it in the log."
-        status, body, headers = 500, problem(500, "internal", detail, request_id), {}
-    content_type = "application/json" if status < 400 else CONTENT_TYPE
-    head = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
-    head += [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": body})
-    return status
+    except Exception as error:  # noqa: BLE001 - it is answered, and logged where it is not ours
+        answered = error_answer(server, error)
+    head = [
+        (b"content-type", answered.content_type.encode()),
+        (b"content-length", b"%d" % len(answered.body)),
+        *((name.encode(), value.encode()) for name, value in answered.headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": answered.status, "headers": head})
+    await send({"type": "http.response.body", "body": answered.body})
+    return answered.status

@@ -51,13 +51,19 @@ class Server:
     metrics: Metrics = field(default_factory=Metrics)
 
 
+def bearer_secret(authorization: str) -> str:
+    """The secret in an Authorization header; empty where there is none."""
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
 async def authenticate(server: Server, authorization: str | None) -> Caller:
     """The caller of a request with this Authorization header. Raises `Unauthorized`."""
-    scheme, _, secret = (authorization or "").partition(" ")
-    if scheme.lower() != "bearer" or not secret.strip():
+    secret = bearer_secret(authorization or "")
+    if not secret:
         raise Unauthorized
     monotonic_s = asyncio.get_running_loop().time()
-    return await server.callers.find(server.context, secret.strip(), monotonic_s)
+    return await server.callers.find(server.context, secret, monotonic_s)
 
 
 def idempotency_key(caller: Caller, key: str | None, path: str, body: bytes) -> Key | None:

@@ -6,7 +6,6 @@ of who is who, which forgets after 3 seconds, so that a revoked key is dead with
 
 import base64
 import hashlib
-import hmac
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,7 +72,7 @@ class Callers:
     def cached(self, secret: str, monotonic_s: float, at: datetime) -> Caller | None:
         """The caller if known and fresh, without asking the database."""
         digest = secret_digest(secret)
-        if self._root is not None and hmac.compare_digest(digest, self._root):
+        if digest == self._root:  # digests: how long it takes tells nothing of a secret
             return ROOT
         known = self._known.get(digest)
         if known is None or monotonic_s - known[0] > CACHE_S:

@@ -1,0 +1,194 @@
+"""The server's HTTP protocol, with a short way for hot requests.
+
+A plain hot request (a POST to a hot route whose length is known, by a caller who is remembered) is
+read, answered and written within the event loop, without ASGI's scope and messages, which cost a
+small request as much as all else that is done for it (decision 27). Anything that is not plain goes
+uvicorn's way to the ASGI application, which knows the same routes. Owns what is plain, and the
+bound on a request's head; parsing HTTP is httptools', connections are uvicorn's.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any, Protocol, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.server import ServerState
+
+from taximeter.http.app import Application, hot_route
+from taximeter.http.body import BODY_BYTES_MAX
+from taximeter.http.hot import Answered, HotRequest, HotRoute
+from taximeter.http.server import bearer_secret
+from taximeter.services.keys import Caller
+
+HEAD_BYTES_MAX = 64 * 1024
+HEAD_S_MAX = 30
+_NOT_PLAIN = (b"content-encoding", b"expect", b"transfer-encoding", b"upgrade")
+_NOBODY = asyncio.Event()
+
+
+class HasApi(Protocol):
+    """The ASGI application that is served, of which `api` is the part with the hot routes."""
+
+    @property
+    def api(self) -> Application:
+        """The API."""
+        ...
+
+
+class _Exchange(RequestResponseCycle):
+    """A hot request under way, in the place of uvicorn's cycle: it tells uvicorn whether another
+    request of this connection has to wait, and is told whether the connection is kept.
+    """
+
+    message_event = _NOBODY
+
+    def __init__(self, route: HotRoute, caller: Caller, *, keep_alive: bool) -> None:
+        self.route = route
+        self.caller = caller
+        self.keep_alive = keep_alive
+        self.begin = perf_counter()
+        self.parts: list[bytes] = []
+        self.response_complete = False
+        self.disconnected = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class HotProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._api = cast("HasApi", config.app).api
+        self._in_head = False
+        self._head_bytes = 0
+        self._head_timeout: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent. A head that is too big or too slow ends the connection."""
+        went_on = self._in_head
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._wait_for_head(len(data) if went_on else 0)
+
+    def _wait_for_head(self, more_bytes: int) -> None:
+        """Bound a head that did not come in one piece."""
+        self._head_bytes += more_bytes
+        if self._head_bytes > HEAD_BYTES_MAX:
+            self.transport.write(STATUS_LINE[431] + b"connection: close\r\n\r\n")
+            self.transport.close()
+        elif self._head_timeout is None:
+            self._head_timeout = self.loop.call_later(HEAD_S_MAX, self.transport.close)
+
+    def _end_head(self) -> None:
+        self._in_head = False
+        if self._head_timeout is not None:
+            self._head_timeout.cancel()
+            self._head_timeout = None
+            self._head_bytes = 0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the client has left; what only it would have needed is not done."""
+        self._end_head()
+        exchange = self.cycle
+        super().connection_lost(exc)
+        if isinstance(exchange, _Exchange) and exchange.route.abandons and exchange.task:
+            exchange.task.cancel()
+
+    def on_message_begin(self) -> None:
+        """Begin to read a request's head."""
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Begin a request, the short way where it is plain."""
+        self._end_head()
+        exchange = self._plain()
+        if exchange is None:
+            super().on_headers_complete()
+        else:
+            self.cycle = exchange
+
+    def _plain(self) -> _Exchange | None:
+        """The exchange of a request that is hot and plain, and alone on its connection."""
+        before: RequestResponseCycle | None = self.cycle
+        if before is not None and not before.response_complete:
+            return None
+        if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
+            return None
+        route = hot_route(self.url.partition(b"?")[0].decode("latin-1"))
+        if route is None:
+            return None
+        headers = dict(self.headers)
+        length = headers.get(b"content-length", b"")
+        if not length.isdigit() or int(length) > BODY_BYTES_MAX:
+            return None
+        if any(name in headers for name in _NOT_PLAIN):
+            return None
+        secret = bearer_secret(headers.get(b"authorization", b"").decode("latin-1"))
+        server = self._api.server
+        caller = server.callers.cached(secret, self.loop.time(), server.context.clock.now())
+        if caller is None:
+            return None
+        return _Exchange(route, caller, keep_alive=self.parser.should_keep_alive())
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        if isinstance(self.cycle, _Exchange):
+            self.cycle.parts.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request: a hot one can be answered now."""
+        exchange = self.cycle
+        if not isinstance(exchange, _Exchange):
+            super().on_message_complete()
+            return
+        path, _, query = self.url.partition(b"?")
+        request = HotRequest(
+            exchange.caller, path.decode("latin-1"), query, dict(self.headers),
+            exchange.parts[0] if len(exchange.parts) == 1 else b"".join(exchange.parts),
+        )  # fmt: skip
+        task = exchange.task = self.loop.create_task(self._answer(exchange, request))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _answer(self, exchange: _Exchange, request: HotRequest) -> None:
+        answered = await self._api.answer(exchange.route, request, exchange.begin)
+        exchange.response_complete = True
+        if not self.transport.is_closing():
+            self.transport.write(self._head(answered, keep_alive=exchange.keep_alive))
+            if not exchange.keep_alive:
+                self.transport.close()
+        self.on_response_complete()
+
+    def _head(self, answered: Answered, *, keep_alive: bool) -> bytes:
+        """An answer as it goes over the wire."""
+        parts = [STATUS_LINE[answered.status]]
+        for name, value in self.server_state.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(_LENGTH % (answered.content_type.encode(), len(answered.body)))
+        if answered.headers:
+            parts.append(_lines(answered.headers))
+        parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+        parts.append(answered.body)
+        return b"".join(parts)
+
+
+_LENGTH = b"content-type: %s\r\ncontent-length: %d\r\n"
+
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
