@@ -50,7 +50,9 @@ async def post_hold(server: Server, asked: HotRequest) -> Answered:
     key = None
     if named is not None:
         key = idempotency_key(caller, named.decode("latin-1"), path, body)
-    request = await _request(server, caller, path, body, key)
+    request = _placed(server, caller, path, body, key) or await _step(
+        server, caller, path, body, key
+    )
     result = await server.holds.submit(request)
     if isinstance(result, TaximeterError):
         raise result
@@ -73,9 +75,10 @@ def step_route(path: str) -> HotRoute | None:
     return None if step is None else _STEPS[step[2]]
 
 
-async def _request(
+def _placed(
     server: Server, caller: Caller, path: str, body: bytes, key: Key | None
-) -> HoldRequest:
+) -> HoldRequest | None:
+    """What places holds, if that is asked for."""
     now = server.context.clock.now()
     if path == _PLACE:
         one = read_hold(body, caller, now)
@@ -83,6 +86,13 @@ async def _request(
     if path == _BATCH:
         many, together = read_batch(body, caller, now)
         return Place(many, together, partial(_render_many, server.owners), key)
+    return None
+
+
+async def _step(
+    server: Server, caller: Caller, path: str, body: bytes, key: Key | None
+) -> HoldRequest:
+    """What is done with one hold. Raises `NotFound` where the caller knows of none."""
     step = _STEP(path)
     assert step is not None, "step_route has said so"
     hold_id, verb = step[1], step[2]
@@ -90,6 +100,7 @@ async def _request(
     if customer is None or not caller.may_see(customer):
         raise NotFound(kind="hold", key=hold_id)
     if verb == "capture":
+        now = server.context.clock.now()
         return read_capture(body, customer, hold_id, _render_step, key, now)
     if verb == "release":
         return read_release(body, customer, hold_id, _render_step, key)

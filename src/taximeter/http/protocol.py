@@ -24,11 +24,11 @@ from taximeter.http.app import Application, hot_route
 from taximeter.http.body import BODY_BYTES_MAX
 from taximeter.http.hot import Answered, HotRequest, HotRoute
 from taximeter.http.server import bearer_secret
-from taximeter.services.keys import Caller
+from taximeter.services.keys import Caller, secret_digest
 
 HEAD_BYTES_MAX = 64 * 1024
 HEAD_S_MAX = 30
-_NOT_PLAIN = (b"content-encoding", b"expect", b"transfer-encoding", b"upgrade")
+_NOT_PLAIN = frozenset((b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"))
 _NOBODY = asyncio.Event()
 
 
@@ -48,9 +48,15 @@ class _Exchange(RequestResponseCycle):
 
     message_event = _NOBODY
 
-    def __init__(self, route: HotRoute, caller: Caller, *, keep_alive: bool) -> None:
+    def __init__(
+        self, route: HotRoute, caller: Caller, path: str, query: bytes,
+        headers: Mapping[bytes, bytes], *, keep_alive: bool,
+    ) -> None:  # fmt: skip
         self.route = route
         self.caller = caller
+        self.path = path
+        self.query = query
+        self.headers = headers
         self.keep_alive = keep_alive
         self.begin = perf_counter()
         self.parts: list[bytes] = []
@@ -71,6 +77,8 @@ class HotProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._api = cast("HasApi", config.app).api
+        self._authorization: bytes | None = None
+        self._digest = b""
         self._in_head = False
         self._head_bytes = 0
         self._head_timeout: asyncio.TimerHandle | None = None
@@ -127,21 +135,30 @@ class HotProtocol(HttpToolsProtocol):
             return None
         if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
             return None
-        route = hot_route(self.url.partition(b"?")[0].decode("latin-1"))
+        before_query, _, query = self.url.partition(b"?")
+        path = before_query.decode("latin-1")
+        route = hot_route(path)
         if route is None:
             return None
         headers = dict(self.headers)
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or int(length) > BODY_BYTES_MAX:
             return None
-        if any(name in headers for name in _NOT_PLAIN):
+        if not _NOT_PLAIN.isdisjoint(headers):
             return None
-        secret = bearer_secret(headers.get(b"authorization", b"").decode("latin-1"))
-        server = self._api.server
-        caller = server.callers.cached(secret, self.loop.time(), server.context.clock.now())
+        caller = self._caller(headers.get(b"authorization", b""))
         if caller is None:
             return None
-        return _Exchange(route, caller, keep_alive=self.parser.should_keep_alive())
+        keep_alive = self.parser.should_keep_alive()
+        return _Exchange(route, caller, path, query, headers, keep_alive=keep_alive)
+
+    def _caller(self, authorization: bytes) -> Caller | None:
+        """Who asks, where that is remembered. A connection's client says the same each time."""
+        if authorization != self._authorization:
+            self._authorization = authorization
+            self._digest = secret_digest(bearer_secret(authorization.decode("latin-1")))
+        server = self._api.server
+        return server.callers.cached(self._digest, self.loop.time(), server.context.clock)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -156,10 +173,10 @@ class HotProtocol(HttpToolsProtocol):
         if not isinstance(exchange, _Exchange):
             super().on_message_complete()
             return
-        path, _, query = self.url.partition(b"?")
+        parts = exchange.parts
         request = HotRequest(
-            exchange.caller, path.decode("latin-1"), query, dict(self.headers),
-            exchange.parts[0] if len(exchange.parts) == 1 else b"".join(exchange.parts),
+            exchange.caller, exchange.path, exchange.query, exchange.headers,
+            parts[0] if len(parts) == 1 else b"".join(parts),
         )  # fmt: skip
         task = exchange.task = self.loop.create_task(self._answer(exchange, request))
         self.tasks.add(task)

@@ -10,7 +10,8 @@ few requests are better committed together than apart.
 
 Where items have keys (a customer's), each key waits in a queue of its own and they are taken in
 turn, so that one key's crowd delays its own items and not those of the others; and a key may be
-refused where the others are not yet.
+refused where the others are not yet. A key is in one lane at a time: another would only wait for
+its locks, with all that it has taken.
 """
 
 import asyncio
@@ -80,8 +81,10 @@ class Committer(Generic[Item, Answer]):
         self._bounds = bounds
         self._key = key
         self._waiting: OrderedDict[Hashable, deque[_Waiting[Item, Answer]]] = OrderedDict()
+        self._parked: dict[Hashable, deque[_Waiting[Item, Answer]]] = {}  # of keys under way
         self._weights: dict[Hashable, int] = {}
         self._weight_waiting = 0
+        self._weight_parked = 0
         self._wake = asyncio.Event()
         self._crowd = asyncio.Event()
         self._pending: set[asyncio.Future[Answer]] = set()
@@ -126,28 +129,34 @@ class Committer(Generic[Item, Answer]):
                 cure="Send it again.",
             )
         weight = self._weight(item)
-        if self._waiting and self._weight_waiting + weight > self._bounds.waiting_max:
+        if self._weight_waiting and self._weight_waiting + weight > self._bounds.waiting_max:
             raise OverCapacity(retry_after_s=RETRY_AFTER_S)
         key = None if self._key is None else self._key(item)
         of_key = self._weights.get(key, 0)
         if of_key and of_key + weight > self._bounds.of_key_max:
             raise OverCapacity(retry_after_s=RETRY_AFTER_S)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(key, deque()).append((item, weight, future))
         self._weights[key] = of_key + weight
         self._weight_waiting += weight
-        self._signal()
+        parked = self._parked.get(key)
+        if parked is None:
+            self._waiting.setdefault(key, deque()).append((item, weight, future))
+            self._signal()
+        else:
+            parked.append((item, weight, future))
+            self._weight_parked += weight
         self._pending.add(future)
         try:
             return await future
         finally:
             self._pending.discard(future)
 
-    def _take(self) -> "list[_Waiting[Item, Answer]]":
-        """What goes into the next transaction: of each key one in turn. A request whose client has
-        gone is dropped.
+    def _take(self) -> "tuple[list[_Waiting[Item, Answer]], Sequence[Hashable]]":
+        """What goes into the next transaction: of each key one in turn; and the keys that are under
+        way with it. A request whose client has gone is dropped.
         """
         batch: list[_Waiting[Item, Answer]] = []
+        keys: dict[Hashable, None] = {}
         taken = 0
         while self._waiting:
             key, queue = next(iter(self._waiting.items()))
@@ -164,22 +173,41 @@ class Committer(Generic[Item, Answer]):
             if not future.done():
                 batch.append((item, weight, future))
                 taken += weight
+                keys[key] = None
+        if self._key is None:
+            keys = {}
+        for key in keys:
+            self._parked[key] = queue = self._waiting.pop(key, deque())
+            self._weight_parked += sum(weight for _, weight, _ in queue)
         self._signal()
-        return batch
+        return batch, list(keys)
+
+    def _free(self, keys: "Sequence[Hashable]") -> None:
+        """Let what waits of these keys be taken: they are not under way any more."""
+        for key in keys:
+            queue = self._parked.pop(key)
+            if queue:
+                self._waiting[key] = queue
+                self._weight_parked -= sum(weight for _, weight, _ in queue)
+        self._signal()
 
     def _signal(self) -> None:
         """Wake the lanes that have work, let the others sleep."""
         _set(self._wake, bool(self._waiting))
-        _set(self._crowd, self._weight_waiting >= self._bounds.second_lane)
+        free = self._weight_waiting - self._weight_parked
+        _set(self._crowd, free >= self._bounds.second_lane)
 
     async def _run(self, work: asyncio.Event) -> None:
         connection: GroupConnection | None = None
         try:
             while True:
                 await work.wait()
-                batch = self._take()
-                if batch:
-                    connection = await self._commit_batch(connection, batch)
+                batch, keys = self._take()
+                try:
+                    if batch:
+                        connection = await self._commit_batch(connection, batch)
+                finally:
+                    self._free(keys)
         finally:
             if connection is not None:
                 await connection.close()
@@ -264,9 +292,10 @@ class Committer(Generic[Item, Answer]):
                 pause = min(pause * 2, 1.0)
 
     def _fail_waiting(self) -> None:
-        for queue in self._waiting.values():
+        for queue in (*self._waiting.values(), *self._parked.values()):
             _refuse(queue)
         self._waiting.clear()
+        self._parked.clear()
         self._weights.clear()
         self._weight_waiting = 0
 

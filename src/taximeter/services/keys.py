@@ -16,7 +16,7 @@ from taximeter.kernel.errors import FieldError, Forbidden, Invalid, NotFound, Un
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.times import format_instant
 from taximeter.services.command import Transaction
-from taximeter.services.context import Context
+from taximeter.services.context import Clock, Context
 from taximeter.storage import keys as storage
 
 ApiKey: TypeAlias = storage.ApiKey
@@ -69,24 +69,24 @@ class Callers:
         self._root = secret_digest(root_secret) if root_secret else None
         self._known: dict[bytes, tuple[float, Caller]] = {}
 
-    def cached(self, secret: str, monotonic_s: float, at: datetime) -> Caller | None:
-        """The caller if known and fresh, without asking the database."""
-        digest = secret_digest(secret)
+    def cached(self, digest: bytes, monotonic_s: float, clock: Clock) -> Caller | None:
+        """The caller of this `secret_digest` if known and fresh, without asking the database."""
         if digest == self._root:  # digests: how long it takes tells nothing of a secret
             return ROOT
         known = self._known.get(digest)
         if known is None or monotonic_s - known[0] > CACHE_S:
             return None
         caller = known[1]
-        return None if caller.expires_at is not None and caller.expires_at <= at else caller
+        ended = caller.expires_at is not None and caller.expires_at <= clock.now()
+        return None if ended else caller
 
     async def find(self, context: Context, secret: str, monotonic_s: float) -> Caller:
         """The caller whose secret this is. Raises `Unauthorized`."""
-        now = context.clock.now()
-        caller = self.cached(secret, monotonic_s, now)
+        digest = secret_digest(secret)
+        caller = self.cached(digest, monotonic_s, context.clock)
         if caller is not None:
             return caller
-        digest = secret_digest(secret)
+        now = context.clock.now()
         async with context.pool.connection() as connection:
             key = await storage.find_by_digest(connection, digest)
         if key is None or key.revoked_at or (key.expires_at and key.expires_at <= now):
