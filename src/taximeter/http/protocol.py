@@ -115,18 +115,24 @@ class HotProtocol(HttpToolsProtocol):
             exchange.task.cancel()
 
     def on_message_begin(self) -> None:
-        """Begin to read a request's head."""
+        """Begin to read a request's head. ASGI's scope is made of it where that is needed."""
         self._in_head = True
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
         """Begin a request, the short way where it is plain."""
         self._end_head()
         exchange = self._plain()
-        if exchange is None:
-            super().on_headers_complete()
-        else:
+        if exchange is not None:
             self.cycle = exchange
+            return
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers += headers  # the scope's own list
+        super().on_headers_complete()
 
     def _plain(self) -> _Exchange | None:
         """The exchange of a request that is hot and plain, and alone on its connection."""
@@ -194,8 +200,7 @@ class HotProtocol(HttpToolsProtocol):
     def _head(self, answered: Answered, *, keep_alive: bool) -> bytes:
         """An answer as it goes over the wire."""
         parts = [STATUS_LINE[answered.status]]
-        for name, value in self.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
+        parts += [b"%s: %s\r\n" % header for header in self.server_state.default_headers]
         parts.append(_LENGTH % (answered.content_type.encode(), len(answered.body)))
         if answered.headers:
             parts.append(_lines(answered.headers))

@@ -87,7 +87,7 @@ class Committer(Generic[Item, Answer]):
         self._weight_parked = 0
         self._wake = asyncio.Event()
         self._crowd = asyncio.Event()
-        self._pending: set[asyncio.Future[Answer]] = set()
+        self._under_way: list[Sequence[_Waiting[Item, Answer]]] = []  # a batch of each lane
         self._tasks: list[asyncio.Task[None]] = []
         self._stopped = False
         self.commits = 0
@@ -108,8 +108,10 @@ class Committer(Generic[Item, Answer]):
         """Commit what waits, then stop. What cannot be committed, and what comes later, gets
         `Unavailable`.
         """
-        if self._pending:
-            await asyncio.wait(self._pending, timeout=STOP_S_MAX)
+        queues = (*self._waiting.values(), *self._parked.values(), *self._under_way)
+        pending = [future for queue in queues for _, _, future in queue if not future.done()]
+        if pending:
+            await asyncio.wait(pending, timeout=STOP_S_MAX)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -145,11 +147,7 @@ class Committer(Generic[Item, Answer]):
         else:
             parked.append((item, weight, future))
             self._weight_parked += weight
-        self._pending.add(future)
-        try:
-            return await future
-        finally:
-            self._pending.discard(future)
+        return await future
 
     def _take(self) -> "tuple[list[_Waiting[Item, Answer]], Sequence[Hashable]]":
         """What goes into the next transaction: of each key one in turn; and the keys that are under
@@ -203,10 +201,12 @@ class Committer(Generic[Item, Answer]):
             while True:
                 await work.wait()
                 batch, keys = self._take()
+                self._under_way.append(batch)
                 try:
                     if batch:
                         connection = await self._commit_batch(connection, batch)
                 finally:
+                    self._under_way.remove(batch)
                     self._free(keys)
         finally:
             if connection is not None:
@@ -301,10 +301,8 @@ class Committer(Generic[Item, Answer]):
 
 
 def _set(event: asyncio.Event, on: bool) -> None:  # noqa: FBT001
-    if on:
-        event.set()
-    else:
-        event.clear()
+    if on != event.is_set():
+        event.set() if on else event.clear()
 
 
 def _refuse(batch: "Iterable[_Waiting[Any, Any]]") -> None:
