@@ -49,7 +49,7 @@ EVENTS_WAITING_MAX = 100_000
 EVENTS_FOR_SECOND_LANE = 1_000
 HOLDS_PER_COMMIT = 1_000
 HOLDS_WAITING_MAX = 20_000
-HOLDS_FOR_SECOND_LANE = int(os.environ.get("L2", "200"))
+HOLDS_FOR_SECOND_LANE = 50
 DATABASE_CHECK_S = 1.0
 API_PATHS = ("/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json")
 
