@@ -464,3 +464,24 @@ def test_a_key_is_refused_before_the_others_are() -> None:
             assert bench.commits == [[99], [6, 15, 4]]
 
     run(main())
+
+
+def test_a_key_is_in_one_lane_at_a_time() -> None:
+    """What waits of the key below 10 stays while 1 is under way, and goes once it is committed."""
+
+    async def main() -> None:
+        gate = Gate()
+        async with Bench(gate, lanes=2, key=lambda item: item // 10) as bench:
+            first = bench.submit(1)
+            await gate.arrived.acquire()
+            rest = bench.submit(2, 3, 20)
+            await gate.arrived.acquire()
+            await settle()
+            assert bench.committer.weight_waiting == 5, "20 is under way, 2 and 3 are not"
+            for _ in range(3):
+                gate.opened.release()
+            assert await asyncio.gather(*first, *rest) == [10, 20, 30, 200]
+            assert bench.commits == [[1], [20], [2, 3]]
+            assert bench.committer.weight_waiting == 0
+
+    run(main())
