@@ -112,7 +112,12 @@ def _no_doubt(body: bytes, raws: Sequence[Any]) -> bool:
 
 def _may_have_blank(body: bytes) -> bool:
     """Whether a blank stands before any colon: hardly ever, and this is told sooner."""
-    return b" :" in body or b"\n:" in body or b"\t:" in body or b"\r:" in body
+    return (
+        (b" " in body and b" :" in body)
+        or (b"\n" in body and b"\n:" in body)
+        or (b"\t" in body and b"\t:" in body)
+        or (b"\r" in body and b"\r:" in body)
+    )
 
 
 class _Twice(dict[str, Any]):

@@ -14,6 +14,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 PeriodUnit = Literal["day", "week", "month", "quarter", "year"]
+INSTANT_CHARS_MIN = len("2026-01-05T10:00:00Z")
 PERIOD_UNITS: tuple[PeriodUnit, ...] = ("day", "week", "month", "quarter", "year")
 
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
@@ -23,7 +24,7 @@ _DURATION_DAYS_MAX = 36_600
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,12})?"
 _RFC3339 = re.compile(rf"{_DATE}[Tt]{_TIME}([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])\Z").match
-_LONGEST = len("2026-01-05T10:00:00.123456789012Z")
+_CHARS_MAX = len("2026-01-05T10:00:00.123456789012Z")
 _LOCAL = re.compile(rf"{_DATE}(T{_TIME})?\Z").match
 _DURATION = re.compile(
     r"P(?:(?P<years>[0-9]{1,4})Y)?(?:(?P<months>[0-9]{1,4})M)?(?:(?P<weeks>[0-9]{1,4})W)?"
@@ -162,15 +163,15 @@ def _is_laid_out(text: str) -> bool:
     the pattern. Whether digits stand where they should is left to who reads them.
     """
     return (
-        len(text) >= len("2026-01-05T10:00:00Z")
+        len(text) >= INSTANT_CHARS_MIN
         and text[4] == text[7] == "-"
         and text[10] == "T"
         and text[11:13] < "24"
         and text[13] == text[16] == ":"
         and text[-1] == "Z"
         and (
-            len(text) == len("2026-01-05T10:00:00Z")
-            or (text[19] == "." and len(text) <= _LONGEST and text[20:-1].isdigit())
+            len(text) == INSTANT_CHARS_MIN
+            or (text[19] == "." and len(text) <= _CHARS_MAX and text[20:-1].isdigit())
         )
         and text.isascii()
     )

@@ -111,11 +111,12 @@ class Counting(NamedTuple):
     captures: Captures = NO_CAPTURES
     ranks: Cursor | None = None
 
-    async def changed(self, segments: Collection[SegmentKey]) -> Sequence[ChangedTotal]:
+    async def changed(self, segments: Mapping[SegmentKey, Target]) -> Sequence[ChangedTotal]:
         """Each total of these segments that was changed, before and after."""
         if self.cursor is None:
             return ()
-        changed = await storage.changed_totals(self.cursor, self.rows, segments)
+        tied = {key for key, target in segments.items() if not target.linear}
+        changed = await storage.changed_totals(self.cursor, self.rows, segments, tied)
         return (
             changed if self.ranks is None else await value_storage.with_ranks(self.ranks, changed)
         )
@@ -404,14 +405,14 @@ def member_rows(total: Total) -> list[MemberRow]:
 
 
 def _total_row(total: Total, fresh: set[MemberRow]) -> TotalRow:
-    meter, span, tally = total.meter, total.target.segment.span, total.tally
+    meter, tally = total.meter, total.tally
+    subscription, price, start = total.target.place
     quantity = tally.quantity
     if tally.members is not None:
         quantity = sum(row in fresh for row in member_rows(total))
     return TotalRow(
-        total.customer, total.target.subscription, total.target.price.key, span.start, span.end,
-        meter.key, meter.series, total.dimensions, meter.aggregation, quantity, tally.events,
-        tally.latest,
+        total.customer, subscription, price, start, total.target.end, meter.key, meter.series,
+        total.dimensions, meter.aggregation, quantity, tally.events, tally.latest,
     )  # fmt: skip
 
 

@@ -323,8 +323,8 @@ class _Purse:
         self._at = at
         self._first_debts = debts
         self._debts = dict(debts)
-        self._grants: dict[WalletKey, Sequence[Grant]] = dict(grants)
-        self._left: dict[WalletKey, dict[str, Decimal]] = {}
+        self._grants = grants
+        self._drawn: dict[WalletKey, dict[str, Decimal]] = {}
         self._reserved = {key: dict(found) for key, found in reserved.items()}
         self.entries: list[Entry] = []
 
@@ -349,15 +349,13 @@ class _Purse:
 
     def _now(self, key: WalletKey) -> Sequence[Grant]:
         """The wallet's grants with what is left of them."""
-        grants, left = self._grants[key], self._left.get(key)
-        if left is None:
+        grants, drawn = self._grants[key], self._drawn.get(key)
+        if drawn is None:
             return grants
-        now = self._grants[key] = [
-            one if (rest := left.get(one.id, one.remaining)) == one.remaining
-            else _with_remaining(one, rest)
+        return [
+            _with_remaining(one, one.remaining - drawn[one.id]) if one.id in drawn else one
             for one in grants
-        ]  # fmt: skip
-        return now
+        ]
 
     def _take_reserved(self, key: WalletKey, amount: Decimal, parts: dict[str, Decimal]) -> Decimal:
         """Draw from what captured holds reserve, in burn order; returns what that gave."""
@@ -367,15 +365,18 @@ class _Purse:
             part = min(reserved[grant.id], grant.remaining, amount - given)
             if part > ZERO:
                 reserved[grant.id] -= part
-                self._draw_from(key, grant, part, parts)
+                self._draw_from(key, grant.id, part, parts)
                 given += part
         return given
 
     def _draw_from(
-        self, key: WalletKey, grant: Grant, part: Decimal, parts: dict[str, Decimal]
+        self, key: WalletKey, grant_id: str, part: Decimal, parts: dict[str, Decimal]
     ) -> None:
-        self._left.setdefault(key, {})[grant.id] = grant.remaining - part
-        parts[grant.id] = parts.get(grant.id, ZERO) + part
+        drawn = self._drawn.get(key)
+        if drawn is None:
+            drawn = self._drawn[key] = {}
+        drawn[grant_id] = drawn.get(grant_id, ZERO) + part
+        parts[grant_id] = parts.get(grant_id, ZERO) + part
 
     def _take(
         self,
@@ -387,13 +388,10 @@ class _Purse:
         parts: dict[str, Decimal],
     ) -> Decimal:
         """Draw `amount` and add what each grant gives to `parts`; returns the debt after."""
-        grants = self._now(key)
-        drawn = draw(grants, amount, self._at, meter, path=path, debt=debt)
-        if drawn.parts:
-            by_id = {grant.id: grant for grant in grants}
-            for grant_id, part in drawn.parts:
-                self._draw_from(key, by_id[grant_id], part, parts)
-        return debt + drawn.uncovered
+        drawn = draw(self._now(key), amount, self._at, meter, path=path, debt=debt)
+        for grant_id, part in drawn.parts:
+            self._draw_from(key, grant_id, part, parts)
+        return debt + drawn.uncovered if drawn.uncovered else debt
 
     def _note(self, charge: Charge, grant_id: str | None, amount: Decimal) -> None:
         entry_id = self._context.ids("went", self._at)
@@ -409,9 +407,10 @@ class _Purse:
     def remaining(self) -> list[tuple[str, str, Decimal]]:
         """What touched grants have left."""
         return [
-            (key[0], grant_id, left)
-            for key, of_wallet in self._left.items()
-            for grant_id, left in of_wallet.items()
+            (key[0], grant.id, grant.remaining - drawn[grant.id])
+            for key, drawn in self._drawn.items()
+            for grant in self._grants[key]
+            if grant.id in drawn
         ]
 
     def debts(self) -> list[tuple[str, str, Decimal]]:

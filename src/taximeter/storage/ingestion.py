@@ -169,8 +169,8 @@ class MemberRow(msgspec.Struct, frozen=True):
 
 
 class ChangedTotal(msgspec.Struct, frozen=True, gc=False):
-    """A row of `usage_total` before and after a batch. `created`: it was not there before;
-    `gone`: no event is left of it.
+    """A row of `usage_total` before and after a batch. `created`: it was not there before, which
+    only has to be known where its price does not rate parts apart; `gone`: no event is left of it.
     """
 
     customer: str
@@ -249,21 +249,25 @@ async def changed_totals(
     cursor: Cursor,
     rows: Sequence[TotalRow],
     segments: Collection[tuple[str, str, str, datetime]],
+    tied: Collection[tuple[str, str, str, datetime]],
 ) -> list[ChangedTotal]:
-    """Each row of these segments that `send_totals` touched, before and after."""
+    """Each row of these segments that `send_totals` touched, before and after. Of those that are
+    `tied`, it is told whether they were created.
+    """
     added = {
         (r.customer, r.subscription, r.price, r.period_start, r.dimensions, r.meter, r.version):
         r.events
-        for r in rows
-        if (r.customer, r.subscription, r.price, r.period_start) in segments
+        for r in (rows if tied else ())
+        if (r.customer, r.subscription, r.price, r.period_start) in tied
     }  # fmt: skip
     return [
         ChangedTotal(
-            row[0], row[1], row[2], row[3], row[4], row[7], row[8], added[row[:7]] == row[9]
+            row[0], row[1], row[2], row[3], row[4], row[7], row[8],
+            created=bool(added) and added.get(row[:7]) == row[9],
         )
         for row in await cursor.fetchall()
         if row[:4] in segments
-    ]
+    ]  # fmt: skip
 
 
 async def send_buckets(connection: Connection, rows: Sequence[BucketRow]) -> None:

@@ -18,7 +18,7 @@ import msgspec
 
 from taximeter.kernel.errors import FieldError
 from taximeter.kernel.quantity import within_bounds
-from taximeter.kernel.times import format_instant, parse_instant
+from taximeter.kernel.times import INSTANT_CHARS_MIN, format_instant, parse_instant
 
 EVENT_BYTES_MAX = 64 * 1024
 PROPERTIES_MAX = 64
@@ -31,6 +31,7 @@ _KNOWN = frozenset(
     ("specversion", "id", "source", "type", "subject", "time", "path", "subscription", "data")
 )
 _INT_BOUND = 10**18
+_INT_LEAST = -_INT_BOUND
 # Names that passed their check: the same few customers, sources and types come again and again.
 _checked: set[tuple[object, object, object]] = set()
 _CHECKED_MAX = 20_000
@@ -151,7 +152,7 @@ def _given(text: str, time: datetime) -> str:
     """A time as the digest has it: `time.isoformat()`, which is slow and, of the shortest text that
     an instant has, hardly another text.
     """
-    if len(text) == len("2026-01-05T10:00:00Z"):
+    if len(text) == INSTANT_CHARS_MIN:
         return f"{text[:-1].upper()}+00:00"
     return time.isoformat()
 
@@ -207,7 +208,7 @@ def _is_plain(data: Mapping[str, Any]) -> bool:
     """Whether `data` is as most is: flat, of texts and whole numbers within all limits."""
     for item in data.values():
         kind = type(item)
-        if kind is not str and (kind is not int or not -_INT_BOUND < item < _INT_BOUND):
+        if kind is not str and (kind is not int or not _INT_LEAST < item < _INT_BOUND):
             return False
     return len(data) <= PROPERTIES_MAX
 

@@ -45,7 +45,7 @@ ALWAYS = Period(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UT
 class Target:
     """One price's segment that an event adds to. `linear`: its parts rate apart; `timezone`: the
     one its days are counted in. `place` is what its totals are known by beside the customer:
-    subscription, price and start.
+    subscription, price and start; they run until `end`.
     """
 
     subscription: str
@@ -54,10 +54,12 @@ class Target:
     linear: bool
     timezone: str
     place: tuple[str, str, datetime] = field(init=False, repr=False, compare=False)
+    end: datetime = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         place = (self.subscription, self.price.key, self.segment.span.start)
         object.__setattr__(self, "place", place)
+        object.__setattr__(self, "end", self.segment.span.end)
 
 
 class Kept(NamedTuple):
