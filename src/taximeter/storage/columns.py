@@ -16,7 +16,6 @@ import msgspec
 
 _ESCAPED = re.compile(r"\\(u[0-9a-f]{4}|.)")
 _LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_JSON = ("json", "jsonb")
 
 
 class Columns:
@@ -29,11 +28,16 @@ class Columns:
         self, name: str, declared: str, *, decimals: Literal["number", "string"] = "number"
     ) -> None:
         pairs = [column.split() for column in declared.split(",")]
-        names, self._types = zip(*pairs, strict=True)
-        arrays = ", ".join(f"%s::{one}[]" for one in self._types)
+        names, types = zip(*pairs, strict=True)
+        arrays = ", ".join(f"%s::{one}[]" for one in types)
         self._text = f"unnest({arrays}) AS {name} ({', '.join(names)})"
+        self._none: list[str | None] = [None] * len(names)
         self._values: Any = attrgetter(*names)
-        self._encode = msgspec.json.Encoder(decimal_format=decimals).encode
+        encoder = msgspec.json.Encoder(decimal_format=decimals)
+        self._encode_lines = encoder.encode_lines
+        self._texts = [at for at, one in enumerate(types) if one == "text"]
+        written = {"json": encoder.encode, "jsonb": encoder.encode, "bytea": _hexadecimal}
+        self._written = [(at, written[one]) for at, one in enumerate(types) if one in written]
 
     def __str__(self) -> str:
         return self._text
@@ -49,23 +53,27 @@ class Columns:
     def of_columns(self, columns: Sequence[Sequence[object]]) -> list[str | None]:
         """The parameters, from the columns themselves; none at all stand for no rows."""
         if not columns or not columns[0]:
-            return [None] * len(self._types)
-        return [self._array(*one) for one in zip(self._types, columns, strict=True)]
+            return self._none
+        found: list[Sequence[object] | None] = [
+            # Beside a longer column, nulls stand for what one lacks.
+            None if one[0] is None and one.count(None) == len(one) else one
+            for one in columns
+        ]
+        for at, write in self._written:
+            if (values := found[at]) is not None:
+                found[at] = [None if one is None else write(one).decode() for one in values]
+        text = self._encode_lines(found).decode()
+        arrays = [None if line == "null" else f"{{{line[1:-1]}}}" for line in text[:-1].split("\n")]
+        if "\\" in text:  # within JSON whatever is escaped is so twice
+            for at in self._texts:
+                if (array := arrays[at]) is not None and "\\" in array:
+                    arrays[at] = _ESCAPED.sub(_plain, array)
+        return arrays
 
-    def _array(self, kind: str, values: Sequence[object]) -> str | None:
-        """A column as the text of an array. One of nothing but nulls is null itself: beside a
-        longer one, nulls stand for what it lacks.
-        """
-        if values[0] is None and values.count(None) == len(values):
-            return None
-        if kind in _JSON:
-            values = [None if one is None else self._encode(one).decode() for one in values]
-        elif kind == "bytea":
-            values = [rf"\x{one.hex()}" if isinstance(one, bytes) else one for one in values]
-        text = self._encode(values).decode()
-        if kind == "text" and "\\" in text:  # within JSON whatever is escaped is so twice
-            text = _ESCAPED.sub(_plain, text)
-        return f"{{{text[1:-1]}}}"
+
+def _hexadecimal(value: Any) -> bytes:
+    """Bytes as text; a text is already."""
+    return value.encode() if isinstance(value, str) else b"\\x%s" % value.hex().encode()
 
 
 def _plain(escaped: re.Match[str]) -> str:
