@@ -8,7 +8,7 @@ escapes by a letter, so msgspec writes the columns as fast as it writes JSON (de
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -36,7 +36,8 @@ class Columns:
         encoder = msgspec.json.Encoder(decimal_format=decimals)
         self._encode_lines = encoder.encode_lines
         self._texts = [at for at, one in enumerate(types) if one == "text"]
-        written = {"json": encoder.encode, "jsonb": encoder.encode, "bytea": _hexadecimal}
+        written: dict[str, Callable[[Sequence[object]], Sequence[object]]]
+        written = {"json": self._json, "jsonb": self._json, "bytea": _hexadecimal}
         self._written = [(at, written[one]) for at, one in enumerate(types) if one in written]
 
     def __str__(self) -> str:
@@ -61,7 +62,7 @@ class Columns:
         ]
         for at, write in self._written:
             if (values := found[at]) is not None:
-                found[at] = [None if one is None else write(one).decode() for one in values]
+                found[at] = write(values)
         text = self._encode_lines(found).decode()
         arrays = [None if line == "null" else f"{{{line[1:-1]}}}" for line in text[:-1].split("\n")]
         if "\\" in text:  # within JSON whatever is escaped is so twice
@@ -70,10 +71,17 @@ class Columns:
                     arrays[at] = _ESCAPED.sub(_plain, array)
         return arrays
 
+    def _json(self, values: Sequence[object]) -> list[str | None]:
+        """Values as JSON: they are texts of their array."""
+        texts: list[str | None] = [*self._encode_lines(values).decode()[:-1].split("\n")]
+        if None in values:
+            return [None if one is None else text for one, text in zip(values, texts, strict=True)]
+        return texts
 
-def _hexadecimal(value: Any) -> bytes:
-    """Bytes as text; a text is already."""
-    return value.encode() if isinstance(value, str) else b"\\x%s" % value.hex().encode()
+
+def _hexadecimal(values: Sequence[object]) -> list[object]:
+    """Bytes as texts; a text is already."""
+    return [rf"\x{one.hex()}" if isinstance(one, bytes) else one for one in values]
 
 
 def _plain(escaped: re.Match[str]) -> str:
