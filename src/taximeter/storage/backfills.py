@@ -60,15 +60,17 @@ SELECT customer FROM (
 WHERE %(after)s::text IS NULL OR customer > %(after)s
 ORDER BY customer
 """
+# Counted, so that they are looked up event by event. What the transaction itself has written is in
+# no statistics, and NOT EXISTS becomes a join that goes through all of it for each event.
 _NOT_STAGED = """
-NOT EXISTS (
-    SELECT FROM backfill_event s
+0 = (
+    SELECT count(*) FROM backfill_event s
     WHERE s.customer = e.customer AND s.backfill = %(id)s AND s.source = e.source AND s.id = e.id
 )
 """
 _NOT_CORRECTED = """
-NOT EXISTS (
-    SELECT FROM event_correction k
+0 = (
+    SELECT count(*) FROM event_correction k
     WHERE k.customer = e.customer AND k.source = e.source AND k.id = e.id AND k.backfill = %(id)s
 )
 """
