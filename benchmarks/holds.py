@@ -215,7 +215,7 @@ def print_growth(url: str, running: Running) -> None:
 
 def main() -> None:
     """Print rates and ratios."""
-    with database() as url, server(url) as running:
+    with database(log_used_bytes=2 * 1024**3) as url, server(url) as running:
         seed_wallets(running)
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(DIRECT_TABLES)

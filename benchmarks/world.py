@@ -25,6 +25,7 @@ from taximeter.gateways.postgres import EmbeddedPostgres
 
 KEY = "benchmark-key"
 CUSTOMERS = 1_000
+LOG_FILE_BYTES = 16 * 1024**2
 CUSTOMERS_OF_HOLDS = 10_000
 EVENT_TIME = "2026-11-20T10:{minute:02d}:00Z"
 PLAN = {
@@ -80,12 +81,27 @@ class Running:
 
 
 @contextmanager
-def database() -> Iterator[str]:
-    """A PostgreSQL of our own with the settings that ship, in a directory that goes away."""
+def database(*, log_used_bytes: int = 0) -> Iterator[str]:
+    """A PostgreSQL of our own with the settings that ship, in a directory that goes away. So many
+    bytes of its log are there already, to be used again, as in a server that has run for a while:
+    where a file of the log must be made, a commit waits some 30 ms for it.
+    """
     with tempfile.TemporaryDirectory(prefix="taximeter-bench-") as folder:
         Path(folder).chmod(0o755)
         with EmbeddedPostgres.start(Path(folder) / "data") as running:
+            if log_used_bytes:
+                _use_log(running.superuser_url, log_used_bytes)
             yield running.url
+
+
+def _use_log(superuser_url: str, bytes_used: int) -> None:
+    with psycopg.connect(superuser_url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET min_wal_size = '2GB'")
+        connection.execute("SELECT pg_reload_conf()")
+        for _ in range(bytes_used // LOG_FILE_BYTES):
+            connection.execute("SELECT pg_logical_emit_message(false, 'benchmark', 'used')")
+            connection.execute("SELECT pg_switch_wal()")
+        connection.execute("CHECKPOINT")
 
 
 @contextmanager
