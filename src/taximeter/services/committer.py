@@ -175,8 +175,8 @@ class Committer(Generic[Item, Answer]):
         if self._key is None:
             keys = {}
         for key in keys:
-            self._parked[key] = queue = self._waiting.pop(key, deque())
-            self._weight_parked += sum(weight for _, weight, _ in queue)
+            self._parked[key] = self._waiting.pop(key, deque())
+            self._weight_parked += self._weights.get(key, 0)
         self._signal()
         return batch, list(keys)
 
@@ -186,7 +186,7 @@ class Committer(Generic[Item, Answer]):
             queue = self._parked.pop(key)
             if queue:
                 self._waiting[key] = queue
-                self._weight_parked -= sum(weight for _, weight, _ in queue)
+                self._weight_parked -= self._weights[key]
         self._signal()
 
     def _signal(self) -> None:

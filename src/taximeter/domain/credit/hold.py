@@ -18,7 +18,7 @@ grant for one path backs no hold of another.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal, NamedTuple
@@ -226,7 +226,7 @@ def decide(standing: Standing, counters: Counters, ask: Ask) -> Decision:
     refused = suspended(standing.suspensions, ask.path) or _feature(standing, counters, ask)
     if refused is not None:
         return refused
-    reserving, counted = _Reserving(counters), _NOTHING
+    reserving, counted = _Reserving(counters, {}), _NOTHING
     if ask.feature is not None:
         reserving.add(f"f:{ask.feature}", ONE)
         reserving.add(f"q:{ask.feature}", ask.quantity)
@@ -248,11 +248,9 @@ def decide(standing: Standing, counters: Counters, ask: Ask) -> Decision:
             need.asset: _available(standing, reserving, need, ask.path) for need in ask.needs
         }
     if reserving.unapproved:
-        wanted = tuple(reserving.unapproved)
+        wanted = reserving.unapproved
         return Refused("approval_required", _threshold(wanted[0]), unapproved=wanted)
-    return Placed(
-        reserving.added, available, tuple(reserving.warnings), tuple(reserving.approvals), counted
-    )
+    return Placed(reserving.added, available, reserving.warnings, reserving.approvals, counted)
 
 
 def overdrawn(standing: Standing, counters: Counters, ask: Ask) -> Refused | None:
@@ -268,7 +266,7 @@ def overdrawn(standing: Standing, counters: Counters, ask: Ask) -> Refused | Non
             binds = room.budget.enforcement == "hard" and room.budget.covers(need.asset, ask.path)
             if binds and over > ZERO:
                 return Refused("budget_exceeded", _budget_limit(room, held), over)
-        available = _available(standing, _Reserving(counters), need, ask.path)
+        available = _available(standing, _Reserving(counters, {}), need, ask.path)
         if available is not None and available < ZERO:
             limit = _credit_limit(standing, need, available)
             return Refused("insufficient_credits", limit, -available)
@@ -280,22 +278,23 @@ class _Reserving:
     """Counters while one hold is decided about: those before, and what it adds."""
 
     before: Counters
-    added: dict[str, Decimal] = field(default_factory=dict)
-    warnings: list[Doubt] = field(default_factory=list)
-    approvals: list[str] = field(default_factory=list)
-    unapproved: list[Unapproved] = field(default_factory=list)
+    added: dict[str, Decimal]
+    warnings: tuple[Doubt, ...] = ()
+    approvals: tuple[str, ...] = ()
+    unapproved: tuple[Unapproved, ...] = ()
 
     def get(self, name: str) -> Decimal:
-        found = self.before.get(name, ZERO)
-        return found + self.added[name] if name in self.added else found
+        found, added = self.before.get(name, ZERO), self.added.get(name)
+        return found if added is None else found + added
 
     def add(self, name: str, amount: Decimal) -> None:
         if amount:
-            self.added[name] = self.added.get(name, ZERO) + amount
+            added = self.added.get(name)
+            self.added[name] = amount if added is None else added + amount
 
     def warn(self, warning: Doubt) -> None:
         if warning not in self.warnings:
-            self.warnings.append(warning)
+            self.warnings += (warning,)
 
 
 def suspended(suspensions: Sequence[Suspension], path: str | None) -> Refused | None:
@@ -350,7 +349,8 @@ def _budgets(standing: Standing, reserving: _Reserving, ask: Ask) -> Refused | N
                 needed += need.amount
         if not needed:
             continue
-        held = reserving.get(f"b:{budget.name}")
+        counter = f"b:{budget.name}"
+        held = reserving.get(counter)
         missing = room.spent + held + needed - budget.limit
         if missing > ZERO:
             if standing.hard and budget.enforcement == "hard":
@@ -358,7 +358,7 @@ def _budgets(standing: Standing, reserving: _Reserving, ask: Ask) -> Refused | N
             reserving.warn("budget_exceeded")
         if budget.approve_above is not None and needed > budget.approve_above:
             _approve(standing, reserving, ask, Unapproved(budget, ask.path, ask.feature, needed))
-        reserving.add(f"b:{budget.name}", needed)
+        reserving.add(counter, needed)
     return None
 
 
@@ -367,9 +367,9 @@ def _approve(standing: Standing, reserving: _Reserving, ask: Ask, wish: Unapprov
     for approval_id in ask.approvals:
         approval = standing.approvals.get(approval_id)
         if approval is not None and approval.lets_pass(wish, standing.at):
-            reserving.approvals.append(approval_id)
+            reserving.approvals += (approval_id,)
             return
-    reserving.unapproved.append(wish)
+    reserving.unapproved += (wish,)
 
 
 def _threshold(wish: Unapproved) -> dict[str, LimitValue]:
@@ -416,7 +416,8 @@ def _credit(
             if part > ZERO:
                 reserving.add(grant.counter, part)
                 left -= part
-    reserving.add(f"w:{need.asset}", left)
+    if left:
+        reserving.add(f"w:{need.asset}", left)
     return None
 
 
