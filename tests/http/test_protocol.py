@@ -263,6 +263,60 @@ async def test_a_head_without_end_is_refused(place: Place) -> None:
     assert (await line.answer()).status == 431
 
 
+async def test_a_head_in_two_reads_does_not_count_what_is_read_with_it(place: Place) -> None:
+    """The second read ends a head and its large body, and begins another head."""
+    line = await place.line()
+    body = json.dumps([place.event(f"e{number}") for number in range(900)]).encode()
+    assert len(body) > 64 * 1024
+    head = (
+        f"POST /v1/events HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {ROOT_KEY}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    line.writer.write(head[:40])
+    await asyncio.sleep(0.05)
+    line.writer.write(head[40:] + body + head[:40])
+    assert (await line.answer()).json["accepted"] == 900
+
+
+async def test_another_protocol_is_declined_and_the_body_read(place: Place) -> None:
+    """As `curl --http2` and others ask. The body is this request's, in the same read or the next,
+    whatever it looks like.
+    """
+    line = await place.line()
+    wish = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"
+    answer = await line.ask("/v1/events", place.event("wished"), head=wish)
+    assert (answer.status, answer.json["accepted"]) == (200, 1)
+    inner = (
+        f"POST /v1/holds HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {ROOT_KEY}\r\n"
+        f"Content-Length: {len(json.dumps(place.hold))}\r\n\r\n{json.dumps(place.hold)}"
+    ).encode()
+    line.send("/v1/events", b"", head=wish)
+    assert (await line.answer()).status == 400, "no body is no JSON"
+    line.writer.write(
+        f"POST /v1/events/release HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {ROOT_KEY}\r\n"
+        f"Content-Type: application/json\r\n{wish}Content-Length: {len(inner)}\r\n\r\n".encode()
+    )
+    await asyncio.sleep(0.05)
+    line.writer.write(inner)
+    assert (await line.answer()).status == 400, "it is read as a body, which is no JSON"
+    assert (await line.ask("/v1/holds", place.hold)).json["available"] == "99", "the first hold"
+    line.writer.write(b"CONNECT here:80 HTTP/1.1\r\nHost: here\r\n\r\n")
+    assert (await line.answer()).status == 400
+    assert await line.ended()
+
+
+async def test_a_stranger_sends_no_large_body(place: Place) -> None:
+    for method, path in (("PUT", "/v1/customers/other"), ("POST", "/v1/events")):
+        line = await place.line()
+        line.writer.write(
+            f"{method} {path} HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {2 * 1024**2}\r\n\r\n".encode()
+            + b" " * 70_000
+        )
+        answer = await line.answer()
+        assert (answer.status, answer.json["code"]) == (401, "unauthorized")
+
+
 async def test_what_is_no_http_is_refused(place: Place) -> None:
     line = await place.line()
     line.writer.write(b"hello\r\n\r\n")

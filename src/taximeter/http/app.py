@@ -55,8 +55,8 @@ from taximeter.http.body import BODY_BYTES_MAX, limited
 from taximeter.http.hot import Answered, HotRequest, HotRoute, answer_hot, error_answer
 from taximeter.http.openapi import DocumentedApi
 from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
-from taximeter.http.server import Server
-from taximeter.kernel.errors import FieldError, TaximeterError, Unavailable
+from taximeter.http.server import Server, authenticate
+from taximeter.kernel.errors import FieldError, TaximeterError, Unauthorized, Unavailable
 from taximeter.services.health import UNREACHABLE, UNSTORABLE
 
 Scope = MutableMapping[str, Any]
@@ -99,6 +99,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     health.router,
 )
 _HOT = {**events.ROUTES, **holds.ROUTES}
+STRANGER_BYTES_MAX = 64 * 1024  # of a body, before its caller is known
 PYDANTIC_CODES = {
     "extra_forbidden": "unknown_field",
     "missing": "missing",
@@ -154,12 +155,25 @@ class Application:
                 status = message["status"]
             await send(message)
 
+        if scope["method"] in ("GET", "HEAD") or await self._is_known(scope):
+            receive = limited(receive, BODY_BYTES_MAX)
+        else:
+            receive = limited(receive, STRANGER_BYTES_MAX, Unauthorized())
         try:
-            await self.api(scope, limited(receive, BODY_BYTES_MAX), sending)
+            await self.api(scope, receive, sending)
             route = getattr(scope.get("route"), "path", None)
         finally:
             seconds = perf_counter() - begin
             self.server.metrics.count_request(scope["method"], route, status, seconds)
+
+    async def _is_known(self, scope: Scope) -> bool:
+        """Whether a known caller asks: the framework reads a body before its route asks that."""
+        authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        try:
+            await authenticate(self.server, authorization)
+        except (TaximeterError, *UNREACHABLE):
+            return False
+        return True
 
 
 def hot_route(path: str) -> HotRoute | None:
@@ -230,7 +244,13 @@ def _field_error(item: Any) -> FieldError:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    codes = {404: "not_found", 405: "method_not_allowed", 400: "malformed", 413: "too_large"}
+    codes = {
+        401: "unauthorized",
+        404: "not_found",
+        405: "method_not_allowed",
+        400: "malformed",
+        413: "too_large",
+    }
     request_id = request_id_of(request.app.state.server)
     code = codes.get(error.status_code, "error")
     details = {404: "There is nothing at this address."}

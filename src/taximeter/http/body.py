@@ -9,7 +9,8 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from taximeter.kernel.errors import Malformed, TooLarge
+from taximeter.http.problem import STATUS
+from taximeter.kernel.errors import Malformed, TaximeterError, TooLarge
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 BODY_BYTES_MAX = 16 * 1024 * 1024
@@ -81,9 +82,9 @@ def _too_large(bytes_max: int) -> TooLarge:
     )
 
 
-def limited(receive: Receive, bytes_max: int) -> Receive:
-    """`receive` for a framework that reads a body by itself: raises an HTTP error 413 as soon as
-    the body is over `bytes_max`.
+def limited(receive: Receive, bytes_max: int, error: TaximeterError | None = None) -> Receive:
+    """`receive` for a framework that reads a body by itself: raises an HTTP error as soon as the
+    body is over `bytes_max`: this `error`, or that it is too large.
     """
     size = 0
 
@@ -92,7 +93,8 @@ def limited(receive: Receive, bytes_max: int) -> Receive:
         message = await receive()
         size += len(message.get("body", b""))
         if size > bytes_max:
-            raise HTTPException(413, _too_large(bytes_max).detail)
+            found = error or _too_large(bytes_max)
+            raise HTTPException(STATUS[type(found)], found.detail)
         return message
 
     return receiving

@@ -4,7 +4,7 @@ A plain hot request (a POST to a hot route whose length is known, by a caller wh
 read, answered and written within the event loop, without ASGI's scope and messages, which cost a
 small request as much as all else that is done for it (decision 27). Anything that is not plain goes
 uvicorn's way to the ASGI application, which knows the same routes. Owns what is plain, and the
-bound on a request's head; parsing HTTP is httptools', connections are uvicorn's.
+bounds on what comes slowly or never ends; parsing HTTP is httptools', connections are uvicorn's.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, Protocol, cast
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -28,7 +29,8 @@ from taximeter.services.keys import Caller, secret_digest
 
 HEAD_BYTES_MAX = 64 * 1024
 HEAD_S_MAX = 30
-_NOT_PLAIN = frozenset((b"content-encoding", b"expect", b"transfer-encoding", b"upgrade"))
+BODY_S_MAX = 600
+_NOT_PLAIN = frozenset((b"content-encoding", b"expect", b"transfer-encoding"))
 _NOBODY = asyncio.Event()
 
 
@@ -79,36 +81,74 @@ class HotProtocol(HttpToolsProtocol):
         self._api = cast("HasApi", config.app).api
         self._authorization: bytes | None = None
         self._digest = b""
-        self._in_head = False
+        self._heads = 0  # begun on this connection
+        self._in_head = self._in_body = False
         self._head_bytes = 0
-        self._head_timeout: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._declined = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin a connection, which is closed where nobody uses it."""
+        super().connection_made(transport)
+        self._wait_idle()
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sent. A head that is too big or too slow ends the connection."""
-        went_on = self._in_head
-        super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            self._wait_for_head(len(data) if went_on else 0)
+        """Take what the client sent. A head that is too big, and a request that is too slow, end
+        the connection.
+        """
+        self._unset_keepalive_if_required()
+        head = self._heads if self._in_head else 0
+        if not self._feed(data):
+            self.send_400_response("Invalid HTTP request received.")
+        elif self._in_head or self._in_body:
+            self._wait_for_rest(len(data) if self._in_head and head == self._heads else 0)
+        elif not self._is_answering:
+            self._wait_idle()
 
-    def _wait_for_head(self, more_bytes: int) -> None:
-        """Bound a head that did not come in one piece."""
+    def _feed(self, data: bytes) -> bool:
+        """Have it parsed; whether it is HTTP. A wish to speak another protocol is declined: the
+        parser, which takes what follows for that one's, reads the head again without the wish.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as wish:
+            head, self._declined = self._declined, b""
+            return bool(head) and self._feed(head + data[wish.args[0] :])
+        except httptools.HttpParserError:
+            return False
+        return True
+
+    @property
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _wait_idle(self) -> None:
+        """Close the connection after a while, unless a request comes."""
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def _wait_for_rest(self, more_bytes: int) -> None:
+        """Bound a request that did not come in one piece."""
         self._head_bytes += more_bytes
-        if self._head_bytes > HEAD_BYTES_MAX:
-            self.transport.write(STATUS_LINE[431] + b"connection: close\r\n\r\n")
+        if self._in_head and self._head_bytes > HEAD_BYTES_MAX:
+            if not self._is_answering:
+                self.transport.write(STATUS_LINE[431] + b"connection: close\r\n\r\n")
             self.transport.close()
-        elif self._head_timeout is None:
-            self._head_timeout = self.loop.call_later(HEAD_S_MAX, self.transport.close)
+        elif self._deadline is None:
+            seconds = HEAD_S_MAX if self._in_head else BODY_S_MAX
+            self._deadline = self.loop.call_later(seconds, self.transport.close)
 
-    def _end_head(self) -> None:
-        self._in_head = False
-        if self._head_timeout is not None:
-            self._head_timeout.cancel()
-            self._head_timeout = None
-            self._head_bytes = 0
+    def _end_wait(self) -> None:
+        self._head_bytes = 0
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the client has left; what only it would have needed is not done."""
-        self._end_head()
+        self._end_wait()
         exchange = self.cycle
         super().connection_lost(exc)
         if isinstance(exchange, _Exchange) and exchange.route.abandons and exchange.task:
@@ -117,13 +157,23 @@ class HotProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to read a request's head. ASGI's scope is made of it where that is needed."""
         self._in_head = True
+        self._heads += 1
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; what trails a body is left out."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Begin a request, the short way where it is plain."""
-        self._end_head()
+        self._in_head, self._in_body = False, True
+        self._end_wait()
+        if self.parser.should_upgrade():
+            self._decline()
+            return
         exchange = self._plain()
         if exchange is not None:
             self.cycle = exchange
@@ -134,15 +184,27 @@ class HotProtocol(HttpToolsProtocol):
         self.headers += headers  # the scope's own list
         super().on_headers_complete()
 
+    def _decline(self) -> None:
+        """Keep the head without the wish to speak another protocol. A tunnel is no wish: there is
+        nothing else to be read.
+        """
+        method = self.parser.get_method()
+        if method != b"CONNECT":
+            kept = [b"%s: %s\r\n" % one for one in self.headers if one[0] != b"upgrade"]
+            version = self.parser.get_http_version().encode()
+            first = b"%s %s HTTP/%s\r\n" % (method, self.url, version)
+            self._declined = b"".join((first, *kept, b"\r\n"))
+
     def _plain(self) -> _Exchange | None:
         """The exchange of a request that is hot and plain, and alone on its connection."""
-        before: RequestResponseCycle | None = self.cycle
-        if before is not None and not before.response_complete:
+        if self._is_answering:
             return None
         if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
             return None
         before_query, _, query = self.url.partition(b"?")
         path = before_query.decode("latin-1")
+        if b"#" in query:
+            return None
         route = hot_route(path)
         if route is None:
             return None
@@ -175,6 +237,10 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End a request: a hot one can be answered now."""
+        self._in_body = False
+        self._end_wait()
+        if self.parser.should_upgrade():
+            return
         exchange = self.cycle
         if not isinstance(exchange, _Exchange):
             super().on_message_complete()
@@ -184,12 +250,15 @@ class HotProtocol(HttpToolsProtocol):
             exchange.caller, exchange.path, exchange.query, exchange.headers,
             parts[0] if len(parts) == 1 else b"".join(parts),
         )  # fmt: skip
+        exchange.parts = []
         task = exchange.task = self.loop.create_task(self._answer(exchange, request))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     async def _answer(self, exchange: _Exchange, request: HotRequest) -> None:
         answered = await self._api.answer(exchange.route, request, exchange.begin)
+        if self.flow.write_paused:
+            await self.flow.drain()
         exchange.response_complete = True
         if not self.transport.is_closing():
             self.transport.write(self._head(answered, keep_alive=exchange.keep_alive))

@@ -160,7 +160,7 @@ def parse_instant(text: str) -> datetime | None:
 
 def _is_laid_out(text: str) -> bool:
     """Whether `text` is as most write an instant, `2026-01-05T10:00:00.123Z`: told sooner than by
-    the pattern. Whether digits stand where they should is left to who reads them.
+    the pattern. Whether digits stand where else they should is left to who reads them.
     """
     return (
         len(text) >= INSTANT_CHARS_MIN
@@ -168,6 +168,7 @@ def _is_laid_out(text: str) -> bool:
         and text[10] == "T"
         and text[11:13] < "24"
         and text[13] == text[16] == ":"
+        and (text[14:16] + text[17:19]).isdigit()
         and text[-1] == "Z"
         and (
             len(text) == INSTANT_CHARS_MIN

@@ -206,7 +206,7 @@ class Committer(Generic[Item, Answer]):
                     if batch:
                         connection = await self._commit_batch(connection, batch)
                 finally:
-                    self._under_way.remove(batch)
+                    self._under_way = [one for one in self._under_way if one is not batch]
                     self._free(keys)
         finally:
             if connection is not None:
