@@ -14,9 +14,12 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from taximeter.bootstrap import Instance
 from taximeter.cli.listen import answer_until
+from taximeter.http.protocol import HotProtocol
 from tests.http.api import ROOT_KEY, client_for, event, get, put_customer, put_meter
 from tests.http.conftest import running
 from tests.http.credit import give
@@ -315,6 +318,29 @@ async def test_a_stranger_sends_no_large_body(place: Place) -> None:
         )
         answer = await line.answer()
         assert (answer.status, answer.json["code"]) == (401, "unauthorized")
+
+
+async def test_a_connection_that_nobody_uses_is_closed(place: Place) -> None:
+    """A second after its last answer, or after it began."""
+    config = uvicorn.Config(
+        place.instance.app, http=HotProtocol, ws="none", lifespan="off", timeout_keep_alive=1,
+        log_config=None,
+    )  # fmt: skip
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: HotProtocol(config, ServerState(), {}, loop), "127.0.0.1", 0
+    )
+    port = server.sockets[0].getsockname()[1]
+    used, never = await replace(place, port=port).line(), await replace(place, port=port).line()
+    begun = loop.time()
+    for _ in range(3):
+        await asyncio.sleep(0.25)
+        assert (await used.ask("/v1/holds", place.hold)).status == 200
+    assert await never.ended()
+    assert 0.9 <= loop.time() - begun < 1.7, "a second"
+    assert await used.ended()
+    assert loop.time() - begun >= 1.7, "three quarters of a second and a second"
+    server.close()
 
 
 async def test_what_is_no_http_is_refused(place: Place) -> None:

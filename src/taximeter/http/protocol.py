@@ -85,6 +85,8 @@ class HotProtocol(HttpToolsProtocol):
         self._in_head = self._in_body = False
         self._head_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
+        self._idle_since: float | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._declined = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -97,6 +99,7 @@ class HotProtocol(HttpToolsProtocol):
         the connection.
         """
         self._unset_keepalive_if_required()
+        self._idle_since = None
         head = self._heads if self._in_head else 0
         if not self._feed(data):
             self.send_400_response("Invalid HTTP request received.")
@@ -124,10 +127,22 @@ class HotProtocol(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete
 
     def _wait_idle(self) -> None:
-        """Close the connection after a while, unless a request comes."""
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
+        """Close the connection after a while, unless a request comes. One timer looks after all
+        that is answered while it runs: to set one for each costs more than to parse a request.
+        """
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._end_idle)
+
+    def _end_idle(self) -> None:
+        self._idle_timer = None
+        if self._idle_since is None or self.transport.is_closing():
+            return
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left_s <= 0:
+            self.transport.close()
+        else:
+            self._idle_timer = self.loop.call_later(left_s, self._end_idle)
 
     def _wait_for_rest(self, more_bytes: int) -> None:
         """Bound a request that did not come in one piece."""
@@ -149,6 +164,9 @@ class HotProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the client has left; what only it would have needed is not done."""
         self._end_wait()
+        self._idle_since = None
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         exchange = self.cycle
         super().connection_lost(exc)
         if isinstance(exchange, _Exchange) and exchange.route.abandons and exchange.task:
@@ -165,7 +183,10 @@ class HotProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; what trails a body is left out."""
         if self._in_head:
-            super().on_header(name, value)
+            name = name.lower()
+            if name == b"expect":
+                self.expect_100_continue = value.lower() == b"100-continue"
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Begin a request, the short way where it is plain."""
@@ -264,7 +285,18 @@ class HotProtocol(HttpToolsProtocol):
             self.transport.write(self._head(answered, keep_alive=exchange.keep_alive))
             if not exchange.keep_alive:
                 self.transport.close()
-        self.on_response_complete()
+        self._end_exchange()
+
+    def _end_exchange(self) -> None:
+        """As uvicorn ends a cycle: the connection's next request can be answered."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._wait_idle()
 
     def _head(self, answered: Answered, *, keep_alive: bool) -> bytes:
         """An answer as it goes over the wire."""
