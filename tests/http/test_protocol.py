@@ -303,6 +303,9 @@ async def test_another_protocol_is_declined_and_the_body_read(place: Place) -> N
     line.writer.write(inner)
     assert (await line.answer()).status == 400, "it is read as a body, which is no JSON"
     assert (await line.ask("/v1/holds", place.hold)).json["available"] == "99", "the first hold"
+    other = await place.line()
+    other.writer.write(f"GET / HTTP/1.1\r\nHost: here\r\n{wish}\r\n".encode() * 2_000)
+    assert (await other.answer()).status == 400
     line.writer.write(b"CONNECT here:80 HTTP/1.1\r\nHost: here\r\n\r\n")
     assert (await line.answer()).status == 400
     assert await line.ended()

@@ -110,16 +110,22 @@ class HotProtocol(HttpToolsProtocol):
 
     def _feed(self, data: bytes) -> bool:
         """Have it parsed; whether it is HTTP. A wish to speak another protocol is declined: the
-        parser, which takes what follows for that one's, reads the head again without the wish.
+        parser, which takes what follows for that one's, reads the head again without the wish. No
+        client that means it wishes so twice in one read.
         """
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as wish:
-            head, self._declined = self._declined, b""
-            return bool(head) and self._feed(head + data[wish.args[0] :])
-        except httptools.HttpParserError:
-            return False
-        return True
+        for _ in range(2):
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as wish:
+                head, self._declined = self._declined, b""
+                if not head:
+                    return False
+                data = head + data[wish.args[0] :]
+            except httptools.HttpParserError:
+                return False
+            else:
+                return True
+        return False
 
     @property
     def _is_answering(self) -> bool:
