@@ -48,7 +48,10 @@ def burn_key(grant: Grant) -> tuple[int, datetime, bool, datetime, str]:
 
 def burn_order(grants: Iterable[Grant]) -> list[Grant]:
     """The grants, the one that burns first first."""
-    return sorted(grants, key=burn_key)
+    found = list(grants)
+    if len(found) > 1:
+        found.sort(key=burn_key)
+    return found
 
 
 def draw(
@@ -66,9 +69,9 @@ def draw(
     `debt` is the wallet's so far; after the draw it is `debt + uncovered`. A negative `amount` is
     given back. Order of the arguments does not matter: the parts always sum to `amount`.
     """
-    usable = [grant for grant in grants if grant.usable_at(at) and grant.covers(meter, path)]
-    if len(usable) > 1:
-        usable.sort(key=burn_key)
+    usable = burn_order(
+        [grant for grant in grants if grant.usable_at(at) and grant.covers(meter, path)]
+    )
     if amount >= ZERO:
         surplus = min(-debt, amount) if debt < ZERO else ZERO
         parts, rest = _take(usable, amount - surplus)

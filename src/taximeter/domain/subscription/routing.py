@@ -262,7 +262,7 @@ def read(
                 continue
             values = dimension_values(meter, data) if meter.dimensions else ()
             value = metered_value(meter, data)
-            if route.matches and not route.priced(values):
+            if not route.priced(values):
                 return UNMATCHED_DIMENSION
             if route.simple:
                 readings.append((route, values, value))
