@@ -25,7 +25,7 @@ def empty_database(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_key_is_made_listed_and_revoked(database: str) -> None:
     made = run_on_database(
         "keys", "create", "--name", "gateway", "--scope", "ingest", "--scope", "read",
-        "--customer", "acme", "--expires", "2031-01-01T00:00:00+01:00",
+        "--customer", "acme", "--expires", "2031-01-01T00:00:00+01:00", "--rate", "100/minute",
     )  # fmt: skip
     assert made.exit_code == 0
     secret = made.stdout.strip()
@@ -33,15 +33,23 @@ def test_a_key_is_made_listed_and_revoked(database: str) -> None:
     key_id = made.stderr.split("secret of ")[1].split()[0]
     listed = run_on_database("keys", "list").stdout
     header, row = listed.splitlines()
-    assert header.split() == ["ID", "NAME", "SCOPES", "CUSTOMER", "CREATED", "EXPIRES", "REVOKED"]
+    titles = ["ID", "NAME", "SCOPES", "CUSTOMER", "CREATED", "EXPIRES", "REVOKED", "RATE"]
+    assert header.split() == titles
     assert row.split()[:4] == [key_id, "gateway", "ingest,read", "acme"]
     assert row.split()[5] == "2030-12-31T23:00:00Z"
+    assert row.split()[-1] == "100/minute"
     assert secret not in listed
+    throttled = run_on_database("keys", "throttle", key_id, "--rate", "5/second").stdout
+    assert throttled == f"{key_id} (gateway) may ask 5/second.\n"
+    freed = run_on_database("keys", "throttle", key_id).stdout
+    assert freed == f"{key_id} (gateway) may ask as fast as it likes.\n"
     assert run_on_database("keys", "revoke", key_id).stdout == f"{key_id} (gateway) is revoked.\n"
     with psycopg.connect(database) as connection:
         rows = connection.execute("SELECT actor, action, object FROM audit ORDER BY id")
         assert rows.fetchall() == [
             ("cli", "api_key.created", key_id),
+            ("cli", "api_key.rate_set", key_id),
+            ("cli", "api_key.rate_set", key_id),
             ("cli", "api_key.revoked", key_id),
         ]
         row_text = str(connection.execute("SELECT * FROM api_key").fetchall())
@@ -58,6 +66,9 @@ def test_a_key_is_made_listed_and_revoked(database: str) -> None:
         ),
         (["create", "--name", "a", "--scope", "read", "--expires", "soon"], 2, "--expires soon"),
         (["create", "--scope", "read"], 2, "--name"),
+        (["throttle", "key_none"], 1, "There is no API key 'key_none'."),
+        (["throttle", "key_none", "--rate", "0/minute"], 2, "--rate 0/minute is no rate"),
+        (["create", "--name", "a", "--scope", "read", "--rate", "9/day"], 2, "--rate 9/day"),
         (["revoke", "key_none"], 1, "There is no API key 'key_none'."),
     ],
 )

@@ -22,6 +22,7 @@ async def test_a_secret_is_shown_once(client: httpx.AsyncClient, database_url: s
     assert shown == {
         "id": shown["id"], **BODY, "customer": None,
         "created_at": "2026-03-10T12:00:00Z", "expires_at": None, "revoked_at": None,
+        "rate_limit": None,
     }  # fmt: skip
     assert secret.startswith("tx_")
 
@@ -129,3 +130,36 @@ async def test_a_key_in_error_is_refused_by_field(
     answer = await shared.post("/v1/api_keys", json=body)
     assert answer.status_code == 422, answer.text
     assert [(e["path"], e["code"]) for e in answer.json()["errors"]] == [(path, code)]
+
+
+async def test_a_key_that_asks_too_fast_is_told_to_wait(
+    client: httpx.AsyncClient, instance: Instance
+) -> None:
+    await put_customer(client)
+    await put_meter(client)
+    body = {**BODY, "rate_limit": {"requests": 3, "per": "hour"}}
+    made = (await client.post("/v1/api_keys", json=body)).json()
+    assert made["rate_limit"] == {"requests": 3, "per": "hour"}
+    async with client_for(instance, made["secret"]) as caller:
+        assert (await caller.get("/v1/meters")).status_code == 200
+        assert (await caller.post("/v1/events", json=[event("a", n=1)])).status_code == 200
+        # Two of 4 KiB would be four in all; they do not count, and one is still free.
+        large = event("b", n=1, text="x" * 5_000)
+        refused = await caller.post("/v1/events", json=[large])
+        found = problem(refused, 429, "rate_limited")
+        assert "may make 3 requests per hour" in found["detail"]
+        # One flows in every 1,200 s.
+        assert 1_190 <= int(refused.headers["retry-after"]) <= 1_200
+        assert (await caller.get("/v1/meters")).status_code == 200
+        problem(await caller.get("/v1/meters"), 429, "rate_limited")
+        problem(await caller.post("/v1/events", json=[event("c", n=1)]), 429, "rate_limited")
+    assert len((await get(client, "/v1/events"))["data"]) == 1
+    # Others are not held up, and a rate is lifted again.
+    lifted = await client.delete(f"/v1/api_keys/{made['id']}/rate_limit")
+    assert (lifted.status_code, lifted.json()["rate_limit"]) == (200, None)
+    slower = {"requests": 1, "per": "second"}
+    again = await client.put(f"/v1/api_keys/{made['id']}/rate_limit", json=slower)
+    assert (again.status_code, again.json()["rate_limit"]) == (200, slower)
+    problem(await client.delete("/v1/api_keys/key_none/rate_limit"), 404, "not_found")
+    wrong = {"requests": 0, "per": "second"}
+    problem(await client.put(f"/v1/api_keys/{made['id']}/rate_limit", json=wrong), 422, "invalid")

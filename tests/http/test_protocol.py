@@ -167,6 +167,19 @@ async def test_errors_are_the_ones_of_every_route(place: Place) -> None:
     assert (await line.ask("/v1/holds", place.hold)).status == 200
 
 
+async def test_a_key_with_a_rate_is_told_to_wait(place: Place) -> None:
+    """Two an hour: the first request looks the key up and goes ASGI's way, the others are short."""
+    rate = {"requests": 2, "per": "hour"}
+    body = {"name": "slow", "scopes": ["authorize"], "rate_limit": rate}
+    slow = (await place.client.post("/v1/api_keys", json=body)).json()["secret"]
+    line = await place.line()
+    answers = [await line.ask("/v1/holds", place.hold, key=slow) for _ in range(4)]
+    assert [answer.status for answer in answers] == [200, 200, 429, 429]
+    assert answers[2].json["code"] == "rate_limited"
+    assert 1_790 <= int(answers[2].headers["retry-after"]) <= 1_800
+    assert (await line.ask("/v1/holds", place.hold)).json["available"] == "97"  # 100 - 2 - 1
+
+
 async def test_who_asks_is_known_for_each_request(place: Place) -> None:
     """A key that may only ingest, one that is wrong, and none, on a connection of the admin's."""
     made = await place.client.post("/v1/api_keys", json={"name": "meter", "scopes": ["ingest"]})

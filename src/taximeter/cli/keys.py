@@ -11,6 +11,7 @@ from taximeter.cli.runtime import Runtime
 from taximeter.cli.terminal import refuse, say, show_rows, warn
 
 if TYPE_CHECKING:
+    from taximeter.domain.entitlement.key_rate import KeyRate
     from taximeter.services.context import Context
 
 keys = typer.Typer(
@@ -35,6 +36,9 @@ def create(
     expires: Annotated[
         str | None, typer.Option(help="When it ends: 2027-01-01T00:00:00Z.", metavar="TIME")
     ] = None,
+    rate: Annotated[
+        str | None, typer.Option(help="How fast it may ask: 100/minute.", metavar="RATE")
+    ] = None,
     data: DataOption = DATA_DEFAULT,
 ) -> None:
     """Make an API key and print its secret, this once.
@@ -44,7 +48,7 @@ def create(
       taximeter keys create --name gateway --scope ingest
       taximeter keys create --name dashboard --scope read --customer acme
     """
-    expires_at = _instant(expires)
+    expires_at, key_rate = _instant(expires), _rate(rate)
     runtime: Runtime = context.obj
     secret_bytes = runtime.random_bytes(32)
 
@@ -58,7 +62,7 @@ def create(
             services, ACTOR,
             lambda transaction: create_key(
                 transaction, random_bytes=secret_bytes, name=name, scopes=scopes,
-                expires_at=expires_at, customer=customer,
+                expires_at=expires_at, customer=customer, rate=key_rate,
             ),
         )  # fmt: skip
         return key.id, secret
@@ -92,13 +96,15 @@ def list_(context: typer.Context, data: DataOption = DATA_DEFAULT) -> None:
             page = await list_keys(services, limit=LIMIT_MAX, cursor=cursor)
             for key in page.rows:
                 times = (shown(at) for at in (key.created_at, key.expires_at, key.revoked_at))
-                rows.append((key.id, key.name, ",".join(key.scopes), key.customer or "", *times))
+                rate = f"{key.rate.requests}/{key.rate.per}" if key.rate is not None else ""
+                scopes = ",".join(key.scopes)
+                rows.append((key.id, key.name, scopes, key.customer or "", *times, rate))
             cursor = page.next_cursor
             if cursor is None:
                 return
 
     in_database(context.obj, data, work)
-    show_rows(("ID", "NAME", "SCOPES", "CUSTOMER", "CREATED", "EXPIRES", "REVOKED"), rows)
+    show_rows(("ID", "NAME", "SCOPES", "CUSTOMER", "CREATED", "EXPIRES", "REVOKED", "RATE"), rows)
 
 
 @keys.command()
@@ -123,6 +129,55 @@ def revoke(
 
     name = in_database(context.obj, data, work)
     say(f"{key_id} ({name}) is revoked.")
+
+
+@keys.command()
+def throttle(
+    context: typer.Context,
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, from `keys list`.")],
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            help="How fast it may ask: 100/minute. Left out: as fast as it likes.", metavar="RATE"
+        ),
+    ] = None,
+    data: DataOption = DATA_DEFAULT,
+) -> None:
+    """Say how fast an API key may ask, in requests a second, minute or hour. Binds within 5
+    seconds; what comes faster is answered 429.
+
+    \b
+    Examples:
+      taximeter keys throttle key_019a... --rate 100/minute
+      taximeter keys throttle key_019a...
+    """  # fmt: skip
+    key_rate = _rate(rate)
+
+    async def work(services: "Context") -> str:
+        from taximeter.services.command import run
+        from taximeter.services.keys import set_rate
+
+        key = await run(
+            services, ACTOR, lambda transaction: set_rate(transaction, key_id, key_rate)
+        )
+        return key.name
+
+    name = in_database(context.obj, data, work)
+    say(f"{key_id} ({name}) may ask {rate or 'as fast as it likes'}.")
+
+
+def _rate(text: str | None) -> "KeyRate | None":
+    from taximeter.domain.catalog.entitlement_document import RATE_PERS
+    from taximeter.domain.entitlement.key_rate import REQUESTS_MAX, KeyRate
+
+    if text is None:
+        return None
+    requests, _, named = text.partition("/")
+    per = next((one for one in RATE_PERS if one == named), None)
+    count = int(requests) if requests.isascii() and requests.isdigit() and len(requests) < 10 else 0
+    if per is None or not 1 <= count <= REQUESTS_MAX:
+        refuse(f"--rate {text} is no rate. Say one like 100/minute: per second, minute or hour.")
+    return KeyRate(count, per)
 
 
 def _instant(text: str | None) -> datetime | None:

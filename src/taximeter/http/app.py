@@ -55,7 +55,7 @@ from taximeter.http.body import BODY_BYTES_MAX, limited
 from taximeter.http.hot import Answered, HotRequest, HotRoute, answer_hot, error_answer
 from taximeter.http.openapi import DocumentedApi
 from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
-from taximeter.http.server import Server, authenticate
+from taximeter.http.server import Server, admit, authenticate
 from taximeter.kernel.errors import FieldError, TaximeterError, Unauthorized, Unavailable
 from taximeter.services.health import UNREACHABLE, UNSTORABLE
 
@@ -139,6 +139,8 @@ class Application:
         """What a hot request is answered, counted as begun at this `perf_counter`."""
         try:
             request.caller.require(route.scope)
+            if request.caller.rate is not None:
+                admit(self.server, request.caller, len(request.body))
             answered = await route.answer(self.server, request)
         except Exception as error:  # noqa: BLE001 - it is answered, and logged where not foreseen
             answered = error_answer(self.server, error)

@@ -12,7 +12,7 @@ import structlog
 
 from taximeter.http.body import BODY_BYTES_MAX, ClientGone, Receive, read_body
 from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
-from taximeter.http.server import Server, authenticate
+from taximeter.http.server import Server, admit, authenticate
 from taximeter.kernel.errors import TaximeterError
 from taximeter.services import keys
 from taximeter.services.keys import Caller
@@ -81,6 +81,8 @@ async def answer_hot(
         caller = await authenticate(server, headers.get(b"authorization", b"").decode("latin-1"))
         caller.require(route.scope)
         body = await read_body(receive, headers, bytes_max=BODY_BYTES_MAX)
+        if caller.rate is not None:
+            admit(server, caller, len(body))
         request = HotRequest(
             caller, scope["path"], scope.get("query_string", b""), headers, body
         )  # fmt: skip

@@ -21,6 +21,7 @@ STATUS: dict[type[TaximeterError], int] = {
     errors.Forbidden: 403,
     errors.SetBySeller: 403,
     errors.TooLarge: 413,
+    errors.RateLimited: 429,
     errors.OverCapacity: 503,
     errors.TooSlow: 503,
     errors.Unavailable: 503,
@@ -28,7 +29,7 @@ STATUS: dict[type[TaximeterError], int] = {
 TITLES = {
     400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found",
     405: "Method not allowed", 409: "Conflict", 413: "Too large", 415: "Unsupported media type",
-    422: "Invalid", 500: "Internal error", 503: "Unavailable",
+    422: "Invalid", 429: "Too many requests", 500: "Internal error", 503: "Unavailable",
 }  # fmt: skip
 CONTENT_TYPE = "application/problem+json"
 ERRORS_MAX = 100
@@ -57,7 +58,7 @@ def problem_of(error: TaximeterError, request_id: str) -> tuple[int, bytes, dict
     """Status, body and further headers of the answer to `error`."""
     status = STATUS[type(error)]
     headers = {}
-    if isinstance(error, errors.OverCapacity | errors.Unavailable):
+    if isinstance(error, errors.RateLimited | errors.OverCapacity | errors.Unavailable):
         headers["retry-after"] = str(error.fields.get("retry_after_s", 1))
     if status == 401:
         headers["www-authenticate"] = "Bearer"

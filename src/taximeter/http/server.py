@@ -66,6 +66,11 @@ async def authenticate(server: Server, authorization: str | None) -> Caller:
     return await server.callers.find(server.context, secret, monotonic_s)
 
 
+def admit(server: Server, caller: Caller, body_bytes: int = 0) -> None:
+    """Count a request of a caller with a rate. Raises `RateLimited` for one too many."""
+    server.callers.admit(caller, asyncio.get_running_loop().time(), body_bytes)
+
+
 def idempotency_key(caller: Caller, key: str | None, path: str, body: bytes) -> Key | None:
     """The key of a request, within the caller's scope. Raises `Invalid` for a malformed one."""
     if key is None:
@@ -152,6 +157,8 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[Call]]:
         server: Server = request.app.state.server
         caller = await authenticate(server, request.headers.get("authorization"))
         caller.require(scope)
+        if caller.rate is not None:
+            admit(server, caller)
         return Call(server, caller, request)
 
     return dependency

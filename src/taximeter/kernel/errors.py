@@ -14,6 +14,7 @@
     ├── Forbidden               the key lacks the scope
     │   └── SetBySeller         a customer's key may not change what the seller set
     ├── TooLarge                a body over the limits
+    ├── RateLimited             the key asks faster than it may
     ├── OverCapacity            the queue is full; nothing was taken
     ├── TooSlow                 a read that took longer than the operator allows; it was stopped
     └── Unavailable             a part that is needed (the database, a binary) cannot be had
@@ -136,6 +137,13 @@ class TooLarge(TaximeterError):
     """{what} is over the limit of {limit}. {cure}"""
 
     code = "too_large"
+
+
+class RateLimited(TaximeterError):
+    """This API key may make {requests} requests per {per}, and has made them; nothing of this one
+    was taken. Send it again after {retry_after_s} s."""
+
+    code = "rate_limited"
 
 
 class OverCapacity(TaximeterError):

@@ -1,7 +1,8 @@
 """API keys: made, listed, revoked, and who a secret belongs to.
 
 A secret is `tx_` and 256 random bits with a checksum; only its SHA-256 is stored. Owns the cache
-of who is who, which forgets after 3 seconds, so that a revoked key is dead within 5.
+of who is who, which forgets after 3 seconds, so that a revoked key is dead within 5; and how fast a
+key may ask, which each server process counts for itself.
 """
 
 import base64
@@ -12,7 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from taximeter.kernel.errors import FieldError, Forbidden, Invalid, NotFound, Unauthorized
+from taximeter.domain.entitlement.key_rate import KeyRate
+from taximeter.kernel.errors import (
+    FieldError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    RateLimited,
+    Unauthorized,
+)
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.times import format_instant
 from taximeter.services.command import Transaction
@@ -25,16 +34,20 @@ SCOPES: tuple[Scope, ...] = ("admin", "ingest", "authorize", "limits", "read")
 SECRET_PREFIX = "tx_"
 CACHE_S = 3.0
 CACHED_MAX = 10_000
+_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking. `customer` confines the caller to one customer."""
+    """Who is asking. `customer` confines the caller to one customer; `rate` is how fast it may
+    ask (None: as fast as it likes).
+    """
 
     key_id: str
     scopes: frozenset[str]
     customer: str | None
     expires_at: datetime | None
+    rate: KeyRate | None = None
 
     def require(self, scope: Scope) -> None:
         """Raise `Forbidden` without this scope; `admin` has them all."""
@@ -68,6 +81,7 @@ class Callers:
     def __init__(self, root_secret: str | None) -> None:
         self._root = secret_digest(root_secret) if root_secret else None
         self._known: dict[bytes, tuple[float, Caller]] = {}
+        self._full_at_ns: dict[str, int] = {}
 
     def cached(self, digest: bytes, monotonic_s: float, clock: Clock) -> Caller | None:
         """The caller of this `secret_digest` if known and fresh, without asking the database."""
@@ -92,11 +106,26 @@ class Callers:
         if key is None or key.revoked_at or (key.expires_at and key.expires_at <= now):
             self._known.pop(digest, None)
             raise Unauthorized
-        caller = Caller(key.id, frozenset(key.scopes), key.customer, key.expires_at)
+        caller = Caller(key.id, frozenset(key.scopes), key.customer, key.expires_at, key.rate)
         if len(self._known) >= CACHED_MAX:
             self._known.clear()
         self._known[digest] = (monotonic_s, caller)
         return caller
+
+    def admit(self, caller: Caller, monotonic_s: float, body_bytes: int) -> None:
+        """Count a request of a caller with a rate. Raises `RateLimited` for one too many, which
+        does not count.
+        """
+        rate = caller.rate
+        assert rate is not None, "who has no rate is not counted"
+        now = int(monotonic_s * _NS)
+        full_at, wait = rate.admit(self._full_at_ns.get(caller.key_id, now), now, body_bytes)
+        if wait:
+            retry_after_s = -(-wait // _NS)
+            raise RateLimited(requests=rate.requests, per=rate.per, retry_after_s=retry_after_s)
+        if len(self._full_at_ns) >= CACHED_MAX:
+            self._full_at_ns = {key: at for key, at in self._full_at_ns.items() if at > now}
+        self._full_at_ns[caller.key_id] = full_at
 
 
 async def create_key(
@@ -107,6 +136,7 @@ async def create_key(
     scopes: Sequence[str],
     expires_at: datetime | None = None,
     customer: str | None = None,
+    rate: KeyRate | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key; returns it and its secret, which is not kept.
 
@@ -126,7 +156,7 @@ async def create_key(
     secret = make_secret(random_bytes)
     key = ApiKey(
         id=transaction.new_id("key"), name=name, scopes=tuple(scopes), customer=customer,
-        created_at=transaction.at, expires_at=expires_at, revoked_at=None,
+        created_at=transaction.at, expires_at=expires_at, revoked_at=None, rate=rate,
     )  # fmt: skip
     await storage.insert(transaction.connection, key, secret_digest(secret))
     await transaction.audit("api_key.created", key.id, {"name": name, "scopes": list(scopes)})
@@ -139,6 +169,18 @@ async def revoke_key(transaction: Transaction, key_id: str) -> ApiKey:
     if key is None:
         raise NotFound(kind="API key", key=key_id)
     await transaction.audit("api_key.revoked", key_id, {})
+    return key
+
+
+async def set_rate(transaction: Transaction, key_id: str, rate: KeyRate | None) -> ApiKey:
+    """Set how fast a key may ask (None: as fast as it likes); it binds within 5 s. Raises
+    `NotFound`.
+    """
+    key = await storage.set_rate(transaction.connection, key_id, rate)
+    if key is None:
+        raise NotFound(kind="API key", key=key_id)
+    said = None if rate is None else {"requests": rate.requests, "per": rate.per}
+    await transaction.audit("api_key.rate_set", key_id, {"rate": said})
     return key
 
 

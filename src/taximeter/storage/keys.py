@@ -7,9 +7,11 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from taximeter.domain.entitlement.key_rate import KeyRate
+
 Connection = AsyncConnection[tuple[Any, ...]]
 
-_COLUMNS = "id, name, scopes, customer, created_at, expires_at, revoked_at"
+_COLUMNS = "id, name, scopes, customer, created_at, expires_at, revoked_at, rate_requests, rate_per"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +25,29 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    rate: KeyRate | None = None
 
 
 def _key_of(row: Sequence[Any]) -> ApiKey:
-    return ApiKey(row[0], row[1], tuple(row[2]), *row[3:])
+    rate = None if row[7] is None else KeyRate(row[7], row[8])
+    return ApiKey(
+        id=row[0], name=row[1], scopes=tuple(row[2]), customer=row[3], created_at=row[4],
+        expires_at=row[5], revoked_at=row[6], rate=rate,
+    )  # fmt: skip
+
+
+def _rate_columns(rate: KeyRate | None) -> tuple[int | None, str | None]:
+    return (None, None) if rate is None else (rate.requests, rate.per)
 
 
 async def insert(connection: Connection, key: ApiKey, digest: bytes) -> None:
     """Keep a new key by the digest of its secret."""
     await connection.execute(
-        f"INSERT INTO api_key ({_COLUMNS}, secret_sha256) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        f"INSERT INTO api_key ({_COLUMNS}, secret_sha256) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         [
             key.id, key.name, list(key.scopes), key.customer, key.created_at, key.expires_at,
-            key.revoked_at, digest,
+            key.revoked_at, *_rate_columns(key.rate), digest,
         ],
     )  # fmt: skip
 
@@ -55,6 +67,16 @@ async def revoke(connection: Connection, key_id: str, at: datetime) -> ApiKey | 
         "UPDATE api_key SET revoked_at = coalesce(revoked_at, %s) WHERE id = %s "
         f"RETURNING {_COLUMNS}",
         [at, key_id],
+    )
+    row = await cursor.fetchone()
+    return _key_of(row) if row else None
+
+
+async def set_rate(connection: Connection, key_id: str, rate: KeyRate | None) -> ApiKey | None:
+    """Set how fast a key may ask (None: as fast as it likes); None where there is no such key."""
+    cursor = await connection.execute(
+        f"UPDATE api_key SET rate_requests = %s, rate_per = %s WHERE id = %s RETURNING {_COLUMNS}",
+        [*_rate_columns(rate), key_id],
     )
     row = await cursor.fetchone()
     return _key_of(row) if row else None

@@ -28,7 +28,9 @@ CREATE TABLE api_key (
     customer text COLLATE "C",
     created_at timestamptz NOT NULL,
     expires_at timestamptz,
-    revoked_at timestamptz
+    revoked_at timestamptz,
+    rate_requests integer,
+    rate_per text
 );
 
 -- The first answer to a request that carried an Idempotency-Key.

@@ -11,7 +11,7 @@ from taximeter.domain.catalog.entitlement import RatePer
 from taximeter.kernel.times import Period
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
-_STEPS: dict[RatePer, timedelta] = {
+RATE_STEPS: dict[RatePer, timedelta] = {
     "second": timedelta(seconds=1), "minute": timedelta(minutes=1), "hour": timedelta(hours=1),
 }  # fmt: skip
 _PREFIX = "r:"
@@ -19,8 +19,8 @@ _PREFIX = "r:"
 
 def rate_window(per: RatePer, at: datetime) -> Period:
     """The window that contains the instant `at`."""
-    start = _FIRST + _number(per, at) * _STEPS[per]
-    return Period(start, start + _STEPS[per])
+    start = _FIRST + _number(per, at) * RATE_STEPS[per]
+    return Period(start, start + RATE_STEPS[per])
 
 
 def rate_counter(feature: str, per: RatePer, at: datetime) -> str:
@@ -35,9 +35,9 @@ def is_over(counter: str, at: datetime) -> bool:
     if not counter.startswith(_PREFIX):
         return False
     head, _, number = counter.rpartition(":")
-    per = next(one for one in _STEPS if head.endswith(f":{one}"))
+    per = next(one for one in RATE_STEPS if head.endswith(f":{one}"))
     return int(number) < _number(per, at)
 
 
 def _number(per: RatePer, at: datetime) -> int:
-    return (at - _FIRST) // _STEPS[per]
+    return (at - _FIRST) // RATE_STEPS[per]
