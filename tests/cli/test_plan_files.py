@@ -90,12 +90,24 @@ def test_errors_of_every_document_have_their_line(tmp_path: Path) -> None:
     found = findings(tmp_path, f"{broken}---\n{VIDEO.replace('USD', 'usd')}")
     assert [line.split(": ")[:2] for line in found] == [
         ["7", "prices[1].unit"],
-        ["12", "prices[2].tiers[0].unit"],
         ["12", "prices[2].tiers[0].unti"],
         ["16", "currency"],
     ]
-    assert "Did you mean unit?" in found[2]
-    assert "Say USD." in found[3]
+    assert "Did you mean unit? Else leave it out." in found[1]
+    assert "Say USD." in found[2]
+
+
+def test_plans_are_checked_by_the_meters_that_stand_with_them(tmp_path: Path) -> None:
+    meters = "meters:\n  - {key: minutes, event_type: video, aggregation: sum, value: n}\n"
+    detail = "prices[0].dimensions[0]: The meter minutes does not keep speed apart. Add it there."
+    assert findings(tmp_path, f"{meters}---\n{VIDEO}")[0] == f"12: {detail}"
+    # Without --- it is one document, and the cure says so.
+    assert findings(tmp_path, meters + VIDEO) == [
+        "1: meters: Meters stand in a document of their own. Write --- between them and the plan."
+    ]
+    wrong = meters.replace("sum", "summ")
+    found = findings(tmp_path, f"{wrong}---\n{VIDEO}")  # the plan is not judged by a wrong meter
+    assert [line.split(": ")[:2] for line in found] == [["2", "meters[0].aggregation"]]
 
 
 def test_a_missing_field_has_the_line_of_its_object(tmp_path: Path) -> None:
@@ -264,10 +276,8 @@ def test_the_line_is_shown_with_a_caret(tmp_path: Path) -> None:
     )
     file = write(tmp_path, text)
     shown = run("plan", "check", file).stderr.splitlines()
-    assert shown[0].startswith(f"{file}:8:5: prices[2].model: Missing. Say one of per_unit, ")
-    assert shown[1:3] == ["      - key: resolutions", "        ^"]
-    assert shown[3].startswith(f"{file}:11:5: prices[2].modle: There is no such field.")
-    assert shown[4:6] == ["        modle: graduated", "        ^~~~~"]
+    assert shown[0].startswith(f"{file}:11:5: prices[2].modle: There is no such field.")
+    assert shown[1:3] == ["        modle: graduated", "        ^~~~~"]
 
 
 def test_a_value_is_pointed_at_where_it_stands(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_from_the_gallery_to_a_new_server(database_url: str, tmp_path: Path) -> 
         ]  # fmt: skip
         assert plan("deploy", file, "--dry-run") == [
             "meter images: would create version 1",
-            "flat-per-image: would be published after its meters",
+            "flat-per-image: would create version 1",
         ]
         assert plan("deploy", file) == [
             "meter images: created version 1", "flat-per-image: created version 1",
@@ -137,4 +137,4 @@ def test_two_files_agree_about_a_meter(tmp_path: Path) -> None:
     other.write_text(METERS.partition("---\n")[0].replace("unit: calls", "unit: requests"))
     result = run("plan", "check", tmp_path)
     assert result.exit_code == 1
-    assert "The meter calls stands elsewhere in another way." in result.stderr
+    assert f"{other}:2:11: meters[0].key: This meter stands in {tmp_path}/" in result.stderr

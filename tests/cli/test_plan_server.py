@@ -170,6 +170,65 @@ def test_what_the_server_refuses_has_its_line(shop: Shop, tmp_path: Path) -> Non
     assert "The meter resolutions does not say what it counts." in checked.stderr
 
 
+TOGETHER = """\
+meters:
+  - {key: words, event_type: text, aggregation: sum, value: n}
+  - {key: minutes, event_type: minutes, aggregation: sum, value: n, dimensions: [speed, size]}
+---
+key: video
+currency: USD
+period: month
+prices:
+  - key: video
+    type: usage
+    meter: minutes
+    model: dimensional
+    dimensions: [size]
+    otherwise: quarantine
+    rates: [{match: {size: big}, unit: "2.00"}]
+  - {key: words, type: usage, meter: words, model: per_unit, unit: "0.01"}
+"""
+
+
+def test_plans_are_judged_by_the_meters_as_they_will_be(shop: Shop, tmp_path: Path) -> None:
+    """`minutes` is there without its size, `words` is not there: both are told once, and truly."""
+    file, events = write(tmp_path, TOGETHER), tmp_path / "events.json"
+    big = {"type": "minutes", "data": {"n": 3, "size": "big"}, "count": "2"}
+    events.write_text(json.dumps([big, {"type": "text", "data": {"n": 100}}]))
+    # 2 x 3 x 2.00 + 100 x 0.01 = 13.00, by meters that are not published yet
+    assert "13.00 USD" in "\n".join(shop.lines("preview", file, "--events", events))
+    assert shop.lines("check", file, "--server")[-1] == "meters words, minutes: ok"
+    said = ["meter words: {} version 1", "meter minutes: {} version 2", "video: {} version 1"]
+    would = [line.format("would create") for line in said]
+    assert shop.lines("deploy", file, "--dry-run") == would
+    assert shop.lines("deploy", file) == [line.format("created") for line in said]
+    assert shop.lines("deploy", file) == ["video: unchanged, version 1"]
+
+
+def test_a_meter_that_cannot_be_so_is_the_only_error(shop: Shop, tmp_path: Path) -> None:
+    file = write(tmp_path, TOGETHER.replace("event_type: minutes", "event_type: film"))
+    detail = "A meter keeps its event type (minutes). Use another key."
+    place = f"{file}:3:32: meters[1].event_type: {detail}"
+    events = tmp_path / "events.json"
+    events.write_text('[{"type": "text", "data": {"n": 1}}]')
+    for words in (
+        ["check", "--server"], ["deploy", "--dry-run"], ["deploy"], ["preview", "--events", events],
+    ):  # fmt: skip
+        refused = shop.plan(words[0], file, *words[1:])
+        assert refused.exit_code == 1
+        told = [line for line in refused.stderr.splitlines() if not line.startswith("    ")]
+        assert told == [place]
+    # `words` was right and came first; yet nothing of it all is there.
+    assert shop.lines("diff", file)[0] == "meter words: not published yet"
+    # A file in error is not half asked about: its meters would be missing.
+    file.write_text(TOGETHER.replace("sum", "summ", 1))
+    told = [
+        line for line in shop.plan("check", "--server", file).stderr.splitlines() if line[0] != " "
+    ]
+    assert len(told) == 1
+    assert "meters[0].aggregation" in told[0]
+
+
 def test_events_are_counted_by_the_meters_of_the_server(shop: Shop, tmp_path: Path) -> None:
     file, events = write(tmp_path, VIDEO), tmp_path / "events.json"
     fast = {"type": "minutes", "data": {"n": 2, "speed": "fast"}, "count": "5"}
@@ -182,6 +241,11 @@ def test_events_are_counted_by_the_meters_of_the_server(shop: Shop, tmp_path: Pa
     refused = shop.plan("preview", file, "--events", events)
     assert refused.exit_code == 1
     assert f"{events}: events[0]: " in refused.stderr
+    file.write_text(VIDEO.replace("meter: minutes", "meter: hours"))
+    refused = shop.plan("preview", file, "--events", events, "--quantity", "seats=2")
+    assert f"{file}:7:12: prices[0].meter: There is no meter hours." in refused.stderr
+    file.write_text(VIDEO)
+    refused = shop.plan("preview", file, "--events", events, "--quantity", "seats=2")
     events.write_text("{}")
     assert shop.plan("preview", file, "--events", events).exit_code == 2
     both = shop.plan("preview", file, "--events", events, "--usage", "video=1")

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.http.api import get, problem, put_meter
+from tests.http.api import event, get, problem, put_customer, put_meter, send
 from tests.http.test_plans import T2, T3
 
 
@@ -48,6 +48,83 @@ async def test_a_check_warns_of_meters(client: httpx.AsyncClient) -> None:
         ("prices[0].meter", "no_unit"),
         ("prices[0].meter", "unused_dimension"),
     ]
+
+
+METERS = [
+    {"key": "resolutions", "event_type": "resolution", "aggregation": "sum", "value": "n"},
+    {"key": "tickets", "event_type": "resolution", "aggregation": "count"},
+]
+
+
+async def refused(
+    client: httpx.AsyncClient, body: dict[str, Any], **parameters: str
+) -> list[dict[str, Any]]:
+    """What is wrong with a deployment."""
+    answer = await client.post("/v1/plans/deploy", json=body, params=parameters)
+    assert answer.status_code == 422, answer.text
+    found: list[dict[str, Any]] = answer.json()["errors"]
+    return found
+
+
+async def test_meters_and_plans_are_deployed_together(client: httpx.AsyncClient) -> None:
+    """All or none; and events that waited are counted by every meter that comes."""
+    await put_customer(client)
+    await send(client, [event("1", kind="resolution", n=5)])
+    both: dict[str, Any] = {"meters": METERS, "plans": [{**T2, "key": "t2"}]}
+    wrong = {**both, "plans": [{**T2, "key": "t2"}, {**T3, "key": "t3"}]}
+    [error] = await refused(client, wrong)
+    assert (error["path"], error["code"]) == ("plans[1].prices[0].meter", "unknown_meter")
+    assert (await check(client, wrong))["errors"] == [error]
+    assert (await get(client, "/v1/meters"))["data"] == []
+
+    assert (await check(client, both))["errors"] == []
+    dry = (await client.post("/v1/plans/deploy?dry_run=true", json=both)).json()
+    assert (dry["dry_run"], (await get(client, "/v1/plans"))["data"]) == (True, [])
+    answer = (await client.post("/v1/plans/deploy", json=both)).json()
+    assert answer == {**dry, "dry_run": False}
+    assert answer["meters"] == [
+        {"key": "resolutions", "version": 1, "outcome": "created"},
+        {"key": "tickets", "version": 1, "outcome": "created"},
+    ]
+    [plan] = answer["plans"]
+    assert (plan["key"], plan["version"], plan["outcome"]) == ("t2", 1, "created")
+    for meter, quantity in (("resolutions", "5"), ("tickets", "1")):
+        usage = await get(client, f"/v1/meters/{meter}/usage")
+        assert usage["data"][0]["value"] == quantity
+    again = (await client.post("/v1/plans/deploy", json=both)).json()
+    assert {one["outcome"] for one in (*again["meters"], *again["plans"])} == {"unchanged"}
+
+
+async def test_what_a_deployment_says_wrongly(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/plans/deploy", json={"meters": METERS})
+    plan = {**T2, "key": "t2"}
+    for body, found in (
+        ({"meters": [METERS[0], METERS[0]]}, [("meters[1].key", "duplicate")]),
+        ({"plans": [plan, plan]}, [("plans[1].key", "duplicate")]),
+        ({"plans": [T2, 7]}, [("plans[0].key", "required"), ("plans[1]", "invalid_type")]),
+        ({"plan": []}, [("plan", "unknown_field")]),
+        # The meter is refused; what the plan makes of it is not judged.
+        ({"meters": [{**METERS[0], "event_type": "other"}], "plans": [{**T3, "key": "t3"}]},
+         [("meters[0].event_type", "immutable")]),
+    ):  # fmt: skip
+        errors = await refused(client, body)
+        assert [(error["path"], error["code"]) for error in errors] == found
+    [late] = await refused(client, {"plans": [plan]}, effective_at="2020-01-01T00:00:00Z")
+    assert late["code"] == "too_early"
+
+
+async def test_two_plans_change_their_segments_together(client: httpx.AsyncClient) -> None:
+    def plans(one: str, other: str) -> dict[str, Any]:
+        fee = {"currency": "USD", "period": "month", "family": "f", "prices": [
+            {"key": "fee", "type": "flat", "amount": "9.00"}]}  # fmt: skip
+        segments = (("one", one), ("other", other))
+        return {"plans": [{**fee, "key": k, "segment": {"region": r}} for k, r in segments]}
+
+    for one, other in (("eu", "us"), ("us", "eu")):
+        answer = await client.post("/v1/plans/deploy", json=plans(one, other))
+        assert answer.status_code == 200, answer.text
+    both = await refused(client, plans("eu", "eu"))
+    assert [error["path"] for error in both] == ["plans[0].segment"]  # the other is unchanged
 
 
 async def test_versions_and_documents_are_compared(client: httpx.AsyncClient) -> None:

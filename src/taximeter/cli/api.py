@@ -81,11 +81,13 @@ class Api:
         headers = {"Content-Type": "application/json"}
         return self._json(self._send("PUT", path, parameters, body, headers))
 
-    def post(self, path: str, document: Mapping[str, Any] | str) -> Mapping[str, Any]:
+    def post(
+        self, path: str, document: Mapping[str, Any] | str, **parameters: str
+    ) -> Mapping[str, Any]:
         """Post `document` (a text is JSON already) to `path`. Raises `Refused`, `Unavailable`."""
         text = document if isinstance(document, str) else json.dumps(document, allow_nan=False)
         headers = {"Content-Type": "application/json"}
-        return self._json(self._send("POST", path, {}, text.encode(), headers))
+        return self._json(self._send("POST", path, parameters, text.encode(), headers))
 
     def delete(self, path: str) -> Mapping[str, Any]:
         """Delete what stands at `path`. Raises `Refused`, `Unavailable`."""

@@ -49,13 +49,13 @@ def check(
 
     here = read_files(files)
     plans, found = here.plans, list(here.errors)
-    if server:
+    if not server:
+        found += warnings_of(here)
+    elif not found:  # of files that are wrong, a server would miss what is in them
         from taximeter.cli.api import Api, server_of
 
         with Api(*server_of(context.obj, url, key)) as api:
-            found += [one for plan in plans for one in _asked(api, plan, here)]
-    else:
-        found += warnings_of(here)
+            found += _asked(api, here)
     failed = any(one.kind == "error" for one in found)
     if form is Format.JSON:
         say(json.dumps(_as_json(plans, found, failed), indent=2))
@@ -71,20 +71,15 @@ def check(
         raise typer.Exit(FAILED)
 
 
-def _asked(api: "Api", plan: "InFile", here: "Files") -> "Iterator[Found]":
-    """What the server says of a plan, but for meters that the files bring."""
-    from taximeter.cli.plan_meters import is_to_come
+def _asked(api: "Api", here: "Files") -> "Iterator[Found]":
+    """What the server says of it all."""
     from taximeter.kernel.errors import FieldError
 
-    body = plan.checked.document.body
-    answer = api.post("/v1/plans/check", body)
-    for error in answer["errors"]:
-        found = FieldError(error["path"], error["code"], error["detail"])
-        if not is_to_come(found, body, here.meters):
-            yield plan.found(found)
-    for warning in answer["warnings"]:
-        found = FieldError(warning["path"], warning["code"], warning["detail"])
-        yield plan.found(found, "warning")
+    answer = api.post("/v1/plans/check", here.deployment)
+    for kind in ("error", "warning"):
+        for one in answer[f"{kind}s"]:
+            found = FieldError(one["path"], one["code"], one["detail"])
+            yield here.found(found, kind)
 
 
 def _as_json(

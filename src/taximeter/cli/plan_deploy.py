@@ -10,10 +10,9 @@ from taximeter.cli.terminal import FAILED, asks, fail, printable, refuse, say, s
 
 if TYPE_CHECKING:
     from taximeter.cli.api import Api
-    from taximeter.cli.plan_findings import InFile
-    from taximeter.cli.plan_meters import CheckedMeter
+    from taximeter.cli.plan_findings import Files, InFile
+    from taximeter.domain.catalog.meter import Meter
 
-_AFTER_ITS_METERS: Mapping[str, Any] = {"outcome": "after_its_meters"}
 _COLOURS = {"added": "green", "removed": "red", "changed": "yellow", "moved": "yellow"}
 _SIGNS = {"added": "+", "removed": "-", "changed": "~", "moved": "~"}
 
@@ -33,11 +32,25 @@ def diff(
 
     here = read_right(files)
     with Api(*server_of(context.obj, url, key)) as api:
-        for meter, version in _new_meters(api, here.meters):
-            news = "not published yet" if version == 1 else f"differs from version {version - 1}"
-            say(f"meter {meter.meter.key}: {news}")
+        for meter in here.meters.values():
+            _compare_meter(api, meter.meter)
         for plan in here.plans:
             _compare(api, plan)
+
+
+def _compare_meter(api: "Api", meter: "Meter") -> None:
+    from taximeter.cli.api import Refused, segment
+    from taximeter.cli.plan_meters import parse_answer
+
+    try:
+        there = api.get(f"/v1/meters/{segment(meter.key)}")
+    except Refused as refused:
+        if refused.status != 404:
+            raise
+        say(f"meter {meter.key}: not published yet")
+        return
+    if parse_answer(there) != meter:
+        say(f"meter {meter.key}: differs from version {there['version']}")
 
 
 def _compare(api: "Api", plan: "InFile") -> None:
@@ -83,8 +96,9 @@ def deploy(
     """Publish plan files on a running server.
 
     A plan that differs from what is published gets its next version; running subscriptions stay
-    on theirs. Meters in the files are published first. Nothing is sent unless every file passes
-    its check, here and on the server. On a terminal the changes are shown first, and you are asked.
+    on theirs. Meters and plans are published together, all or none: nothing changes unless every
+    file passes its check, here and on the server. On a terminal the changes are shown first, and
+    you are asked.
 
     \b
     Examples:
@@ -97,104 +111,52 @@ def deploy(
     from taximeter.kernel.times import parse_instant
 
     here = read_right(files)
-    plans = here.plans
     if effective_at is not None and parse_instant(effective_at) is None:
         refuse(f"--effective-at {effective_at}: say a time such as 2026-04-01T00:00:00Z.")
     when = {} if effective_at is None else {"effective_at": effective_at}
     with Api(*server_of(context.obj, url, key)) as api:
-        meters = _new_meters(api, here.meters)
-        planned = [_plan_of(api, plan, when, here.meters) for plan in plans]
-        if not _all_taken(planned):
-            raise typer.Exit(FAILED)
-        news = [answer for answer in planned if answer and answer["outcome"] != "unchanged"]
-        asking = asks() and not yes and not dry_run and bool(news or meters)
-        if dry_run or asking:
-            for meter, version in meters:
-                say(f"meter {meter.meter.key}: would create version {version}")
-            for plan, answer in zip(plans, planned, strict=True):
-                assert answer is not None, "it was taken"
-                _show(plan.checked.plan.key, answer)
-        if dry_run:
-            return
-        if asking and not typer.confirm("Deploy?"):
-            fail("Nothing was deployed.")
-        _deploy_meters(api, meters)
-        for plan, answer in zip(plans, planned, strict=True):
-            assert answer is not None, "it was taken"
-            _deploy(api, plan, answer, when)
+        if dry_run or (asks() and not yes):
+            planned = _deploy(api, here, {"dry_run": "true", **when})
+            _show(planned, "would create")
+            parts = (*planned["meters"], *planned["plans"])
+            if dry_run or all(one["outcome"] == "unchanged" for one in parts):
+                return
+            if not typer.confirm("Deploy?"):
+                fail("Nothing was deployed.")
+        _show(_deploy(api, here, when), "created")
 
 
-def _new_meters(
-    api: "Api", meters: "Mapping[str, CheckedMeter]"
-) -> "list[tuple[CheckedMeter, int]]":
-    """The meters that the server does not have, or has in another way, each with the version that
-    it will get.
+def _deploy(api: "Api", here: "Files", parameters: Mapping[str, str]) -> Mapping[str, Any]:
+    """What became of it all, or would. Ends the command, with all findings, where the server
+    refuses something.
     """
-    from taximeter.cli.api import Refused, segment
-    from taximeter.cli.plan_meters import parse_answer
-
-    found = []
-    for key, one in meters.items():
-        try:
-            there = api.get(f"/v1/meters/{segment(key)}")
-        except Refused as refused:
-            if refused.status != 404:
-                raise
-            found.append((one, 1))
-            continue
-        if parse_answer(there) != one.meter:
-            found.append((one, int(there["version"]) + 1))
-    return found
-
-
-def _deploy_meters(api: "Api", meters: "Sequence[tuple[CheckedMeter, int]]") -> None:
-    from taximeter.cli.api import segment
-
-    for one, _ in meters:
-        answer = api.put(f"/v1/meters/{segment(one.meter.key)}", one.body)
-        say(f"meter {one.meter.key}: created version {answer['version']}")
-
-
-def _plan_of(
-    api: "Api", plan: "InFile", when: Mapping[str, str], meters: "Mapping[str, CheckedMeter]"
-) -> Mapping[str, Any] | None:
-    """What deploying would do; None where the server refuses it, which is printed. Where only
-    meters are missing that come with the files, the server is asked again after them.
-    """
-    from taximeter.cli.api import Refused, segment
+    from taximeter.cli.api import Refused
     from taximeter.cli.plan_findings import show
-    from taximeter.cli.plan_meters import is_to_come
 
-    path = f"/v1/plans/{segment(plan.checked.plan.key)}"
-    body = plan.checked.document.body
     try:
-        return api.put(path, body, dry_run="true", **when)
+        return api.post("/v1/plans/deploy", here.deployment, **parameters)
     except Refused as refused:
         if not refused.errors or refused.errors[0].path == "effective_at":
-            fail(refused.sentence)
-        if all(is_to_come(error, body, meters) for error in refused.errors):
-            return _AFTER_ITS_METERS
-        show(plan.found(error) for error in refused.errors)
-        return None
+            raise
+        show(here.found(error) for error in refused.errors)
+        raise typer.Exit(FAILED) from None
 
 
-def _all_taken(planned: Sequence[Mapping[str, Any] | None]) -> bool:
-    return all(answer is not None for answer in planned)
-
-
-def _show(key: str, answer: Mapping[str, Any]) -> None:
-    """What would become of a plan, and its changes in words."""
-    if answer is _AFTER_ITS_METERS:
-        say(f"{key}: would be published after its meters")
-        return
-    from_then = ""
-    if answer["status"] == "scheduled":
-        from_then = f", in force from {answer['effective_at']}"
-    if answer["outcome"] == "unchanged":
-        say(f"{key}: unchanged, version {answer['version']}{from_then}")
-        return
-    say(f"{key}: would create version {answer['version']}{from_then}")
-    _show_changes(answer["changes"])
+def _show(answer: Mapping[str, Any], verb: str) -> None:
+    """What became of each meter and plan; and the changes of each plan, where they are to come."""
+    for one in answer["meters"]:
+        if one["outcome"] != "unchanged":
+            say(f"meter {one['key']}: {verb} version {one['version']}")
+    for one in answer["plans"]:
+        from_then = ""
+        if one["status"] == "scheduled":
+            from_then = f", in force from {one['effective_at']}"
+        if one["outcome"] == "unchanged":
+            say(f"{one['key']}: unchanged, version {one['version']}{from_then}")
+            continue
+        say(f"{one['key']}: {verb} version {one['version']}{from_then}")
+        if answer["dry_run"]:
+            _show_changes(one["changes"])
 
 
 def _show_changes(changes: Sequence[Mapping[str, Any]]) -> None:
@@ -204,18 +166,3 @@ def _show_changes(changes: Sequence[Mapping[str, Any]]) -> None:
         kind = str(change["kind"])
         sentence = printable(f"  {_SIGNS[kind]} {change['summary']}")
         say_in_colour(Text(sentence, style=_COLOURS[kind]))
-
-
-def _deploy(
-    api: "Api", plan: "InFile", planned: Mapping[str, Any], when: Mapping[str, str]
-) -> None:
-    """Publish one plan and say what became of it."""
-    from taximeter.cli.api import segment
-
-    key = plan.checked.plan.key
-    if planned["outcome"] == "unchanged":
-        say(f"{key}: unchanged, version {planned['version']}")
-        return
-    answer = api.put(f"/v1/plans/{segment(key)}", plan.checked.document.body, **when)
-    from_then = f", in force from {answer['effective_at']}" if when else ""
-    say(f"{key}: created version {answer['version']}{from_then}")

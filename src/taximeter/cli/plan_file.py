@@ -13,7 +13,8 @@ from pathlib import Path
 
 import yaml
 
-from taximeter.cli.plan_meters import CheckedMeter, holds_meters, parse_meters
+from taximeter.cli.plan_meters import holds_meters
+from taximeter.domain.catalog.deployment import CheckedMeter, parse_meters
 from taximeter.domain.catalog.document import parse_plan
 from taximeter.domain.catalog.fields import shown_name
 from taximeter.domain.catalog.plan import Plan
@@ -119,6 +120,8 @@ class PlanDocument:
         """An error or a warning of this document, with its place."""
         unquoted = self.unquoted.get(error.path)
         detail = unquoted.cure if unquoted is not None else error.detail
+        if (error.path, error.code) == ("meters", "unknown_field"):
+            detail = "Meters stand in a document of their own. Write --- between them and the plan."
         place = self.place_of(error.path, name=error.code in _ABOUT_THE_NAME)
         return Finding(place, error.path, error.code, detail, self.text[place.line - 1])
 
@@ -142,6 +145,14 @@ class CheckedPlan:
     plan: Plan
 
 
+@dataclass(frozen=True, slots=True)
+class DocumentedMeter:
+    """A meter, and the document in whose list it stands."""
+
+    document: PlanDocument
+    checked: CheckedMeter
+
+
 def files_of(paths: Iterable[Path]) -> list[Path]:
     """The files that are named, and those in the directories that are: what ends in .yaml or .yml,
     by name. A file that is named twice is there once.
@@ -158,19 +169,19 @@ class PlanFile:
     """What a file holds: plans, and meters that stand with them."""
 
     plans: Sequence[CheckedPlan]
-    meters: Sequence[CheckedMeter]
+    meters: Sequence[DocumentedMeter]
 
 
 def read_plan_file(file: Path) -> PlanFile:
     """What `file` holds, checked without a server. Raises `PlanFileError` with all findings."""
     plans: list[CheckedPlan] = []
-    meters: list[CheckedMeter] = []
+    meters: list[DocumentedMeter] = []
     findings: list[Finding] = []
     first_lines: dict[str, int] = {}
     for document in read_documents(file):
         try:
             if holds_meters(document.body):
-                meters += parse_meters(document.body)
+                meters += (DocumentedMeter(document, one) for one in parse_meters(document.body))
                 continue
             plan = parse_plan(document.body)
         except Invalid as invalid:

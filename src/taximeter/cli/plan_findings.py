@@ -13,15 +13,18 @@ from rich.text import Text
 
 from taximeter.cli.plan_file import (
     CheckedPlan,
+    DocumentedMeter,
     Finding,
     PlanFileError,
     files_of,
     read_plan_file,
 )
-from taximeter.cli.plan_meters import CheckedMeter
 from taximeter.cli.terminal import FAILED, printable, refuse, warn, warn_in_colour
+from taximeter.domain.catalog.deployment import within
+from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.rating.advice import advise
-from taximeter.kernel.errors import FieldError
+from taximeter.domain.rating.meter_fit import check_meters
+from taximeter.kernel.errors import FieldError, Invalid
 
 SHOWN_CHARS_MAX = 160
 _COLOURS = {"error": "bold red", "warning": "bold yellow"}
@@ -66,18 +69,62 @@ class InFile:
 
 
 @dataclass(frozen=True, slots=True)
+class MeterInFile:
+    """A meter, and the file that it stands in."""
+
+    file: Path
+    documented: DocumentedMeter
+
+    @property
+    def meter(self) -> Meter:
+        """The meter itself."""
+        return self.documented.checked.meter
+
+    def found(self, error: FieldError) -> Found:
+        """An error about it, with a path within it."""
+        [whole] = within(self.documented.checked.path, [error])
+        return Found(self.file, "error", self.documented.document.finding(whole))
+
+
+@dataclass(frozen=True, slots=True)
 class Files:
     """What files hold: plans, meters by key, and what is wrong in and between them."""
 
     plans: Sequence[InFile]
-    meters: Mapping[str, CheckedMeter]
+    meters: Mapping[str, MeterInFile]
     errors: Sequence[Found]
+
+    @property
+    def meter_documents(self) -> list[Mapping[str, object]]:
+        """The meters as a server takes them."""
+        return [one.documented.checked.body for one in self.meters.values()]
+
+    @property
+    def deployment(self) -> dict[str, object]:
+        """All that they hold, as a server takes it."""
+        plans = [one.checked.document.body for one in self.plans]
+        return {"meters": self.meter_documents, "plans": plans}
+
+    def found(self, error: FieldError, kind: Literal["error", "warning"] = "error") -> Found:
+        """What a server found in `deployment`, at the place in its file."""
+        part, index, path = _parts_of(error.path)
+        there = FieldError(path, error.code, error.detail)
+        if part == "meters":
+            return list(self.meters.values())[index].found(there)
+        return self.plans[index].found(there, kind)
+
+
+def _parts_of(path: str) -> tuple[str, int, str]:
+    """Of a path such as `plans[1].prices[0].meter` the list, the index in it, and the rest."""
+    part, _, rest = path.partition("[")
+    index, _, inside = rest.partition("]")
+    return part, int(index), inside.removeprefix(".")
 
 
 def read_files(paths: Sequence[Path]) -> Files:
     """What these files and directories hold."""
     plans: list[InFile] = []
-    meters: dict[str, CheckedMeter] = {}
+    meters: dict[str, MeterInFile] = {}
     errors: list[Found] = []
     files = files_of(paths)
     if not files:
@@ -93,11 +140,23 @@ def read_files(paths: Sequence[Path]) -> Files:
             errors.append(Found(file, "error", Finding.of_file(detail)))
             continue
         plans += [InFile(file, checked) for checked in found.plans]
-        for one in found.meters:
-            if meters.setdefault(one.meter.key, one).meter != one.meter:
-                detail = f"The meter {one.meter.key} stands elsewhere in another way. Keep one."
-                errors.append(Found(file, "error", Finding.of_file(detail)))
-    return Files(plans, meters, [*errors, *_between(plans)])
+        for documented in found.meters:
+            one = MeterInFile(file, documented)
+            first = meters.setdefault(one.meter.key, one)
+            if first.meter != one.meter:
+                detail = f"This meter stands in {first.file} in another way. Keep one of them."
+                errors.append(one.found(FieldError("key", "duplicate", detail)))
+    misfits = [] if errors else _misfits(plans, [one.meter for one in meters.values()])
+    return Files(plans, meters, [*errors, *_between(plans), *misfits])
+
+
+def _misfits(plans: Sequence[InFile], meters: Sequence[Meter]) -> Iterable[Found]:
+    """Where plans do not fit meters that the files bring. Others may be on the server."""
+    for one in plans:
+        try:
+            check_meters(one.checked.plan, meters)
+        except Invalid as invalid:
+            yield from (one.found(e) for e in invalid.errors if e.code != "unknown_meter")
 
 
 def _between(plans: Sequence[InFile]) -> Iterable[Found]:

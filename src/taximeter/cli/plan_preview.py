@@ -14,10 +14,13 @@ from taximeter.cli.terminal import FAILED, console, printable, refuse, warn
 
 if TYPE_CHECKING:
     import taximeter.domain.invoicing.preview as domain
-    from taximeter.cli.plan_findings import InFile
+    from taximeter.cli.api import Api
+    from taximeter.cli.plan_findings import Files, InFile
     from taximeter.domain.rating.usage import Usage
+    from taximeter.kernel.errors import FieldError
 
 EVENTS_BYTES_MAX = 8 * 1024 * 1024
+_OPTIONS = {"quantities": "quantity", "usage": "usage"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,8 @@ def preview(
     events: Annotated[
         Path | None,
         typer.Option(
-            help="Events in place of usage, counted by the meters of the running server: JSON, a "
-            'list of {"type", "data", "count"}.',
+            help="Events in place of usage, counted by the meters of the files and of the running "
+            'server: JSON, a list of {"type", "data", "count"}.',
             metavar="FILE", exists=True, dir_okay=False, readable=True,
         ),
     ] = None,
@@ -82,16 +85,19 @@ def preview(
       taximeter plan preview plans/video.yaml --usage 'video[speed=fast]=10'
       taximeter plan preview plans/scale.yaml --events month.json
     """
+    from taximeter.cli.api import Api, server_of
     from taximeter.cli.plan_findings import read_right
 
-    chosen = _choose(read_right([file]).plans, file, plan)
+    here = read_right([file])
+    chosen = _choose(here.plans, file, plan)
     seats = _quantities(quantity or [])
     if events is None:
         shown = _priced_here(chosen, seats, _usage(usage or []))
     else:
         if usage:
             refuse("--usage and --events: usage is read from the events. Say one of them.")
-        shown = _priced_there(context, chosen, seats, events, url, key)
+        with Api(*server_of(context.obj, url, key)) as api:
+            shown = _priced_there(api, here, chosen, seats, events)
     _print(chosen, shown)
 
 
@@ -99,6 +105,8 @@ def _choose(plans: "Sequence[InFile]", file: Path, key: str | None) -> "InFile":
     named = [found for found in plans if key is None or found.checked.plan.key == key]
     if len(named) == 1:
         return named[0]
+    if not plans:
+        return refuse(f"{file} holds no plan, only meters. Say a file with a plan.")
     keys = ", ".join(found.checked.plan.key for found in plans)
     return refuse(f"{file} has the plans {keys}. Say one of them with --plan.")
 
@@ -117,9 +125,7 @@ def _priced_here(
         found = price(chosen.checked.plan, quantities, usage)
     except Invalid as invalid:
         for error in invalid.errors:
-            where = error.path.removeprefix("quantities.").removeprefix("usage.")
-            option = "quantity" if error.path.startswith("quantities.") else "usage"
-            warn(f"taximeter: --{option} {where}: {error.detail}")
+            _show_option(error)
         raise typer.Exit(FAILED) from None
     digits = minor_digits(found.currency)
     lines = tuple(
@@ -155,11 +161,10 @@ def _sums(
 
 
 def _priced_there(
-    context: typer.Context, chosen: "InFile", quantities: Mapping[str, Decimal], events: Path,
-    url: str | None, key: str | None,
-) -> _Shown:  # fmt: skip
-    """The preview by a server, whose meters count the events."""
-    from taximeter.cli.api import Api, Refused, server_of
+    api: "Api", here: "Files", chosen: "InFile", quantities: Mapping[str, Decimal], events: Path
+) -> _Shown:
+    """The preview by a server, whose meters count the events beside those of the files."""
+    from taximeter.cli.api import Refused
     from taximeter.kernel.quantity import format_decimal
 
     content = events.read_bytes()[: EVENTS_BYTES_MAX + 1]
@@ -171,19 +176,39 @@ def _priced_there(
     if not right:
         refuse(f'{events} is no JSON list of events such as [{{"type": "call", "data": {{}}}}].')
     seats = {price: format_decimal(number) for price, number in quantities.items()}
-    document = json.dumps({"document": chosen.checked.document.body, "quantities": seats})
+    plan = {"document": chosen.checked.document.body, "meters": here.meter_documents}
+    document = json.dumps({**plan, "quantities": seats})
     # The events go as they are written: their numbers keep every digit.
     body = f'{document[:-1]}, "events": {text}}}'
-    with Api(*server_of(context.obj, url, key)) as api:
-        try:
-            answer = api.post("/v1/plans/preview", body)
-        except Refused as refused:
-            if not refused.errors:
-                raise
-            for error in refused.errors:
-                warn(f"taximeter: {events}: {error.path}: {error.detail}")
-            raise typer.Exit(FAILED) from None
+    try:
+        answer = api.post("/v1/plans/preview", body)
+    except Refused as refused:
+        if not refused.errors:
+            raise
+        for error in refused.errors:
+            _show_refusal(here, chosen, events, error)
+        raise typer.Exit(FAILED) from None
     return _from_answer(answer)
+
+
+def _show_refusal(here: "Files", chosen: "InFile", events: Path, error: "FieldError") -> None:
+    """Say what the server refuses, by the file or the option that it is about."""
+    from taximeter.cli.plan_findings import show
+
+    if error.path.startswith("events"):
+        warn(f"taximeter: {events}: {error.path}: {error.detail}")
+    elif error.path.startswith("quantities"):
+        _show_option(error)
+    elif error.path.startswith("meters["):
+        show([here.found(error)])
+    else:
+        show([chosen.found(error)])
+
+
+def _show_option(error: "FieldError") -> None:
+    """Say what is wrong with a quantity or a usage, by its option."""
+    option, _, where = error.path.partition(".")
+    warn(f"taximeter: --{_OPTIONS[option]} {where}: {error.detail}")
 
 
 def _from_answer(answer: Mapping[str, Any]) -> _Shown:

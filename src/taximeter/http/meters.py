@@ -33,8 +33,8 @@ async def put_meter(key: MeterPath, call: Admin, document: Document) -> Response
     """Create a meter, or change it by a new version. Events that waited for it are released."""
     return await call.write(
         lambda transaction: meters.put_meter(transaction, key, document),
-        lambda result: meter_json(result[0]),
-        lambda result: 201 if result[1] else 200,
+        lambda result: meter_json(result.meter),
+        lambda result: 201 if result.outcome == "created" else 200,
     )
 
 

@@ -47,10 +47,11 @@ def _finding_json(found: FieldError) -> dict[str, object]:
 
 @router.post("/plans/check", openapi_extra=document_body({"type": "object"}))
 async def check_plan(call: Reader, document: Document) -> Response:
-    """Everything that publishing a document would refuse, and warnings that refuse nothing. A
-    document in error is answered with 200 as well.
+    """Everything that publishing a document would refuse, and warnings that refuse nothing: a
+    plan, or what is deployed together (`{"meters": [...], "plans": [...]}`). A document in error
+    is answered with 200 as well.
     """
-    review = await plan_review.check_plan(call.context, document)
+    review = await plan_review.check_plan(call.context, call.caller.key_id, document)
     return ok(
         {
             "valid": not review.errors,

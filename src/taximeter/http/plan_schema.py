@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from taximeter.domain.catalog.deployment import METERS_MAX, PLANS_MAX
 from taximeter.domain.catalog.discount_document import NAMED_MAX
+from taximeter.domain.catalog.meter_schema import METER_SCHEMA
 from taximeter.domain.catalog.plan_schema import DECIMAL, INVOICE_DISCOUNT, KEY, PLAN, TEXT
 
 Schema = dict[str, Any]
@@ -12,7 +14,17 @@ INVOICE_DISCOUNT_SCHEMA: Schema = INVOICE_DISCOUNT
 PLAN_SCHEMA: Schema = {**PLAN, "required": [name for name in PLAN["required"] if name != "key"]}
 _INSTANT: Schema = {"type": "string", "format": "date-time"}
 _COUNT: Schema = {"type": "integer", "minimum": 1}
+_METER: Schema = {**METER_SCHEMA, "required": ["key", *METER_SCHEMA["required"]]}
 _KEYS: Schema = {"type": "array", "minItems": 1, "maxItems": NAMED_MAX, "items": KEY}
+_METERS: Schema = {"type": "array", "maxItems": METERS_MAX, "items": _METER}
+DEPLOYMENT_SCHEMA: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "meters": {**_METERS, "description": "Each with its key"},
+        "plans": {"type": "array", "maxItems": PLANS_MAX, "items": PLAN},
+    },
+}
 COUPON_SCHEMA: Schema = {
     "type": "object",
     "properties": {
@@ -81,6 +93,7 @@ PREVIEW_SCHEMA: Schema = {
         },
         "version": {"type": "integer", "minimum": 1, "description": "The newest if left out"},
         "document": {**PLAN_SCHEMA, "description": "A plan that is not published yet"},
+        "meters": {**_METERS, "description": "As they would be, where they count `events`"},
     },
     "examples": [{"quantities": {"seats": "5"}, "usage": {"input": "1000000"}}],
 }

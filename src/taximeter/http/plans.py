@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from taximeter.domain.catalog.currency import minor_digits
+from taximeter.domain.catalog.deployment import METERS_MAX
 from taximeter.domain.catalog.fields import scalar_text
 from taximeter.domain.invoicing.preview import Preview, PreviewLine, SampleEvent
 from taximeter.domain.metering.event import check_data
@@ -25,14 +26,16 @@ from taximeter.http.fields import (
     instant,
 )
 from taximeter.http.plan_review import change_json
-from taximeter.http.plan_schema import PLAN_SCHEMA, PREVIEW_SCHEMA
+from taximeter.http.plan_schema import DEPLOYMENT_SCHEMA, PLAN_SCHEMA, PREVIEW_SCHEMA
 from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.money import format_minor
 from taximeter.kernel.quantity import ONE, ZERO, format_decimal
-from taximeter.services import plans
+from taximeter.services import deploy, plan_review, plans
 from taximeter.services.command import Transaction, run
-from taximeter.services.plans import VERSION_MAX, PlanPut, PlanVersion, Sample
+from taximeter.services.deploy import Deployed
+from taximeter.services.plan_review import Sample
+from taximeter.services.plans import VERSION_MAX, PlanPut, PlanVersion
 
 router = APIRouter(prefix="/v1", tags=["Plans"])
 PlanPath = Annotated[Key, Path(description="The plan's key")]
@@ -81,6 +84,7 @@ class PreviewBody(Body):
     events: Annotated[list[EventsPart], Field(max_length=EVENTS_MAX)] = []
     version: Annotated[int, Field(ge=1, le=VERSION_MAX, strict=True)] | None = None
     document: dict[str, Any] | None = None
+    meters: Annotated[list[dict[str, Any]], Field(max_length=METERS_MAX)] = []
 
     def sample(self) -> Sample:
         """The sample that is priced. Raises `Invalid` for data over the limits of an event."""
@@ -210,6 +214,59 @@ def _status(result: PlanPut) -> int:
     return 201 if result.outcome == "created" else 200
 
 
+def _deployed_json(deployed: Deployed, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "dry_run": dry_run,
+        "meters": [
+            {"key": put.meter.key, "version": put.meter.version, "outcome": put.outcome}
+            for put in deployed.meters
+        ],
+        "plans": [
+            {
+                "key": put.plan.key,
+                "version": put.plan.version,
+                "status": put.plan.status,
+                "effective_at": instant(put.plan.effective_at),
+                "outcome": put.outcome,
+                "changes": [change_json(change) for change in put.changes],
+            }
+            for put in deployed.plans
+        ],
+    }
+
+
+@router.post("/plans/deploy", openapi_extra=document_body(DEPLOYMENT_SCHEMA))
+async def deploy_plans(
+    call: Admin,
+    document: Document,
+    *,
+    dry_run: Annotated[
+        bool, Query(description="Check only: answer what would happen, change nothing")
+    ] = False,
+    effective_at: Annotated[
+        Instant | None,
+        Query(
+            description="When the plans come into force, if not at once: RFC 3339, in the future"
+        ),
+    ] = None,
+) -> Response:
+    """Publish meters and plans together: all of them or, where one is refused, none. Plans are
+    judged by the meters as they will be. Each answers with its `outcome`: `created`,
+    `new_version` or `unchanged`.
+    """
+    if dry_run:
+
+        async def rehearse(transaction: Transaction) -> Deployed:
+            return await deploy.rehearse(transaction, document, effective_at=effective_at)
+
+        deployed = await run(call.context, call.caller.key_id, rehearse, dry_run=True)
+        return ok(_deployed_json(deployed, dry_run=True))
+    return await call.write(
+        lambda transaction: deploy.deploy(transaction, document, effective_at=effective_at),
+        lambda deployed: _deployed_json(deployed, dry_run=False),
+    )
+
+
 @router.get("/plans/{key}")
 async def get_plan(
     key: PlanPath,
@@ -295,7 +352,10 @@ async def preview_document(call: Reader, document: Document) -> Response:
     body = read_as(PreviewBody, document)
     if body.document is None:
         raise Invalid([FieldError("document", "missing", "Send the plan that is to be priced.")])
-    shown = await plans.preview_plan(call.context, body.sample(), document=body.document)
+    shown = await plan_review.preview_plan(
+        call.context, call.caller.key_id, body.sample(),
+        document=body.document, meters=body.meters,
+    )  # fmt: skip
     return ok(preview_json(shown))
 
 
@@ -307,7 +367,8 @@ async def preview_plan(key: PlanPath, call: Reader, document: Document) -> Respo
     a `document`, that is priced in place of the published plan.
     """
     body = read_as(PreviewBody, document)
-    shown = await plans.preview_plan(
-        call.context, body.sample(), key=key, version=body.version, document=body.document
-    )
+    shown = await plan_review.preview_plan(
+        call.context, call.caller.key_id, body.sample(), key=key, version=body.version,
+        document=body.document, meters=body.meters,
+    )  # fmt: skip
     return ok(preview_json(shown))

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from taximeter.domain.catalog.entitlement_document import parse_entitlements
 from taximeter.domain.entitlement.feature import FeatureStanding, Standing
 from taximeter.domain.entitlement.rate import rate_counter, rate_window
+from taximeter.domain.rating.meter_fit import check_quotas
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.rights import features_of, rights_of
 from taximeter.kernel.errors import FieldError, Invalid, NotFound
@@ -21,7 +22,6 @@ from taximeter.services.allowances import used_of_all
 from taximeter.services.command import Transaction, look
 from taximeter.services.context import Connection, Context
 from taximeter.services.hold_account import reserved_of
-from taximeter.services.plans import check_quotas
 from taximeter.storage import entitlements as storage
 from taximeter.storage.terms import current_meters, customer_terms, note_change
 

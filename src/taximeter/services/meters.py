@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -15,6 +16,7 @@ from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
+from taximeter.services.plans import Outcome
 from taximeter.services.release import release_type
 from taximeter.storage import meters as storage
 from taximeter.storage import plans
@@ -26,12 +28,29 @@ MeterVersion: TypeAlias = storage.MeterVersion
 _INSTANT = timedelta(microseconds=1)
 
 
-async def put_meter(
+@dataclass(frozen=True, slots=True)
+class MeterPut:
+    """The version that a document is, and whether the meter or the version is new."""
+
+    meter: MeterVersion
+    outcome: Outcome
+
+
+async def put_meter(transaction: Transaction, key: str, document: Mapping[str, object]) -> MeterPut:
+    """As `store_meter`; and a new meter releases, in the same transaction, events that waited for
+    one of their type.
+    """
+    put = await store_meter(transaction, key, document)
+    if put.outcome == "created":
+        await release_type(transaction, meter_of(put.meter).event_type)
+    return put
+
+
+async def store_meter(
     transaction: Transaction, key: str, document: Mapping[str, object]
-) -> tuple[MeterVersion, bool]:
-    """Create the meter or change it by a new version; returns it and whether it is new. A
-    document of the same meaning changes nothing. A new meter releases, in the same transaction,
-    events that waited for one of their type.
+) -> MeterPut:
+    """Create the meter or change it by a new version. A document of the same meaning changes
+    nothing.
 
     Raises `Invalid` for a document in error, and where the event type would change, or what a
     level is (`immutable`): such a meter would count something else under the same name; so it is
@@ -41,12 +60,12 @@ async def put_meter(
     connection, at = transaction.connection, transaction.at
     same = _unchanged(await storage.find(connection, key), document)
     if same is not None:
-        return same, False
+        return MeterPut(same, "unchanged")
     await note_change(connection, None, at)
     before = await storage.find(connection, key)
     same = _unchanged(before, document)
     if same is not None:
-        return same, False
+        return MeterPut(same, "unchanged")
     version = before.version + 1 if before else 1
     meter = parse_meter(key, document, version=version)
     if before is not None:
@@ -62,9 +81,7 @@ async def put_meter(
         "meter.updated" if before else "meter.created", key,
         {"version": version, "before": before.document if before else None, "after": document},
     )  # fmt: skip
-    if before is None:
-        await release_type(transaction, meter.event_type)
-    return after, before is None
+    return MeterPut(after, "new_version" if before else "created")
 
 
 def _check_change(before: Meter, after: Meter) -> None:

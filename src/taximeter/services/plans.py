@@ -1,27 +1,22 @@
-"""Plans: put, roll back, retire, get, list, preview. Each change makes a new immutable version, in
+"""Plans: put, roll back, retire, get, list. Each change makes a new immutable version, in
 force at once or from a time ahead; subscriptions stay on theirs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
 from typing import Literal, TypeAlias
 
 from taximeter.domain.catalog.difference import Change, differences
 from taximeter.domain.catalog.document import parse_plan
-from taximeter.domain.catalog.entitlement import Entitlement, Quota
-from taximeter.domain.catalog.meter import ADDING, Meter
-from taximeter.domain.catalog.plan import Dimensional, Plan, UsagePrice
-from taximeter.domain.invoicing.preview import Preview, SampleEvent, preview, usage_of
-from taximeter.domain.rating.event_price import event_price
-from taximeter.domain.rating.usage import Usage
+from taximeter.domain.catalog.meter import Meter
+from taximeter.domain.catalog.plan import Plan
+from taximeter.domain.rating.meter_fit import check_meters
 from taximeter.kernel.errors import FieldError, Invalid, InvalidState, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, invalid_cursor, make_page
 from taximeter.kernel.times import format_instant
 from taximeter.services.command import Transaction
 from taximeter.services.context import Connection, Context
-from taximeter.services.ingest import REASONS
 from taximeter.storage import plans as storage
 from taximeter.storage.entitlements import note_features
 from taximeter.storage.terms import current_meters
@@ -62,7 +57,7 @@ async def put_plan(
     meters or dimensions that do not exist, for a time that is not ahead, and for a segment that
     another plan of the family has.
     """
-    return await _publish(transaction, key, document, effective_at, {})
+    return await _publish(transaction, with_key(key, document), effective_at, {})
 
 
 async def roll_back(
@@ -75,34 +70,46 @@ async def roll_back(
     if source is None:
         raise NotFound(kind="plan", key=f"{key} version {version}")
     note: dict[str, object] = {"rolled_back_to": version, "reason": reason}
-    return await _publish(transaction, key, source.document, None, note)
+    return await _publish(transaction, source.document, None, note)
 
 
 async def _publish(
     transaction: Transaction,
-    key: str,
     document: Mapping[str, object],
     effective_at: datetime | None,
     note: Mapping[str, object],
 ) -> PlanPut:
-    connection = transaction.connection
-    document = with_key(key, document)
     plan = parse_plan(document)
+    refuse_past(transaction, effective_at)
+    meters = await current_meters(transaction.connection)
+    put = await store_plan(transaction, plan, meters, effective_at, note)
+    if put.outcome != "unchanged":
+        await check_segment(transaction.connection, plan, put.plan.effective_at)
+    return put
+
+
+async def store_plan(
+    transaction: Transaction,
+    plan: Plan,
+    meters: Sequence[Meter],
+    effective_at: datetime | None,
+    note: Mapping[str, object],
+) -> PlanPut:
+    """As `put_plan`, for a plan that is read and meters that are known already; `note` goes to the
+    audit log. The caller calls `check_segment` once all that it stores is there.
+    """
+    connection, key, document = transaction.connection, plan.key, plan.document
     from_then = effective_at or transaction.at
-    if effective_at is not None and effective_at <= transaction.at:
-        detail = "A version comes into force now or later. Say a time ahead, or leave it out."
-        raise Invalid([FieldError("effective_at", "too_early", detail)])
     if plan.family is not None:
         await storage.lock_families(connection)
     before = await storage.find(connection, key, at=from_then)
     if before is not None and before.status == "scheduled":
         before = None
-    if before is not None and parse_plan(document, version=before.version) == plan_of(before):
+    if before is not None and replace(plan, version=before.version) == plan_of(before):
         now = await storage.find(connection, key, before.version, at=transaction.at)
         assert now is not None, "a version is never deleted"
         return PlanPut(now, "unchanged", before)
-    check_meters(plan, await current_meters(connection))
-    await check_segment(connection, plan, from_then)
+    check_meters(plan, meters)
     if plan.entitlements:
         await note_features(connection, {one.feature for one in plan.entitlements}, transaction.at)
     last = await storage.last_version(connection, key)
@@ -118,6 +125,13 @@ async def _publish(
          "before": before.document if before else None, "after": document, **note},
     )  # fmt: skip
     return PlanPut(after, "new_version" if last else "created", before)
+
+
+def refuse_past(transaction: Transaction, effective_at: datetime | None) -> None:
+    """Raise `Invalid` for a time that is not ahead."""
+    if effective_at is not None and effective_at <= transaction.at:
+        detail = "A version comes into force now or later. Say a time ahead, or leave it out."
+        raise Invalid([FieldError("effective_at", "too_early", detail)])
 
 
 async def cancel_version(transaction: Transaction, key: str, version: int) -> PlanVersion:
@@ -193,84 +207,6 @@ def with_key(key: str, document: Mapping[str, object]) -> Mapping[str, object]:
     return {**document, "key": key}
 
 
-def check_meters(plan: Plan, meters: list[Meter]) -> None:
-    """Raise `Invalid` for usage prices of meters that do not exist (`unknown_meter`), of dimensions
-    that their meter does not keep apart (`unknown_dimension`: no rate of such a price could ever
-    match), and of meters that do not add up where the price needs single events, a ladder that
-    others share (`unsupported_aggregation`) or outcomes (`outcome_on_meter`), and of levels that
-    would be drawn from a wallet (`unsupported_settle`). So for quotas (`check_quotas`).
-    """
-    known = {meter.key: meter for meter in meters}
-    errors: list[FieldError] = []
-    for index, price in enumerate(plan.prices):
-        if not isinstance(price, UsagePrice):
-            continue
-        meter = known.get(price.meter)
-        if meter is None:
-            detail = f"There is no meter {price.meter}. Create it first, or correct its key."
-            errors.append(FieldError(f"prices[{index}].meter", "unknown_meter", detail))
-        else:
-            errors += _fit_meter(price, meter, f"prices[{index}]")
-    for index, credit in enumerate(plan.credits):
-        for at, key in enumerate(credit.scope_meters or ()):
-            if key not in known:
-                detail = f"There is no meter {key}. Create it first, or correct its key."
-                path = f"credits[{index}].scope.meters[{at}]"
-                errors.append(FieldError(path, "unknown_meter", detail))
-    errors += check_quotas(plan.entitlements, known)
-    if errors:
-        raise Invalid(errors)
-
-
-def check_quotas(
-    entitlements: Sequence[Entitlement], meters: Mapping[str, Meter]
-) -> Iterator[FieldError]:
-    """An error for each quota of a meter that does not exist, or does not add up."""
-    for index, one in enumerate(entitlements):
-        if not isinstance(one, Quota):
-            continue
-        path = f"entitlements[{index}].meter"
-        meter = meters.get(one.meter)
-        if meter is None:
-            detail = f"There is no meter {one.meter}. Create it first, or correct its key."
-            yield FieldError(path, "unknown_meter", detail)
-        elif meter.aggregation not in ADDING:
-            detail = (
-                f"The meter {meter.key} takes the {meter.aggregation} of values, which a quota "
-                "cannot be used up by. Say a meter that sums or counts."
-            )
-            yield FieldError(path, "unsupported_aggregation", detail)
-
-
-def _fit_meter(price: UsagePrice, meter: Meter, path: str) -> Iterator[FieldError]:
-    model = price.model
-    if price.outcome is not None and meter.aggregation not in ADDING:
-        detail = (
-            f"An outcome adds its quantity when it is confirmed, and {meter.aggregation} does "
-            "not add up. Use a meter that sums or counts, or leave outcome out."
-        )
-        yield FieldError(f"{path}.outcome", "outcome_on_meter", detail)
-    if price.settle == "wallet" and meter.is_level:
-        detail = (
-            f"The level of {meter.key} costs while nothing happens, so no event could draw it "
-            "from a wallet. Say settle: invoice."
-        )
-        yield FieldError(f"{path}.settle", "unsupported_settle", detail)
-    if isinstance(model, Dimensional) and not model.by_event:
-        for at, name in enumerate(model.dimensions):
-            if name not in meter.dimensions:
-                detail = f"The meter {meter.key} does not keep {name} apart. Add it there."
-                yield FieldError(f"{path}.dimensions[{at}]", "unknown_dimension", detail)
-    measured = event_price(price, meter.dimensions, "UTC") is not None
-    if (measured or price.group) and meter.aggregation not in ADDING:
-        detail = (
-            f"The meter {meter.key} takes the {meter.aggregation} of values, so single events do "
-            "not add up to its quantity. Say a meter that sums or counts, or leave out "
-            "multipliers, ranges, pool, maximum_per_day and models of single events."
-        )
-        yield FieldError(f"{path}.meter", "unsupported_aggregation", detail)
-
-
 async def get_plan(context: Context, key: str, version: int | None = None) -> PlanVersion:
     """The version `version` of the plan `key`; None: the one in force, or where there is none yet
     the first that will be. Raises `NotFound`.
@@ -315,49 +251,3 @@ def _version(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= VERSION_MAX):
         raise invalid_cursor()
     return int(text)
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What a period might hold: seats and usage by price key, or `events` in place of usage."""
-
-    quantities: Mapping[str, Decimal]
-    usage: Mapping[str, Usage]
-    events: Sequence[SampleEvent] = ()
-
-
-async def preview_plan(
-    context: Context,
-    sample: Sample,
-    *,
-    key: str | None = None,
-    version: int | None = None,
-    document: Mapping[str, object] | None = None,
-) -> Preview:
-    """What one full period costs under the plan `key`, or under `document`, which need not be
-    published; its meters must exist only where events are given.
-
-    Raises `NotFound` for an unknown plan, `Invalid` for a document in error, quantities or usage
-    of prices that are not there, and usage that would be quarantined.
-    """
-    if document is not None:
-        plan = parse_plan(document if key is None else with_key(key, document))
-    else:
-        assert key is not None, "a plan is named or given"
-        plan = plan_of(await get_plan(context, key, version))
-    on = context.clock.now().replace(tzinfo=None)
-    if sample.events and sample.usage:
-        detail = "Usage is read from the events. Send usage or events."
-        raise Invalid([FieldError("events", "conflicting_fields", detail)])
-    if not sample.events:
-        return preview(plan, sample.quantities, sample.usage, on)
-    async with context.pool.connection() as connection:
-        meters = await current_meters(connection)
-    check_meters(plan, meters)
-    usage, faults = usage_of(plan, meters, sample.events)
-    if faults:
-        raise Invalid(
-            FieldError(f"events[{f.index}]", f.reason, f"Quarantined: {REASONS[f.reason]}")
-            for f in faults
-        )
-    return preview(plan, sample.quantities, usage, on)

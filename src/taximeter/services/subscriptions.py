@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from taximeter.domain.catalog.deal import Overrides, by_price
+from taximeter.domain.rating.meter_fit import check_meters
 from taximeter.domain.subscription import change as changes
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.domain.subscription.subscription import Proration, Subscription
@@ -22,7 +23,6 @@ from taximeter.services.context import Connection, Context
 from taximeter.services.discounts import DiscountChange, change_discount
 from taximeter.services.plan_choice import choose_plan, hold_version
 from taximeter.services.plan_credits import schedule_credits
-from taximeter.services.plans import check_meters
 from taximeter.services.recount import recount
 from taximeter.storage import customers
 from taximeter.storage import subscriptions as storage

@@ -7,7 +7,7 @@ what a plan or a meter is.
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -40,6 +40,15 @@ class Findings:
         if not self.full:
             self._errors.append(FieldError(path, code, detail))
 
+    def add_all(self, errors: Iterable[FieldError]) -> None:
+        """Note the errors of a part that was read by itself."""
+        for error in errors:
+            self.add(error.path, error.code, error.detail)
+
+    def take_back(self, path: str, code: str) -> None:
+        """Forget an error whose cause is reported elsewhere."""
+        self._errors = [e for e in self._errors if (e.path, e.code) != (path, code)]
+
     @property
     def full(self) -> bool:
         """Whether reading on would find nothing that is still reported."""
@@ -56,7 +65,7 @@ class Fields:
     that nobody asked for. A reader that finds an error notes it and returns None.
     """
 
-    def __init__(self, body: Mapping[object, object], path: str, findings: Findings) -> None:
+    def __init__(self, body: Mapping[str, object], path: str, findings: Findings) -> None:
         self._body = body
         self._path = path
         self._findings = findings
@@ -69,6 +78,11 @@ class Fields:
             return cls(value, path, findings)
         findings.add(path, "invalid_type", f"This is {_kind(value)}. Say an object with fields.")
         return None
+
+    @property
+    def body(self) -> Mapping[str, object]:
+        """The object itself, for what reads it anew."""
+        return self._body
 
     def path(self, name: str) -> str:
         """The path of the field `name`."""
@@ -150,7 +164,8 @@ class Fields:
         for option in options:
             if value == option:
                 return option
-        meant = _meant(value, options)
+        close = _meant(value, options)
+        meant = f" Did you mean {close}?" if close else ""
         detail = f"{shown(value)} is none of its values.{meant} Say one of {listed}."
         self.fail(name, "invalid_choice", detail)
         return None
@@ -302,7 +317,10 @@ class Fields:
                     self.fail(label, "unknown_field", detail)
             else:
                 meant = _meant(name, [str(asked) for asked in self._asked])
-                detail = f"There is no such field.{meant} Leave it out."
+                cure = f"Did you mean {meant}? Else leave" if meant else "Leave"
+                detail = f"There is no such field. {cure} it out."
+                if meant:
+                    self._findings.take_back(self.path(meant), "required")
                 self.fail(label, "unknown_field", detail)
 
 
@@ -388,8 +406,9 @@ def _kind(value: object) -> str:
     return "a list" if isinstance(value, Sequence) else "a number with a point or a date"
 
 
-def _meant(value: object, options: Collection[str]) -> str:
+def _meant(value: object, options: Collection[str]) -> str | None:
+    """The option that is nearest to `value`, if one is near."""
     if not isinstance(value, str):
-        return ""
+        return None
     close = get_close_matches(value[:NAME_LENGTH_MAX].lower(), sorted(options), n=1)
-    return f" Did you mean {close[0]}?" if close else ""
+    return close[0] if close else None
