@@ -86,6 +86,7 @@ FIELD_CODES = {
     "no_name": "Invoices will print a key, since there is no name. (Warning.)",
     "no_rate": "No rate of the price matches these dimensions.",
     "no_segment": "No plan of the family is for this customer.",
+    "no_unit_price": "A credit unit has no price in the plan's currency, so no margin is told.",
     "no_term": "The subscription has no term that renews.",
     "no_unit": "A meter does not say what it counts. (Warning.)",
     "non_numeric_value": "The property that a meter reads is not a number. (Quarantines.)",

@@ -115,6 +115,10 @@ MEANINGS = {
     "signed": "Whether a value is the change of the level, not the level (`weighted_sum`)",
     "tiers": "In ascending order; the last may be without end",
     "timing": "Billed before (`advance`) or after (`arrears`) the period",
+    "margin": "What each call must leave over: `floor`, `enforcement`, `free_cost_max`",
+    "floor": "Percent of a call's price that must be left when its cost is paid; below 100",
+    "enforcement": "`hard` refuses a call that breaks the floor, `soft` tells",
+    "free_cost_max": "What a call that is free to the customer may cost; left out: any",
     "trial_days": "How many days a new subscription is free of fees",
     "type": "What kind of price it is",
     "unit": "The price of `per` units",
@@ -302,6 +306,11 @@ def _parse_commitment(commitment: Document) -> object:
     return parse_plan(_plan(prices=prices, commitment=commitment))
 
 
+def _parse_margin(margin: Document) -> object:
+    prices = [_usage(model="per_unit", unit="1")]
+    return parse_plan(_plan(prices=prices, margin=margin))
+
+
 def _parse_entitlement(entitlement: Document) -> object:
     fee = {"key": "fee", "type": "flat", "amount": "1"}
     return parse_plan(_plan(prices=[fee], entitlements=[entitlement]))
@@ -373,7 +382,7 @@ def _kinds() -> Iterator[_Kind]:
         "Commitment", _note(credit_shapes.Commitment), {"amount": "12000", "period": "year"},
         _parse_commitment,
     )  # fmt: skip
-    yield from _entitlements()
+    yield from _limits()
     yield _Kind("Discount", "Exactly one of the two.", {"percent": "10"}, _parse_discount)
     yield _Kind(
         "Invoice discount", "Exactly one of `percent` and `amount`.",
@@ -382,7 +391,11 @@ def _kinds() -> Iterator[_Kind]:
     yield _Kind("Meter", _note(Meter), meter, lambda body: parse_meter("m", body, version=1))
 
 
-def _entitlements() -> Iterator[_Kind]:
+def _limits() -> Iterator[_Kind]:
+    yield _Kind(
+        "Margin", "What a call must leave over when its cost is paid, when a hold is placed.",
+        {"floor": "30", "enforcement": "hard", "free_cost_max": "0.05"}, _parse_margin,
+    )  # fmt: skip
     for shape, entry in (
         (rights.Switch, {"value": True}),
         (rights.Quota, {"meter": "queries", "limit": "1000", "window": "day"}),

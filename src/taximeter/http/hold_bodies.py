@@ -19,6 +19,7 @@ from taximeter.kernel.errors import FieldError, Invalid, Malformed, NotFound
 from taximeter.kernel.quantity import ONE, ZERO, format_decimal, parse_decimal
 from taximeter.services.command import Key
 from taximeter.services.hold_requests import (
+    ALTERNATIVES_MAX,
     APPROVALS_PER_HOLD_MAX,
     HOLDS_PER_REQUEST_MAX,
     TTL_S_DEFAULT,
@@ -46,11 +47,17 @@ class _Estimate(msgspec.Struct, forbid_unknown_fields=True):
     subscription: str | None = None
 
 
+class _Alternative(msgspec.Struct, forbid_unknown_fields=True):
+    data: msgspec.Raw
+    type: str | None = None
+
+
 class _Hold(msgspec.Struct, forbid_unknown_fields=True):
     customer: str
     amount: _Number = None
     asset: str | None = None
     estimate: _Estimate | None = None
+    alternatives: list[_Alternative] | None = None
     path: str | None = None
     feature: str | None = None
     quantity: _Number = None
@@ -215,7 +222,7 @@ def _new_hold(body: _Hold, caller: Caller, now: datetime, at: str) -> NewHold:
         if body.amount is not None:
             detail = "Send an amount or an estimate, not both."
             raise Invalid([FieldError(f"{at}estimate", "conflicting_fields", detail)])
-        estimate = _estimate(body.estimate, body, now, at)
+        estimate = _estimate(body.estimate, body, now, f"{at}estimate")
     elif body.amount is not None:
         if body.asset is None:
             raise Invalid([FieldError(f"{at}asset", "missing", "Say what the amount is of.")])
@@ -223,9 +230,29 @@ def _new_hold(body: _Hold, caller: Caller, now: datetime, at: str) -> NewHold:
     elif body.feature is None:
         detail = "Send an amount, an estimate, or the feature that a slot is taken of."
         raise Invalid([FieldError(f"{at}amount", "missing", detail)])
+    alternatives = () if body.alternatives is None else _alternatives(body, now, at)
     approvals = () if body.approval is None else _approvals(body.approval, f"{at}approval")
     ask = Ask(needs, body.path, body.feature, quantity, approvals)
-    return NewHold(body.customer, ask, ttl_s, estimate)
+    return NewHold(body.customer, ask, ttl_s, estimate, alternatives)
+
+
+def _alternatives(body: _Hold, now: datetime, at: str) -> tuple[Event, ...]:
+    """What the estimate may give way to, each of its type and contract unless it says another."""
+    wanted = body.alternatives or ()
+    first = body.estimate
+    if first is None:
+        detail = "Send an estimate, which these are tried in place of."
+        raise Invalid([FieldError(f"{at}alternatives", "conflicting_fields", detail)])
+    if len(wanted) > ALTERNATIVES_MAX:
+        detail = f"Send at most {ALTERNATIVES_MAX} alternatives."
+        raise Invalid([FieldError(f"{at}alternatives", "too_many", detail)])
+    return tuple(
+        _estimate(
+            _Estimate(one.type or first.type, one.data, first.subscription), body, now,
+            f"{at}alternatives[{index}]",
+        )
+        for index, one in enumerate(wanted)
+    )  # fmt: skip
 
 
 def _approvals(value: str | list[str], path: str) -> tuple[str, ...]:
@@ -268,7 +295,7 @@ def _estimate(body: _Estimate, hold: _Hold, now: datetime, at: str) -> Event:
     (event,) = read_events(_encode(raw), "one", now)
     if isinstance(event, InvalidEvent):
         error = event.error
-        raise Invalid([FieldError(f"{at}estimate.{error.path}", error.code, error.detail)])
+        raise Invalid([FieldError(f"{at}.{error.path}", error.code, error.detail)])
     return event
 
 

@@ -161,6 +161,8 @@ def _allowed_json(answer: Allowed) -> dict[str, object]:
             shown |= {"amount": format_decimal(amount), "asset": asset,
                       "available": _text(answer.available[asset])}  # fmt: skip
     shown["expires_at"] = format_instant(hold.expires_at)
+    if answer.alternative is not None:
+        shown["alternative"] = answer.alternative
     if answer.warnings:
         shown["warnings"] = list(answer.warnings)
     return shown

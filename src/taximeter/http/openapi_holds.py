@@ -5,6 +5,7 @@ from typing import Any
 from taximeter.http.fields import CUSTOMER_PATTERN
 from taximeter.kernel.quantity import DECIMAL_PATTERN
 from taximeter.services.hold_requests import (
+    ALTERNATIVES_MAX,
     APPROVALS_PER_HOLD_MAX,
     HOLDS_PER_REQUEST_MAX,
     TTL_S_DEFAULT,
@@ -37,6 +38,17 @@ _HOLD: dict[str, Any] = {
             },
             "additionalProperties": False,
         },
+        "alternatives": {
+            "type": "array", "maxItems": ALTERNATIVES_MAX,
+            "description": "Where the estimate is refused, the first of these that is not",
+            "items": {
+                "type": "object", "required": ["data"], "additionalProperties": False,
+                "properties": {
+                    "data": {"type": "object"},
+                    "type": {**_NAME, "description": "The estimate's, if left out"},
+                },
+            },
+        },
         "path": {**_NAME, "description": "Whose work it is below the customer"},
         "feature": {**_NAME, "description": "Takes a slot, and `quantity` of its quotas"},
         "quantity": {**_DECIMAL, "default": "1"},
@@ -66,11 +78,21 @@ _ANSWER: dict[str, Any] = {
         "amounts": {"type": "array", "items": {"type": "object"}},
         "expires_at": {"type": "string", "format": "date-time"},
         "warnings": {
-            "type": "array", "items": {"enum": ["budget_exceeded", "insufficient_credits"]},
+            "type": "array",
+            "items": {
+                "enum": [
+                    "budget_exceeded", "insufficient_credits", "margin_floor", "cost_unknown",
+                ],
+            },
+        },
+        "alternative": {
+            "type": "integer", "minimum": 0,
+            "description": "The number of the alternative that it was placed for; left out: for "
+            "what was asked",
         },
         "reason": {
             "enum": [
-                "suspended", "entitlement", "concurrency", "budget_exceeded",
+                "suspended", "entitlement", "concurrency", "margin_floor", "budget_exceeded",
                 "insufficient_credits", "approval_required",
             ],
         },

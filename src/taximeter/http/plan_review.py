@@ -1,5 +1,6 @@
 """Routes that look at plans and publish nothing: check, compare, export, the schema."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
@@ -13,12 +14,14 @@ from taximeter.http.plan_schema import DIFF_SCHEMA
 from taximeter.http.server import Reader, ok
 from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.services import plan_review
+from taximeter.services.keys import Caller
 from taximeter.services.plan_yaml import CONTENT_TYPE, plan_yaml
 from taximeter.services.plans import VERSION_MAX, get_plan
 
 router = APIRouter(prefix="/v1", tags=["Plans"])
 PlanPath = Annotated[Key, Path(description="The plan's key")]
 Version = Annotated[int, Field(ge=1, le=VERSION_MAX)]
+OF_SELLER = ("margin",)
 
 
 class DiffBody(Body):
@@ -27,6 +30,15 @@ class DiffBody(Body):
     document: dict[str, Any] | None = None
     before: Annotated[Version | None, Field(alias="from")] = None
     after: Annotated[Version | None, Field(alias="to")] = None
+
+
+def shown_document(document: Mapping[str, object], caller: Caller) -> Mapping[str, object]:
+    """What a caller may see of a plan's document: what the seller wants to earn is not shown to
+    those who are confined to a customer.
+    """
+    if caller.customer is None:
+        return document
+    return {name: value for name, value in document.items() if name not in OF_SELLER}
 
 
 def change_json(change: Change) -> dict[str, object]:
@@ -73,13 +85,18 @@ async def compare_plan(key: PlanPath, sent: Document, call: Reader) -> Response:
     found = await plan_review.compare_plan(
         call.context, key, document=body.document, before=body.before, after=body.after
     )
+    changes = [
+        change
+        for change in found.changes
+        if call.caller.customer is None or change.path.partition(".")[0] not in OF_SELLER
+    ]
     return ok(
         {
             "key": key,
             "from": found.before.version,
             "to": found.after.version if found.after is not None else None,
-            "unchanged": not found.changes,
-            "changes": [change_json(change) for change in found.changes],
+            "unchanged": not changes,
+            "changes": [change_json(change) for change in changes],
         }
     )
 
@@ -99,7 +116,8 @@ async def export_plan(
     ] = "yaml",
 ) -> Response:
     """The document of a plan as it is published, which deploys unchanged."""
-    document = (await get_plan(call.context, key, version)).document
+    plan = await get_plan(call.context, key, version)
+    document = shown_document(plan.document, call.caller)
     if written == "json":
         return ok(document)
     return Response(plan_yaml(document), media_type=CONTENT_TYPE)

@@ -1,6 +1,7 @@
 """Routes of plans: pricing as code."""
 
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -25,7 +26,7 @@ from taximeter.http.fields import (
     Text,
     instant,
 )
-from taximeter.http.plan_review import change_json
+from taximeter.http.plan_review import change_json, shown_document
 from taximeter.http.plan_schema import DEPLOYMENT_SCHEMA, PLAN_SCHEMA, PREVIEW_SCHEMA
 from taximeter.http.server import Admin, Reader, ok, page_json
 from taximeter.kernel.errors import FieldError, Invalid
@@ -34,6 +35,7 @@ from taximeter.kernel.quantity import ONE, ZERO, format_decimal
 from taximeter.services import deploy, plan_review, plans
 from taximeter.services.command import Transaction, run
 from taximeter.services.deploy import Deployed
+from taximeter.services.keys import ROOT, Caller
 from taximeter.services.plan_review import Sample
 from taximeter.services.plans import VERSION_MAX, PlanPut, PlanVersion
 
@@ -101,15 +103,16 @@ class PreviewBody(Body):
         )
 
 
-def plan_json(plan: PlanVersion) -> dict[str, object]:
-    """A plan as answered: its document, with its version."""
+def plan_json(plan: PlanVersion, caller: Caller = ROOT) -> dict[str, object]:
+    """A plan as answered: of its document what the caller may see, with its version."""
+    document = shown_document(plan.document, caller)
     return {
         "key": plan.key,
         "version": plan.version,
         "status": plan.status,
         "effective_at": instant(plan.effective_at),
         "retired_at": instant(plan.retired_at),
-        **{name: value for name, value in plan.document.items() if name != "key"},
+        **{name: value for name, value in document.items() if name != "key"},
         "created_at": instant(plan.created_at),
     }
 
@@ -276,7 +279,7 @@ async def get_plan(
     ] = None,
 ) -> Response:
     """One version of a plan; without `version` the one in force, or the first that will be."""
-    return ok(plan_json(await plans.get_plan(call.context, key, version)))
+    return ok(plan_json(await plans.get_plan(call.context, key, version), call.caller))
 
 
 @router.get("/plans")
@@ -288,7 +291,7 @@ async def list_plans(
 ) -> Response:
     """Plans by key, each in the version that is in force, or the first that will be."""
     page = await plans.list_plans(call.context, family=family, limit=limit, cursor=cursor)
-    return ok(page_json(page, plan_json))
+    return ok(page_json(page, partial(plan_json, caller=call.caller)))
 
 
 @router.get("/plans/{key}/versions")
@@ -297,7 +300,7 @@ async def list_versions(
 ) -> Response:
     """The versions of a plan, newest first."""
     page = await plans.list_versions(call.context, key, limit=limit, cursor=cursor)
-    return ok(page_json(page, plan_json))
+    return ok(page_json(page, partial(plan_json, caller=call.caller)))
 
 
 @router.delete("/plans/{key}/versions/{version}")

@@ -13,7 +13,7 @@ from decimal import Decimal
 from msgspec import structs
 from psycopg.errors import SerializationFailure
 
-from taximeter.domain.credit.hold import Ask, Hold, Refused, Standing, decide
+from taximeter.domain.credit.hold import Ask, Counters, Hold, Placed, Refused, Standing, decide
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.kernel.errors import IdempotencyConflict, Invalid, NotFound, TaximeterError
 from taximeter.kernel.quantity import ZERO
@@ -21,7 +21,7 @@ from taximeter.services import approvals
 from taximeter.services.command import Answer
 from taximeter.services.context import Connection, Context
 from taximeter.services.enforce import enforce
-from taximeter.services.estimates import needs_of
+from taximeter.services.estimates import estimate
 from taximeter.services.hold_account import Accounts, Locking, send_locks
 from taximeter.services.hold_requests import (
     Allowed,
@@ -244,13 +244,17 @@ async def _priced(
         return place
     holds = []
     for new in place.holds:
-        if new.estimate is not None:
-            needs = await needs_of(connection, held, new.estimate, at)
-            if isinstance(needs, Invalid):
-                return needs
-            ask = structs.replace(new.ask, needs=needs)
-            new = structs.replace(new, ask=ask)  # noqa: PLW2901 - what is asked, priced
-        holds.append(new)
+        if new.estimate is None:
+            holds.append(new)
+            continue
+        asks = []
+        for number, event in enumerate((new.estimate, *new.alternatives)):
+            where = f"alternatives[{number - 1}]" if number else "estimate"
+            found = await estimate(connection, held, event, at, where)
+            if isinstance(found, Invalid):
+                return found
+            asks.append(structs.replace(new.ask, needs=found.needs, margin=found.margin))
+        holds.append(structs.replace(new, ask=asks[0], instead=tuple(asks[1:])))
     return structs.replace(place, holds=holds)
 
 
@@ -259,6 +263,8 @@ def _asks(places: Sequence[tuple[int, Place]]) -> dict[str, list[Ask]]:
     for _, place in places:
         for new in place.holds:
             asks.setdefault(new.customer, []).append(new.ask)
+            if new.instead:
+                asks[new.customer] += new.instead
     return asks
 
 
@@ -320,12 +326,29 @@ def _none(answers: Sequence[HoldAnswer]) -> list[HoldAnswer]:
     return [one if isinstance(one, Refused) else why for one in answers]
 
 
+def _instead(
+    standing: Standing, counters: Counters, new: NewHold
+) -> tuple[int, Ask, Placed] | None:
+    """The first alternative that can be held, with its number; None where there is none."""
+    for number, ask in enumerate(new.instead):
+        decision = decide(standing, counters, ask)
+        if isinstance(decision, Placed):
+            return number, ask, decision
+    return None
+
+
 def _judge(context: Context, accounts: Accounts, standing: Standing, new: NewHold) -> HoldAnswer:
-    decision = decide(standing, accounts.counters[new.customer], new.ask)
+    counters = accounts.counters[new.customer]
+    ask: Ask = new.ask
+    alternative: int | None = None
+    decision = decide(standing, counters, ask)
     if isinstance(decision, Refused):
-        return decision
+        fits = _instead(standing, counters, new)
+        if fits is None:
+            return decision
+        alternative, ask, decision = fits
     amounts: dict[str, Decimal] = {}
-    for need in new.ask.needs:
+    for need in ask.needs:
         amounts[need.asset] = amounts.get(need.asset, ZERO) + need.amount
     at = accounts.now_of(new.customer)
     until = at + timedelta(seconds=new.ttl_s)
@@ -339,5 +362,6 @@ def _judge(context: Context, accounts: Accounts, standing: Standing, new: NewHol
     if decision.counted:
         accounts.count(new.customer, decision.counted)
     return Allowed(
-        hold, decision.available, decision.warnings, decision.approvals, decision.counted
-    )
+        hold, decision.available, decision.warnings, decision.approvals, decision.counted,
+        alternative,
+    )  # fmt: skip

@@ -20,22 +20,29 @@ from taximeter.storage.idempotency import Key
 
 HOLDS_PER_REQUEST_MAX = 1_000
 APPROVALS_PER_HOLD_MAX = 10
+ALTERNATIVES_MAX = 9
 TTL_S_DEFAULT = 300
 TTL_S_MAX = 86_400
 
 
 class NewHold(msgspec.Struct, frozen=True, gc=False):
-    """A hold that is asked for. With an `estimate` its needs are what that event would cost."""
+    """A hold that is asked for. With an `estimate` its needs are what that event would cost; what
+    cannot be held for it is held for the first of the `alternatives` that can: `instead` is what
+    they need, once they are priced.
+    """
 
     customer: str
     ask: Ask
     ttl_s: int
     estimate: Event | None = None
+    alternatives: tuple[Event, ...] = ()
+    instead: tuple[Ask, ...] = ()
 
 
 class Allowed(msgspec.Struct, frozen=True, gc=False):
     """A hold that was placed; `available` by asset after it (None: nothing limits it), and the
-    `approvals` that it uses and what its rates `counted`.
+    `approvals` that it uses and what its rates `counted`; `alternative` is the number of the one
+    that it was placed for (None: for what was asked).
     """
 
     hold: Hold
@@ -43,6 +50,7 @@ class Allowed(msgspec.Struct, frozen=True, gc=False):
     warnings: tuple[Doubt, ...]
     approvals: tuple[str, ...] = ()
     counted: Mapping[str, Decimal] = MappingProxyType({})
+    alternative: int | None = None
 
 
 HoldAnswer: TypeAlias = Allowed | Refused

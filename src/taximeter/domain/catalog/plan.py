@@ -13,6 +13,7 @@ from typing import Literal
 from taximeter.domain.catalog.credit import Commitment, CreditUnit, PlanCredit
 from taximeter.domain.catalog.discount import InvoiceDiscount
 from taximeter.domain.catalog.entitlement import Entitlement
+from taximeter.domain.catalog.margin import MarginFloor
 from taximeter.domain.catalog.segment import ANYBODY, Segment
 from taximeter.kernel.quantity import ZERO, format_decimal
 from taximeter.kernel.times import PeriodUnit
@@ -374,7 +375,8 @@ class Plan:
     discounts take off them; `discount` is the plan's own, off whole invoices. `family` names plans
     of which `segment` says whom each is for.
     `entitlements` say what its customers may do: they never change an amount.
-    `trial_days` is how long a new subscription is free of fees, in local days.
+    `trial_days` is how long a new subscription is free of fees, in local days. `margin` is what
+    each call must leave over.
 
     `document` is what the seller published, from which deal.py prices what one customer agreed.
     """
@@ -395,6 +397,7 @@ class Plan:
     commitment: Commitment | None = None
     entitlements: tuple[Entitlement, ...] = ()
     trial_days: int = 0
+    margin: MarginFloor | None = None
     document: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     def price(self, key: str) -> Price | None:

@@ -24,6 +24,7 @@ from taximeter.domain.catalog.entitlement_document import (
     WINDOWS,
 )
 from taximeter.domain.catalog.fields import INTEGER_MAX, KEY_PATTERN, TEXT_LENGTH_MAX
+from taximeter.domain.catalog.margin_document import ENFORCEMENTS
 from taximeter.domain.catalog.meter_schema import METERS_SCHEMA
 from taximeter.domain.catalog.model_document import (
     DIMENSIONS_MAX,
@@ -292,6 +293,18 @@ PLAN: Schema = {
             },
             "minimum": described(DECIMAL, "At least this for a period over all prices"),
             "discount": INVOICE_DISCOUNT,
+            "margin": fields_of(
+                {
+                    "floor": described(DECIMAL, "Percent of a call's price that must be left"),
+                    "enforcement": {
+                        "enum": list(ENFORCEMENTS),
+                        "description": "`hard` refuses a call that breaks it, `soft` tells",
+                    },
+                    "free_cost_max": described(DECIMAL, "What a call that is free may cost"),
+                },
+                required=("floor",),
+                description="What each call must leave over when its cost is paid",
+            ),
             "grace": described(DURATION, "How long a draft waits for late usage"),
             "trial_days": {
                 "type": ["integer", "string"], "minimum": 0, "maximum": TRIAL_DAYS_MAX,

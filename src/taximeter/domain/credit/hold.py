@@ -1,9 +1,9 @@
 """Holds: what is reserved for work before it runs.
 
 Owns the one decision whether a hold can be placed, what it reserves where, and the order of
-reasons for a refusal: suspended, entitlement, concurrency, budget, credits, approval: that comes
-last, so that somebody is asked only for what nothing else forbids. Must not know prices, nor where
-balances come from.
+reasons for a refusal: suspended, entitlement, concurrency, margin, budget, credits, approval: that
+comes last, so that somebody is asked only for what nothing else forbids. Must not know prices, nor
+where balances come from.
 
 What open holds of a customer reserve is a map of counters:
 
@@ -27,16 +27,17 @@ import msgspec
 
 from taximeter.domain.entitlement.approval import Approval, Unapproved
 from taximeter.domain.entitlement.budget import Budget
+from taximeter.domain.entitlement.margin import CallMargin, MarginDoubt
 from taximeter.domain.entitlement.suspension import Suspension
 from taximeter.kernel.paths import lies_within
 from taximeter.kernel.quantity import ONE, ZERO
 
 HoldState = Literal["open", "captured", "released"]
 Reason = Literal[
-    "suspended", "entitlement", "concurrency", "budget_exceeded", "insufficient_credits",
-    "approval_required",
+    "suspended", "entitlement", "concurrency", "margin_floor", "budget_exceeded",
+    "insufficient_credits", "approval_required",
 ]  # fmt: skip
-Doubt = Literal["budget_exceeded", "insufficient_credits"]
+Doubt = Literal["budget_exceeded", "insufficient_credits"] | MarginDoubt
 Counters = Mapping[str, Decimal]
 _NOTHING: Counters = {}
 LimitValue = str | int | Decimal | datetime | Sequence[str] | None
@@ -90,7 +91,8 @@ class Need(msgspec.Struct, frozen=True, gc=False):
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
     """What is to be reserved: money for work at `path`, and `quantity` units and one slot of the
-    `feature`. `approvals` are the ids of those by which it may pass thresholds.
+    `feature`. `approvals` are the ids of those by which it may pass thresholds; `margin` is what
+    the work leaves over, where a floor is to be kept.
     """
 
     needs: tuple[Need, ...]
@@ -98,6 +100,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     feature: str | None = None
     quantity: Decimal = ONE
     approvals: tuple[str, ...] = ()
+    margin: CallMargin | None = None
 
 
 class Source(NamedTuple):
@@ -233,6 +236,10 @@ def decide(standing: Standing, counters: Counters, ask: Ask) -> Decision:
         rates = standing.features[ask.feature].rates
         if rates:
             counted = {rate.counter: ask.quantity for rate in rates}
+    if ask.margin is not None:
+        refused = _margin(ask.margin, reserving)
+        if refused is not None:
+            return refused
     refused = _budgets(standing, reserving, ask)
     if refused is not None:
         return refused
@@ -338,6 +345,20 @@ def _feature(standing: Standing, counters: Counters, ask: Ask) -> Refused | None
         }  # fmt: skip
         return Refused("concurrency", limit)
     return None
+
+
+def _margin(margin: CallMargin, reserving: _Reserving) -> Refused | None:
+    doubt = margin.doubt
+    if doubt is None:
+        return None
+    if doubt == "cost_unknown" or not margin.floor.hard:
+        reserving.warn(doubt)
+        return None
+    limit: dict[str, LimitValue] = {
+        "kind": "margin", "asset": margin.asset, "floor": margin.floor.percent,
+        "margin_percent": margin.percent, "price": margin.price, "cost": margin.cost,
+    }  # fmt: skip
+    return Refused(doubt, limit, margin.excess)
 
 
 def _budgets(standing: Standing, reserving: _Reserving, ask: Ask) -> Refused | None:
