@@ -34,6 +34,7 @@ credits:
   - {asset: credits, amount: 10, expires: P1Y, priority: 5, scope: {meters: [m], path: a}}
 assets: [{asset: credits, unit_price: "0.01"}]
 commitment: {amount: 12000, period: year, rollover_max: 500}
+enforcement: soft
 margin: {floor: 30, enforcement: soft, free_cost_max: "0.05"}
 entitlements:
   - {feature: sso, value: true}

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from taximeter.domain.subscription.customer import Customer, Enforcement
+from taximeter.domain.catalog.plan import Enforcement
+from taximeter.domain.subscription.customer import Customer
 from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.services.command import Transaction

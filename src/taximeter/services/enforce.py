@@ -6,6 +6,7 @@ the decision is exact whatever the prices are, and atomic with what it decides a
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from msgspec import structs
 
@@ -50,7 +51,7 @@ async def enforce(
     await connection.execute("SAVEPOINT before_enforcing")
     captures = Captures(terms.keys(), {})
     (answer,), charges = await take_events(context, connection, [request.events], captures)
-    refused = _suspended(terms, request) if answer.accepted else None
+    refused = _suspended(terms, accounts.at, request) if answer.accepted else None
     refused = refused or await _refused(connection, terms, accounts, charges, limited)
     refused = refused or await _over_quota(connection, held, terms, accounts, request)
     if refused is None or answer.refused:
@@ -60,7 +61,7 @@ async def enforce(
     return request.render(_refusal(request, refused))
 
 
-def _suspended(terms: dict[str, CustomerTerms], request: Enforce) -> Refused | None:
+def _suspended(terms: dict[str, CustomerTerms], at: datetime, request: Enforce) -> Refused | None:
     """The first suspension of one who is hard that some event lies within. What an event costs
     names its path only as deep as grants and budgets ask, so the events themselves are looked at.
     """
@@ -69,7 +70,7 @@ def _suspended(terms: dict[str, CustomerTerms], request: Enforce) -> Refused | N
             continue
         own = terms[event.customer]
         refused = suspended(own.suspensions, event.path)
-        if refused is not None and own.customer.enforcement == "hard":
+        if refused is not None and own.is_hard_at(at):
             return refused
     return None
 
@@ -119,7 +120,7 @@ async def _over_quota(
     quotas = [
         (customer, quota, feature)
         for customer, own in terms.items()
-        if own.customer.enforcement == "hard"
+        if own.is_hard_at(at)
         for feature in features_of(own, at)
         if (rights := rights_of(own, feature, at)) is not None
         for quota in rights.quotas

@@ -101,7 +101,7 @@ async def standings(
     return {
         customer: Standing(
             at=accounts.now_of(customer),
-            hard=terms[customer].customer.enforcement == "hard",
+            hard=terms[customer].is_hard_at(accounts.at),
             purses=purses.get(customer, {}),
             budgets=[
                 BudgetRoom(budget, spent.get((customer, budget.name), ZERO), resets_at)

@@ -13,7 +13,7 @@ from taximeter.domain.catalog.currency import is_currency
 from taximeter.domain.catalog.discount_document import read_invoice_discount
 from taximeter.domain.catalog.entitlement_document import read_entitlements
 from taximeter.domain.catalog.fields import Fields, Findings, shown
-from taximeter.domain.catalog.margin_document import read_margin
+from taximeter.domain.catalog.margin_document import ENFORCEMENTS, read_margin
 from taximeter.domain.catalog.plan import Plan
 from taximeter.domain.catalog.price_document import Frame, read_prices
 from taximeter.domain.catalog.segment import read_family
@@ -59,6 +59,7 @@ def _read_plan(document: object, version: int, findings: Findings) -> Plan | Non
     commitment = read_commitment(fields, period)
     entitlements = read_entitlements(fields)
     margin = read_margin(fields, prices, assets, currency)
+    enforcement = fields.choice("enforcement", ENFORCEMENTS, default="hard")
     fields.done(not_built=_PLAN_NOT_BUILT)
     if key is None or name is None or currency is None or period is None:
         return None
@@ -80,6 +81,7 @@ def _read_plan(document: object, version: int, findings: Findings) -> Plan | Non
         commitment=commitment,
         entitlements=entitlements,
         margin=margin,
+        enforcement=enforcement or "hard",
     )
 
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import get_args
 
 from taximeter.domain.catalog.credit import CreditUnit
 from taximeter.domain.catalog.fields import Fields
 from taximeter.domain.catalog.margin import MarginFloor
-from taximeter.domain.catalog.plan import Price, UsagePrice
+from taximeter.domain.catalog.plan import Enforcement, Price, UsagePrice
 
 PERCENT_MAX = Decimal(100)
-ENFORCEMENTS = ("hard", "soft")
+ENFORCEMENTS: tuple[Enforcement, ...] = get_args(Enforcement)
 
 
 def read_margin(

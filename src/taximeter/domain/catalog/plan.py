@@ -20,6 +20,7 @@ from taximeter.kernel.times import PeriodUnit
 
 Timing = Literal["advance", "arrears"]
 Settle = Literal["invoice", "wallet"]
+Enforcement = Literal["hard", "soft"]
 Retries = Literal["once", "each"]
 HumanReview = Literal["bill", "free"]
 
@@ -376,7 +377,8 @@ class Plan:
     of which `segment` says whom each is for.
     `entitlements` say what its customers may do: they never change an amount.
     `trial_days` is how long a new subscription is free of fees, in local days. `margin` is what
-    each call must leave over.
+    each call must leave over. `enforcement` says whether limits of money refuse what its customers
+    do, or tell.
 
     `document` is what the seller published, from which deal.py prices what one customer agreed.
     """
@@ -398,6 +400,7 @@ class Plan:
     entitlements: tuple[Entitlement, ...] = ()
     trial_days: int = 0
     margin: MarginFloor | None = None
+    enforcement: Enforcement = "hard"
     document: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     def price(self, key: str) -> Price | None:

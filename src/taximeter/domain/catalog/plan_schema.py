@@ -293,6 +293,11 @@ PLAN: Schema = {
             },
             "minimum": described(DECIMAL, "At least this for a period over all prices"),
             "discount": INVOICE_DISCOUNT,
+            "enforcement": {
+                "enum": list(ENFORCEMENTS),
+                "description": "`soft`: credit and budgets only tell, also of customers who are "
+                "hard",
+            },
             "margin": fields_of(
                 {
                     "floor": described(DECIMAL, "Percent of a call's price that must be left"),

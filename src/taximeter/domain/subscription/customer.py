@@ -5,17 +5,15 @@ windows of its budgets.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
 
 from taximeter.domain.catalog.entitlement import Entitlement
+from taximeter.domain.catalog.plan import Enforcement
 from taximeter.domain.credit.topup import AutoTopup
 from taximeter.domain.entitlement.alert import Alert, BalanceAlert, SpendAlert
 from taximeter.domain.entitlement.budget import Budget, window_of
 from taximeter.domain.entitlement.suspension import Suspension
 from taximeter.domain.subscription.subscription import Subscription
 from taximeter.kernel.times import Period, period_at
-
-Enforcement = Literal["hard", "soft"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,8 @@ class Customer:
 class CustomerTerms:
     """What prices a customer's usage: the customer and their subscriptions, oldest first; and what
     limits it: budgets by name, suspensions, and by feature the entitlements agreed with them alone;
-    what is told of it; and which wallets are topped up.
+    what is told of it; and which wallets are topped up. `any_soft_plan` is derived from the
+    subscriptions: none of them need be asked where it is not so.
     """
 
     customer: Customer
@@ -48,6 +47,27 @@ class CustomerTerms:
     alerts: tuple[Alert, ...] = ()
     entitlements: Mapping[str, tuple[Entitlement, ...]] = field(default_factory=dict)
     auto_topups: tuple[AutoTopup, ...] = ()
+    any_soft_plan: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        soft = any(
+            phase.plan.enforcement == "soft"
+            for subscription in self.subscriptions
+            for phase in subscription.phases
+        )
+        object.__setattr__(self, "any_soft_plan", soft)
+
+    def is_hard_at(self, at: datetime) -> bool:
+        """Whether credit and budgets refuse what the customer does, or tell: they refuse where the
+        customer is `hard`, and so is some plan that applies, if any does.
+        """
+        if self.customer.enforcement == "soft":
+            return False
+        if not self.any_soft_plan:
+            return True
+        phases = [one.phase_at(at) for one in self.subscriptions]
+        plans = [phase.plan for phase in phases if phase is not None]
+        return not plans or any(plan.enforcement == "hard" for plan in plans)
 
     @property
     def counted_assets(self) -> frozenset[str]:
