@@ -274,6 +274,33 @@ async def test_it_is_read_as_other_events_are(story: Story) -> None:
     assert await story.usage("calls", customer="acme", **JANUARY) == []
 
 
+async def test_what_is_too_much_to_be_shown_keeps_nobody_waiting(
+    story: Story, database_url: str
+) -> None:
+    """Over 20,000 events: 1 that is there and 20,000 that were loaded."""
+    await begin(story, "acme")
+    await story.advance("2026-01-20T00:00:00Z")
+    await story.use(call("a", 5, 1, "ann", "acme"))
+    backfill = await open_one(story, customer="acme", replace=True)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            """
+            INSERT INTO backfill_event (backfill, customer, source, id, type, time, digest, data)
+            SELECT %s, 'acme', '', 'n' || n, 'calls', '2026-01-06T00:00:00Z', '', '{}'
+            FROM generate_series(1, 20000) AS n
+            """,
+            [backfill],
+        )
+        # Whoever counts keeps this lock; the preview is refused without asking for it.
+        with connection.transaction():
+            connection.execute("LOCK TABLE cache_change IN SHARE MODE")
+            [effect] = (await step(story, backfill, "preview"))["data"]
+        assert effect["problem"]["code"] == "too_many_events"
+        connection.execute("DELETE FROM backfill_event WHERE id > 'n1'")
+    [effect] = (await step(story, backfill, "preview"))["data"]
+    assert (effect["problem"], effect["events"]["voided"]) == (None, 1)
+
+
 async def test_what_is_cut_off_goes_on(story: Story) -> None:
     """Between customers, and within one of them between portions: nothing is done twice."""
     customers = [f"c{n}" for n in range(6)]

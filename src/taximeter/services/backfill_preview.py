@@ -2,7 +2,8 @@
 
 Owns what is compared: usage by meter, wallets, and invoices that are not final, on which the
 adjustments of final ones stand. Ingestion waits meanwhile, so a page has few customers, one with
-over 20,000 events to change is only told of, and each is stopped where it takes too long.
+over 20,000 events to change is only told of, beforehand, and each is stopped where it takes too
+long.
 """
 
 from collections.abc import Mapping, Sequence
@@ -111,7 +112,7 @@ async def _effect(context: Context, actor: str, one: Backfill, customer: str) ->
         ):
             raise Invalid([_TOO_MANY])
         counts = Counts()
-        for _ in range(PORTIONS_MAX):
+        for _ in range(PORTIONS_MAX + 1):  # the last one finds that nothing is left
             more, done = await apply_portion(transaction, one, customer)
             counts = counts.plus(more)
             if done:
@@ -123,6 +124,10 @@ async def _effect(context: Context, actor: str, one: Backfill, customer: str) ->
 
     try:
         async with in_time(context):
+            async with context.pool.connection() as connection:
+                now = context.clock.now()
+                if await storage.are_over(connection, one, customer, now, PORTIONS_MAX * PORTION):
+                    raise Invalid([_TOO_MANY])
             return await run(context, actor, work, dry_run=True)
     except (Invalid, Unavailable) as refused:
         return Effect(customer, Counts(), {}, {}, (), fault_of(refused))

@@ -74,12 +74,21 @@ _NOT_CORRECTED = """
     WHERE k.customer = e.customer AND k.source = e.source AND k.id = e.id AND k.backfill = %(id)s
 )
 """
-_IN_THE_WAY = f"""
-SELECT {EVENT_COLUMNS} FROM event e
+_THERE = f"""
+FROM event e
 WHERE e.customer = %(customer)s AND e.type = ANY(%(types)s) AND e.time >= %(start)s
     AND e.time < %(end)s AND e.received_at <= %(until)s AND e.status = ANY(%(statuses)s)
     AND {_NOT_STAGED} AND {_NOT_CORRECTED}
-ORDER BY e.time LIMIT %(limit)s FOR UPDATE OF e
+"""
+_IN_THE_WAY = f"""
+SELECT {EVENT_COLUMNS} {_THERE} ORDER BY e.time LIMIT %(limit)s FOR UPDATE OF e
+"""
+_TO_CHANGE = f"""
+SELECT (SELECT count(*) FROM (SELECT {_THERE} AND %(changes)s LIMIT %(limit)s) AS there)
+    + (SELECT count(*) FROM (
+        SELECT FROM backfill_event
+        WHERE customer = %(customer)s AND backfill = %(id)s AND outcome IS NULL LIMIT %(limit)s
+    ) AS waiting)
 """
 _STAGED = """
 SELECT s.customer, s.source, s.id, s.type, s.time, s.path, s.subscription, encode(s.digest, 'hex'),
@@ -366,10 +375,22 @@ async def in_the_way(
     """The customer's events that it voids or counts anew, and has not yet; locked. What was
     received after `until` is left alone.
     """
+    cursor = await connection.execute(_IN_THE_WAY, _there(one, customer, until, limit))
+    return [stored_of(row) for row in await cursor.fetchall()]
+
+
+def _there(one: Backfill, customer: str, until: datetime, limit: int) -> dict[str, object]:
     statuses = ["accepted"] if one.kind == "meter" else ["accepted", "quarantined"]
     wanted = {**_about(one), "customer": customer, "until": until, "limit": limit}
-    cursor = await connection.execute(_IN_THE_WAY, {**wanted, "statuses": statuses})
-    return [stored_of(row) for row in await cursor.fetchall()]
+    return {**wanted, "statuses": statuses}
+
+
+async def are_over(
+    connection: Connection, one: Backfill, customer: str, until: datetime, limit: int
+) -> bool:
+    """Whether more than `limit` of the customer's events are yet to be changed or taken in."""
+    cursor = await connection.execute(_TO_CHANGE, _there(one, customer, until, limit + 1))
+    return bool((await cursor.fetchall())[0][0] > limit)
 
 
 async def waiting_events(

@@ -227,7 +227,7 @@ CREATE TABLE backfill_event (
     outcome text COLLATE "C",
     PRIMARY KEY (customer, backfill, source, id)
 );
-CREATE INDEX backfill_event_backfill ON backfill_event (backfill, customer);
+CREATE INDEX backfill_event_backfill ON backfill_event (backfill, customer, source, id);
 
 -- How far a backfill is with each customer: events it voided, amended, added, set aside and refused;
 -- problem is why it could not be applied.
