@@ -53,7 +53,7 @@ async def send(client: httpx.AsyncClient, events: Sequence[Mapping[str, Any]]) -
 
 async def get(client: httpx.AsyncClient, path: str, **parameters: Any) -> Any:
     """The JSON of a GET that must succeed."""
-    answer = await client.get(path, params=parameters)
+    answer = await client.get(path, params=parameters or None)
     assert answer.status_code == 200, answer.text
     return answer.json()
 

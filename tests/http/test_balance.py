@@ -28,6 +28,7 @@ async def test_usage_without_a_grant_is_debt(client: httpx.AsyncClient) -> None:
     await use(client, "50")
     assert await balance(client) == {
         "asset": "USD", "posted": "-50", "held": "0", "available": "-50", "grants": [],
+        "by_kind": {"paid": "0", "bundled": "0", "promotional": "0", "debt": "50"},
         "drawn_per_day": "50", "runs_out_at": format_instant(NOW),
         "enough_for": [{"price": "use", "meter": "tokens", "quantity": "0"}],
     }  # fmt: skip

@@ -29,7 +29,7 @@ from taximeter.services import balance, consumption, grants, outlook
 from taximeter.services.balance import GrantBalance, WalletBalance
 from taximeter.services.consumption import Consumption, Taken
 from taximeter.services.grants import Entry, StoredGrant, Voided
-from taximeter.services.outlook import Outlook
+from taximeter.services.outlook import Enough, Outlook
 
 router = APIRouter(prefix="/v1", tags=["Credits"])
 PRIORITY_DEFAULT = 50
@@ -207,6 +207,7 @@ def _wallet_json(wallet: WalletBalance) -> dict[str, object]:
         "posted": format_decimal(wallet.posted),
         "held": format_decimal(wallet.held),
         "available": format_decimal(wallet.available),
+        "by_kind": {kind: format_decimal(amount) for kind, amount in wallet.by_kind.items()},
         "grants": [_grant_balance_json(one) for one in wallet.grants],
     }
 
@@ -216,11 +217,16 @@ def _outlook_json(one: Outlook) -> dict[str, object]:
         **_wallet_json(one.wallet),
         "drawn_per_day": format_decimal(one.drawn_per_day),
         "runs_out_at": instant(one.runs_out_at),
-        "enough_for": [
-            {"price": each.price, "meter": each.meter, "quantity": format_decimal(each.quantity)}
-            for each in one.enough_for
-        ],
+        "enough_for": [_enough_json(each) for each in one.enough_for],
     }
+
+
+def _enough_json(one: Enough) -> dict[str, object]:
+    dimensions = {"dimensions": dict(one.match)} if one.match else {}
+    return {
+        "price": one.price, "meter": one.meter, **dimensions,
+        "quantity": format_decimal(one.quantity),
+    }  # fmt: skip
 
 
 def _grant_balance_json(one: GrantBalance) -> dict[str, object]:
@@ -321,6 +327,43 @@ async def get_balance(key: CustomerPath, call: Reader, at: Instant | None = None
         return ok({"wallets": [_outlook_json(one) for one in found]})
     wallets = await balance.get_balance(call.context, key, at)
     return ok({"wallets": [_wallet_json(wallet) for wallet in wallets]})
+
+
+@router.get("/customers/{key}/draw_preview")
+async def preview_draw(
+    key: CustomerPath,
+    call: Reader,
+    asset: Asset,
+    amount: Annotated[DecimalText, AfterValidator(positive), Query(description="What it costs")],
+    meter: Annotated[Key | None, Query(description="Of which meter; left out: of none")] = None,
+    path: Annotated[Text | None, Query(min_length=1, description="Where it is used")] = None,
+) -> Response:
+    """Which grants usage that costs `amount` would draw from now, in that order, and how much of
+    each; what they do not cover would be debt. Nothing is reserved or changed.
+    """
+    call.see(key)
+    found = await balance.preview_draw(call.context, (key, asset), amount, meter=meter, path=path)
+    return ok(
+        {
+            "customer": key,
+            "asset": asset,
+            "amount": format_decimal(amount),
+            "surplus": format_decimal(found.surplus),
+            "grants": [
+                {
+                    "id": part.grant.id,
+                    "kind": part.grant.kind,
+                    "priority": part.grant.priority,
+                    "expires_at": instant(part.grant.expires_at),
+                    **_source(part.grant),
+                    "amount": format_decimal(part.amount),
+                    "left": format_decimal(part.grant.remaining - part.amount),
+                }
+                for part in found.parts
+            ],
+            "uncovered": format_decimal(found.uncovered),
+        }
+    )
 
 
 @router.get("/customers/{key}/wallet_entries")

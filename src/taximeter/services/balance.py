@@ -11,7 +11,9 @@ from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 
-from taximeter.domain.credit.burn import burn_key
+from msgspec import structs
+
+from taximeter.domain.credit.burn import burn_key, draw
 from taximeter.domain.credit.wallet import Grant
 from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.paging import Page, decode_cursor, make_page
@@ -52,6 +54,39 @@ class WalletBalance:
     def available(self) -> Decimal:
         """What may be authorized: posted less held."""
         return self.posted - self.held
+
+    @property
+    def by_kind(self) -> Mapping[str, Decimal]:
+        """What is left of usable grants that were bought (`paid`), that came with a plan and are
+        paid by its fee (`bundled`), and that were given (`promotional`); and the `debt`, which they
+        come to more than is posted.
+        """
+        found = dict.fromkeys(("paid", "bundled", "promotional"), ZERO)
+        for one in self.grants:
+            if one.usable:
+                bundled = one.grant.kind == "paid" and one.grant.subscription is not None
+                found["bundled" if bundled else one.grant.kind] += one.remaining
+        found["debt"] = sum(found.values(), ZERO) - self.posted
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnPart:
+    """What a draw would take from a grant."""
+
+    grant: Grant
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class DrawPreview:
+    """What a draw would take from where, in that order: a `surplus` first, then grants; and
+    `uncovered`, which would be debt.
+    """
+
+    surplus: Decimal
+    parts: tuple[DrawnPart, ...]
+    uncovered: Decimal
 
 
 def balances_of(
@@ -114,6 +149,33 @@ async def read_wallet(connection: Connection, key: WalletKey, now: datetime) -> 
     """One wallet as it is now; it is there, and locked together with the customer's holds."""
     wallets = await read_balance(connection, key[0], now)
     return next(wallet for wallet in wallets if wallet.asset == key[1])
+
+
+async def preview_draw(
+    context: Context, key: WalletKey, amount: Decimal, *, meter: str | None, path: str | None
+) -> DrawPreview:
+    """What usage of `meter` (None: of no certain one) at `path` that costs `amount` would draw
+    from now, beside what open holds reserve. Raises `NotFound` for the customer.
+    """
+    now = context.clock.now()
+
+    async def read(connection: Connection) -> list[WalletBalance]:
+        return await read_balance(connection, key[0], now)
+
+    wallets = await look(context, read)
+    wallet = next((one for one in wallets if one.asset == key[1]), None)
+    if wallet is None:
+        return DrawPreview(ZERO, (), amount)
+    free = {
+        one.grant.id: structs.replace(one.grant, remaining=max(one.remaining - one.held, ZERO))
+        for one in wallet.grants
+        if one.usable
+    }
+    beside = wallet.available - sum((grant.remaining for grant in free.values()), ZERO)
+    found = draw(free.values(), amount, now, meter, path=path, debt=-beside)
+    surplus = min(max(beside, ZERO), amount)
+    parts = tuple(DrawnPart(free[grant_id], part) for grant_id, part in found.parts)
+    return DrawPreview(surplus, parts, found.uncovered - surplus)
 
 
 async def list_entries(

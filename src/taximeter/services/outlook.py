@@ -12,7 +12,13 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from taximeter.domain.catalog.plan import UsagePrice
-from taximeter.domain.credit.forecast import enough_for, free_for, runs_out_at
+from taximeter.domain.credit.forecast import (
+    Match,
+    enough_by_rate,
+    enough_for,
+    free_for,
+    runs_out_at,
+)
 from taximeter.kernel.ids import first_id
 from taximeter.kernel.quantity import ZERO, divide
 from taximeter.services.balance import WalletBalance, read_balance
@@ -24,15 +30,19 @@ from taximeter.storage import wallet_entries as storage
 SPAN = timedelta(days=7)
 SPAN_MIN = timedelta(days=1)
 MOVEMENTS_MAX = 10_000
+ENOUGH_MAX = 100
 _INSTANT = timedelta(microseconds=1)
 
 
 class Enough(NamedTuple):
-    """Whole units of a meter that what is free pays at a price."""
+    """Whole units of a meter that what is free pays at a price; of a dimensional one, at the rate
+    for the dimensions of `match`.
+    """
 
     price: str
     meter: str
     quantity: Decimal
+    match: Match = ()
 
 
 class Outlook(NamedTuple):
@@ -85,14 +95,21 @@ def _outlook(
     usable = [one for one in wallet.grants if one.usable]
     free = [(one.grant, one.remaining - one.held) for one in usable]
     beside = wallet.available - sum((amount for _, amount in free), ZERO)
-    enough = {
-        (price.key, price.meter): quantity
-        for price in prices
-        if price.asset == wallet.asset
-        and (quantity := enough_for(price, free_for(free, beside, price.meter))) is not None
-    }
+    enough: dict[tuple[str, str, Match], Enough] = {}
+    for price in prices:
+        if price.asset == wallet.asset:
+            for one in _enough(price, free_for(free, beside, price.meter)):
+                enough[one.price, one.meter, one.match] = one
     return Outlook(
         wallet, per_day,
         runs_out_at([one.grant for one in usable], wallet.available, per_day, now),
-        tuple(Enough(*key, quantity) for key, quantity in enough.items()),
+        tuple(enough.values())[:ENOUGH_MAX],
     )  # fmt: skip
+
+
+def _enough(price: UsagePrice, free: Decimal) -> list[Enough]:
+    quantity = enough_for(price, free)
+    if quantity is not None:
+        return [Enough(price.key, price.meter, quantity)]
+    by_rate = enough_by_rate(price, free)
+    return [Enough(price.key, price.meter, units, match) for match, units in by_rate]

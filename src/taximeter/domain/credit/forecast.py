@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from taximeter.domain.catalog.plan import PerUnit, UsagePrice
+from taximeter.domain.catalog.plan import Dimensional, PerUnit, UsageModel, UsagePrice
 from taximeter.domain.credit.wallet import Grant
 from taximeter.kernel.quantity import ZERO, divide, round_half_up
 
 DAYS_MAX = 36_600
 _DAY_S = 86_400
+Match = tuple[tuple[str, str], ...]
 
 
 def runs_out_at(
@@ -55,12 +56,31 @@ def enough_for(price: UsagePrice, free: Decimal) -> Decimal | None:
     """How many whole units `free` pays at this price; None where its units do not all cost the
     same from the first on, or cost nothing.
     """
+    return _units(price.model, free) if _is_plain(price) else None
+
+
+def enough_by_rate(price: UsagePrice, free: Decimal) -> Sequence[tuple[Match, Decimal]]:
+    """How many whole units of each rate of a dimensional price `free` pays, if all of it goes to
+    that rate; in the order written. Rates that ask for a range of numbers, whose units do not all
+    cost the same, or cost nothing, are left out.
+    """
     model = price.model
-    plain = not (
+    if not isinstance(model, Dimensional) or not _is_plain(price):
+        return ()
+    plain = [(rate.match, _units(rate.model, free)) for rate in model.rates if not rate.ranges]
+    return [(match, units) for match, units in plain if units is not None]
+
+
+def _is_plain(price: UsagePrice) -> bool:
+    """Whether nothing but the model decides what a unit costs."""
+    return not (
         price.included or price.group or price.multipliers or price.discount is not None
         or price.maximum is not None or price.maximum_per_day is not None
     )  # fmt: skip
-    if not plain or not isinstance(model, PerUnit) or model.unit <= ZERO:
+
+
+def _units(model: UsageModel, free: Decimal) -> Decimal | None:
+    if not isinstance(model, PerUnit) or model.unit <= ZERO:
         return None
     return max(ZERO, free) * model.per // model.unit
 
