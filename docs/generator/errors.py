@@ -99,6 +99,7 @@ FIELD_CODES = {
     "other_currency": "An invoice has one currency, and this is another.",
     "other_period": "Periods of different lengths stand side by side. (A warning.)",
     "out_of_range": "The value is below or above what is taken.",
+    "outside_path": "The API key is confined to a path, and this lies outside of it.",
     "outcome_event": "An outcome decides what the event is billed: it is decided, not corrected.",
     "outcome_on_meter": "Only a meter that sums or counts can bill outcomes.",
     "phase_order": "Phases follow each other in time.",

@@ -22,7 +22,7 @@ async def test_a_secret_is_shown_once(client: httpx.AsyncClient, database_url: s
     assert shown == {
         "id": shown["id"], **BODY, "customer": None,
         "created_at": "2026-03-10T12:00:00Z", "expires_at": None, "revoked_at": None,
-        "rate_limit": None,
+        "rate_limit": None, "path": None,
     }  # fmt: skip
     assert secret.startswith("tx_")
 

@@ -39,6 +39,10 @@ def create(
     rate: Annotated[
         str | None, typer.Option(help="How fast it may ask: 100/minute.", metavar="RATE")
     ] = None,
+    path: Annotated[
+        str | None,
+        typer.Option(help="Confine the key to this path of the customer.", metavar="PATH"),
+    ] = None,
     data: DataOption = DATA_DEFAULT,
 ) -> None:
     """Make an API key and print its secret, this once.
@@ -47,6 +51,7 @@ def create(
     Examples:
       taximeter keys create --name gateway --scope ingest
       taximeter keys create --name dashboard --scope read --customer acme
+      taximeter keys create --name agent --scope authorize --customer acme --path support/agent-7
     """
     expires_at, key_rate = _instant(expires), _rate(rate)
     runtime: Runtime = context.obj
@@ -62,7 +67,7 @@ def create(
             services, ACTOR,
             lambda transaction: create_key(
                 transaction, random_bytes=secret_bytes, name=name, scopes=scopes,
-                expires_at=expires_at, customer=customer, rate=key_rate,
+                expires_at=expires_at, customer=customer, rate=key_rate, path=path,
             ),
         )  # fmt: skip
         return key.id, secret

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
+from msgspec import structs
 
 from taximeter.domain.metering.event import Event, InvalidEvent
 from taximeter.http.cloudevents import CONTENT_TYPES, read_events
@@ -112,9 +113,16 @@ def shape_of(content_type: bytes) -> str:
 
 
 def _confine(caller: Caller, event: Event | InvalidEvent) -> Event | InvalidEvent:
-    if type(event) is Event and not caller.may_see(event.customer):
+    if type(event) is not Event:
+        return event
+    if not caller.may_see(event.customer):
         return InvalidEvent(event.id, NOT_YOURS)
-    return event
+    if caller.path is None:
+        return event
+    outside = caller.outside(event.path)
+    if outside is not None:
+        return InvalidEvent(event.id, outside)
+    return event if event.path is not None else structs.replace(event, path=caller.path)
 
 
 def _refusal(server: Server, answer: IngestAnswer, count: int) -> bytes:

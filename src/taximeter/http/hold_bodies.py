@@ -6,6 +6,7 @@ Owns what a body may be and how what is wrong with it is named.
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
@@ -135,6 +136,14 @@ def read_extend(
     return Extend(customer, hold_id, _digest("extend"), render, key, ttl_s=ttl_s)
 
 
+def confine_capture(capture: Capture, caller: Caller) -> Capture:
+    """The capture, where its events lie within the caller's path. Raises `Invalid`."""
+    for index, event in enumerate(capture.events.events if capture.events is not None else ()):
+        if type(event) is Event:
+            _confine(caller, event.path, f"events[{index}].path")
+    return capture
+
+
 def read_capture(
     raw: bytes, customer: str, hold_id: str, render: RenderStep, key: Key | None, now: datetime
 ) -> Capture:
@@ -211,6 +220,9 @@ def _amounts(body: Sequence[_Amount]) -> dict[str, Decimal]:
 def _new_hold(body: _Hold, caller: Caller, now: datetime, at: str) -> NewHold:
     if not body.customer.isprintable() or not caller.may_see(body.customer):
         raise NotFound(kind="customer", key=body.customer)
+    if caller.path is not None:
+        _confine(caller, body.path, f"{at}path")
+        body.path = body.path or caller.path
     for name, text in (("path", body.path), ("feature", body.feature), ("asset", body.asset)):
         if text is not None:
             _check_name(text, f"{at}{name}")
@@ -253,6 +265,12 @@ def _alternatives(body: _Hold, now: datetime, at: str) -> tuple[Event, ...]:
         )
         for index, one in enumerate(wanted)
     )  # fmt: skip
+
+
+def _confine(caller: Caller, path: str | None, at: str) -> None:
+    outside = caller.outside(path)
+    if outside is not None:
+        raise Invalid([replace(outside, path=at)])
 
 
 def _approvals(value: str | list[str], path: str) -> tuple[str, ...]:

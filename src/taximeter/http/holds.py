@@ -17,6 +17,7 @@ from fastapi import APIRouter, Path, Query, Response
 from taximeter.domain.credit.hold import Hold, LimitValue, Refused
 from taximeter.http.fields import LIMIT, Cursor, CustomerKey, Limit
 from taximeter.http.hold_bodies import (
+    confine_capture,
     read_batch,
     read_capture,
     read_extend,
@@ -101,7 +102,8 @@ async def _step(
         raise NotFound(kind="hold", key=hold_id)
     if verb == "capture":
         now = server.context.clock.now()
-        return read_capture(body, customer, hold_id, _render_step, key, now)
+        capture = read_capture(body, customer, hold_id, _render_step, key, now)
+        return capture if caller.path is None else confine_capture(capture, caller)
     if verb == "release":
         return read_release(body, customer, hold_id, _render_step, key)
     return read_extend(body, customer, hold_id, _render_step, key)

@@ -6,12 +6,23 @@ from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
 from taximeter.domain.entitlement.key_rate import REQUESTS_MAX, KeyRate
-from taximeter.http.fields import LIMIT, Body, Cursor, CustomerKey, Instant, Limit, Name, instant
+from taximeter.http.fields import (
+    LIMIT,
+    Body,
+    Cursor,
+    CustomerKey,
+    Instant,
+    Limit,
+    Name,
+    Text,
+    instant,
+)
 from taximeter.http.server import Admin, ok, page_json
 from taximeter.services import keys
 from taximeter.services.keys import ApiKey
 
 router = APIRouter(prefix="/v1", tags=["Administration"])
+PathText = Annotated[Text, Field(min_length=1, max_length=256)]
 KeyIdPath = Annotated[Name, Path(description="The key's id, not its secret")]
 
 
@@ -39,6 +50,7 @@ class KeyBody(Body):
     expires_at: Instant | None = None
     customer: CustomerKey | None = None
     rate_limit: RateBody | None = None
+    path: PathText | None = None
 
 
 def key_json(key: ApiKey) -> dict[str, object]:
@@ -52,6 +64,7 @@ def key_json(key: ApiKey) -> dict[str, object]:
         "created_at": instant(key.created_at),
         "expires_at": instant(key.expires_at),
         "revoked_at": instant(key.revoked_at),
+        "path": key.path,
         "rate_limit": None if rate is None else {"requests": rate.requests, "per": rate.per},
     }
 
@@ -65,7 +78,8 @@ async def create_key(body: KeyBody, call: Admin) -> Response:
         lambda transaction: keys.create_key(
             transaction, random_bytes=call.server.random_bytes(32), name=body.name,
             scopes=list(dict.fromkeys(body.scopes)), expires_at=body.expires_at,
-            customer=body.customer, rate=body.rate_limit.rate() if body.rate_limit else None,
+            customer=body.customer, path=body.path,
+            rate=body.rate_limit.rate() if body.rate_limit else None,
         ),
         key_json,
     )  # fmt: skip

@@ -20,6 +20,7 @@ STATUS: dict[type[TaximeterError], int] = {
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.SetBySeller: 403,
+    errors.ConfinedToPath: 403,
     errors.TooLarge: 413,
     errors.RateLimited: 429,
     errors.OverCapacity: 503,

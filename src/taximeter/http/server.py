@@ -15,7 +15,7 @@ from fastapi import Depends, Request, Response
 
 from taximeter.domain.entitlement.setter import Setter
 from taximeter.http.metrics import Metrics
-from taximeter.kernel.errors import FieldError, Invalid, NotFound, Unauthorized
+from taximeter.kernel.errors import ConfinedToPath, FieldError, Invalid, NotFound, Unauthorized
 from taximeter.kernel.paging import Page
 from taximeter.services.books import BooksWatch
 from taximeter.services.command import Answer, Key, Transaction, run_once
@@ -157,6 +157,8 @@ def needs(scope: Scope) -> Callable[[Request], Awaitable[Call]]:
         server: Server = request.app.state.server
         caller = await authenticate(server, request.headers.get("authorization"))
         caller.require(scope)
+        if caller.path is not None and scope != "authorize":
+            raise ConfinedToPath(path=caller.path)
         if caller.rate is not None:
             admit(server, caller)
         return Call(server, caller, request)

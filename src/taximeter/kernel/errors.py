@@ -12,7 +12,8 @@
     │   └── ClockBackwards      the test clock only moves forward
     ├── Unauthorized            no key, or a bad one
     ├── Forbidden               the key lacks the scope
-    │   └── SetBySeller         a customer's key may not change what the seller set
+    │   ├── SetBySeller         a customer's key may not change what the seller set
+    │   └── ConfinedToPath      the key is confined to a path, and this is of the whole customer
     ├── TooLarge                a body over the limits
     ├── RateLimited             the key asks faster than it may
     ├── OverCapacity            the queue is full; nothing was taken
@@ -131,6 +132,13 @@ class SetBySeller(Forbidden):
     """The seller set this {kind}: a key of the customer cannot {step} it. {cure}"""
 
     code = "set_by_seller"
+
+
+class ConfinedToPath(Forbidden):
+    """This API key is confined to the path {path!r}: it sends events, places holds and asks for
+    features, and does nothing else."""
+
+    code = "confined_to_path"
 
 
 class TooLarge(TaximeterError):

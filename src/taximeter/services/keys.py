@@ -23,6 +23,7 @@ from taximeter.kernel.errors import (
     Unauthorized,
 )
 from taximeter.kernel.paging import Page, decode_cursor, make_page
+from taximeter.kernel.paths import lies_within
 from taximeter.kernel.times import format_instant
 from taximeter.services.command import Transaction
 from taximeter.services.context import Clock, Context
@@ -31,6 +32,7 @@ from taximeter.storage import keys as storage
 ApiKey: TypeAlias = storage.ApiKey
 Scope = Literal["admin", "ingest", "authorize", "limits", "read"]
 SCOPES: tuple[Scope, ...] = ("admin", "ingest", "authorize", "limits", "read")
+SCOPES_OF_PATH: tuple[Scope, ...] = ("ingest", "authorize")
 SECRET_PREFIX = "tx_"
 CACHE_S = 3.0
 CACHED_MAX = 10_000
@@ -39,8 +41,8 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking. `customer` confines the caller to one customer; `rate` is how fast it may
-    ask (None: as fast as it likes).
+    """Who is asking. `customer` confines the caller to one customer, `path` to what lies within
+    that path of theirs; `rate` is how fast it may ask (None: as fast as it likes).
     """
 
     key_id: str
@@ -48,6 +50,7 @@ class Caller:
     customer: str | None
     expires_at: datetime | None
     rate: KeyRate | None = None
+    path: str | None = None
 
     def require(self, scope: Scope) -> None:
         """Raise `Forbidden` without this scope; `admin` has them all."""
@@ -57,6 +60,15 @@ class Caller:
     def may_see(self, customer: str) -> bool:
         """Whether this caller may know of the customer."""
         return self.customer is None or self.customer == customer
+
+    def outside(self, path: str | None) -> FieldError | None:
+        """What is wrong with work at this path (None: at the caller's own), if it lies outside of
+        what the caller is confined to.
+        """
+        if path is None or lies_within(path, self.path):
+            return None
+        detail = f"This API key is confined to {self.path}. Name that path, one below it, or none."
+        return FieldError("path", "outside_path", detail)
 
 
 ROOT = Caller("root", frozenset(SCOPES), None, None)
@@ -106,7 +118,10 @@ class Callers:
         if key is None or key.revoked_at or (key.expires_at and key.expires_at <= now):
             self._known.pop(digest, None)
             raise Unauthorized
-        caller = Caller(key.id, frozenset(key.scopes), key.customer, key.expires_at, key.rate)
+        caller = Caller(
+            key.id, frozenset(key.scopes), key.customer, key.expires_at, key.rate,
+            key.path,
+        )  # fmt: skip
         if len(self._known) >= CACHED_MAX:
             self._known.clear()
         self._known[digest] = (monotonic_s, caller)
@@ -137,11 +152,13 @@ async def create_key(
     expires_at: datetime | None = None,
     customer: str | None = None,
     rate: KeyRate | None = None,
+    path: str | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key; returns it and its secret, which is not kept.
 
     Raises `Invalid` for an unknown scope, for `admin` on a key of one customer (it could make
-    itself another key), and for an end that is past.
+    itself another key), for a path without a customer or with scopes that are of the whole
+    customer, and for an end that is past.
     """
     unknown = [scope for scope in scopes if scope not in SCOPES]
     if unknown or not scopes:
@@ -150,17 +167,33 @@ async def create_key(
     if customer is not None and "admin" in scopes:
         detail = "A key of one customer cannot administer the instance. Leave admin out."
         raise Invalid([FieldError("scopes", "invalid_scope", detail)])
+    if path is not None:
+        _check_path(path, scopes, customer)
     if expires_at is not None and expires_at <= transaction.at:
         detail = f"Send a time after {format_instant(transaction.at)}, which is now."
         raise Invalid([FieldError("expires_at", "too_early", detail)])
     secret = make_secret(random_bytes)
     key = ApiKey(
         id=transaction.new_id("key"), name=name, scopes=tuple(scopes), customer=customer,
-        created_at=transaction.at, expires_at=expires_at, revoked_at=None, rate=rate,
+        created_at=transaction.at, expires_at=expires_at, revoked_at=None, rate=rate, path=path,
     )  # fmt: skip
     await storage.insert(transaction.connection, key, secret_digest(secret))
     await transaction.audit("api_key.created", key.id, {"name": name, "scopes": list(scopes)})
     return key, secret
+
+
+def _check_path(path: str, scopes: Sequence[str], customer: str | None) -> None:
+    if path != path.strip("/"):
+        raise Invalid([FieldError("path", "invalid", "Send it without / at its ends.")])
+    if customer is None:
+        raise Invalid([FieldError("path", "invalid", "Say the customer whose path it is.")])
+    whole = [scope for scope in scopes if scope not in SCOPES_OF_PATH]
+    if whole:
+        detail = (
+            f"{', '.join(whole)} is of the whole customer. A key of one path has "
+            f"{' and '.join(SCOPES_OF_PATH)}."
+        )
+        raise Invalid([FieldError("scopes", "invalid_scope", detail)])
 
 
 async def revoke_key(transaction: Transaction, key_id: str) -> ApiKey:

@@ -11,7 +11,9 @@ from taximeter.domain.entitlement.key_rate import KeyRate
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
-_COLUMNS = "id, name, scopes, customer, created_at, expires_at, revoked_at, rate_requests, rate_per"
+_COLUMNS = (
+    "id, name, scopes, customer, created_at, expires_at, revoked_at, rate_requests, rate_per, path"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +28,14 @@ class ApiKey:
     expires_at: datetime | None
     revoked_at: datetime | None
     rate: KeyRate | None = None
+    path: str | None = None
 
 
 def _key_of(row: Sequence[Any]) -> ApiKey:
     rate = None if row[7] is None else KeyRate(row[7], row[8])
     return ApiKey(
         id=row[0], name=row[1], scopes=tuple(row[2]), customer=row[3], created_at=row[4],
-        expires_at=row[5], revoked_at=row[6], rate=rate,
+        expires_at=row[5], revoked_at=row[6], rate=rate, path=row[9],
     )  # fmt: skip
 
 
@@ -44,10 +47,10 @@ async def insert(connection: Connection, key: ApiKey, digest: bytes) -> None:
     """Keep a new key by the digest of its secret."""
     await connection.execute(
         f"INSERT INTO api_key ({_COLUMNS}, secret_sha256) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         [
             key.id, key.name, list(key.scopes), key.customer, key.created_at, key.expires_at,
-            key.revoked_at, *_rate_columns(key.rate), digest,
+            key.revoked_at, *_rate_columns(key.rate), key.path, digest,
         ],
     )  # fmt: skip
 

@@ -30,7 +30,8 @@ CREATE TABLE api_key (
     expires_at timestamptz,
     revoked_at timestamptz,
     rate_requests integer,
-    rate_per text
+    rate_per text,
+    path text
 );
 
 -- The first answer to a request that carried an Idempotency-Key.
