@@ -163,6 +163,27 @@ async def test_what_is_no_sum_is_counted_again(story: Story) -> None:
     assert (hour["from"], hour["value"]) == ("2026-01-01T03:00:00Z", "7")
 
 
+async def test_a_final_period_whose_only_event_is_void_begins_anew(story: Story) -> None:
+    """Nothing is left of January then, which is no usage of 0: the next event alone decides."""
+    await story.customer()
+    for key in ("max", "min", "latest"):
+        await story.meter(key, key, event_type="u", allow_negative=True)
+    await story.meter("least", "min", event_type="u", value="r")
+    await story.plan("p", *[usage_price(k, k, unit="1") for k in ("max", "min", "latest", "least")])
+    await story.subscribe("p")
+    await story.use(event("u", "a", "2026-01-01T00:00:00Z", q=-5, r=5))
+    await story.advance("2026-02-02T00:00:00Z")
+
+    async def found() -> dict[str, str]:
+        return {line["price"]: line["quantity"] for line in (await story.upcoming())["lines"]}
+
+    await void(story, "a")
+    assert await found() == {"max": "5", "min": "5", "latest": "5", "least": "-5"}
+    await story.use(event("u", "b", "2026-01-02T00:00:00Z", q=-3, r=7))
+    # -3 - -5 = 2, and 7 - 5 = 2
+    assert await found() == {"max": "2", "min": "2", "latest": "2", "least": "2"}
+
+
 async def test_a_meter_made_in_the_instant_in_which_the_event_came(story: Story) -> None:
     await graduated(story)
     await story.use(event("calls", "a", q=5))

@@ -56,12 +56,16 @@ SELECT k.customer, k.source, k.id, encode(substr(
 FROM unnest(%s::text[], %s::text[], %s::text[]) AS k (customer, source, id)
 JOIN customer c ON c.customer = k.customer
 """
+# A row that a final invoice has counted stays when its last event is voided. It says 0 then, and
+# that is no value which another could be less than.
 _FOLDED = """
 CASE EXCLUDED.aggregation
-    WHEN 'max' THEN greatest({table}.quantity, EXCLUDED.quantity)
-    WHEN 'min' THEN least({table}.quantity, EXCLUDED.quantity)
+    WHEN 'max' THEN
+        greatest(CASE WHEN {table}.events > 0 THEN {table}.quantity END, EXCLUDED.quantity)
+    WHEN 'min' THEN
+        least(CASE WHEN {table}.events > 0 THEN {table}.quantity END, EXCLUDED.quantity)
     WHEN 'latest' THEN
-        CASE WHEN EXCLUDED.latest > {table}.latest THEN EXCLUDED.quantity ELSE {table}.quantity END
+        CASE WHEN EXCLUDED.latest <= {table}.latest THEN {table}.quantity ELSE EXCLUDED.quantity END
     WHEN 'percentile' THEN {table}.quantity -- until its values are counted (storage/values.py)
     ELSE {table}.quantity + EXCLUDED.quantity
 END
