@@ -1,0 +1,106 @@
+"""The SQL of credit against its cost: what a customer's usage drew, by grant and price, and what
+its events say that they cost, by type.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from psycopg import AsyncConnection
+
+from taximeter.domain.credit.value import DrawnFrom
+from taximeter.kernel.ids import first_id
+from taximeter.kernel.money import Money
+from taximeter.kernel.times import Period
+
+Connection = AsyncConnection[tuple[Any, ...]]
+
+# An amount of data.cost as event_cost reads it; what is no such number is none.
+_NUMBER = r"^[0-9]{1,18}(\.[0-9]{1,12})?$"
+_COSTS = """
+SELECT type, asset, sum(amount), count(*), count(amount)
+FROM (
+    SELECT type, asset, CASE WHEN said ~ %(number)s THEN said::numeric END AS amount
+    FROM (
+        SELECT type,
+            CASE jsonb_typeof(data -> 'cost') WHEN 'object' THEN data #>> '{cost,asset}' END
+                AS asset,
+            CASE jsonb_typeof(data -> 'cost') WHEN 'object' THEN data #>> '{cost,amount}'
+                ELSE data ->> 'cost' END AS said
+        FROM event
+        WHERE customer = %(customer)s AND time >= %(start)s AND time < %(end)s
+          AND status = 'accepted'
+    ) said
+) read
+GROUP BY type, asset
+"""
+_DRAWS = """
+SELECT e.ref, e.drawn, g.kind, g.amount, g.cost_basis, g.cost_basis_asset
+FROM (
+    SELECT grant_id, ref, -sum(amount) AS drawn FROM wallet_entry
+    WHERE customer = %(customer)s AND asset = %(asset)s AND kind = 'draw'
+      AND id >= %(first)s AND id < %(last)s
+    GROUP BY grant_id, ref
+) e LEFT JOIN credit_grant g ON g.customer = %(customer)s AND g.id = e.grant_id
+ORDER BY e.ref, e.grant_id
+"""
+
+
+class DrawnSum(NamedTuple):
+    """What was drawn for `ref` from one grant (None: past the grants)."""
+
+    ref: str
+    drawn: Decimal
+    source: DrawnFrom | None
+
+
+class TypeCost(NamedTuple):
+    """What the events of a type say that they cost in `asset` (None: the customer's currency): of
+    so many `events`, so many say it.
+    """
+
+    type: str
+    asset: str | None
+    amount: Decimal | None
+    events: int
+    with_cost: int
+
+
+async def customers_of(
+    connection: Connection, asset: str, *, after: str | None, limit: int
+) -> list[str]:
+    """Customers with a wallet of this asset, by key, after `after`."""
+    cursor = await connection.execute(
+        """
+        SELECT customer FROM wallet
+        WHERE asset = %(asset)s AND (%(after)s::text IS NULL OR customer > %(after)s)
+        ORDER BY customer LIMIT %(limit)s
+        """,
+        {"asset": asset, "after": after, "limit": limit},
+    )
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def draws(
+    connection: Connection, customer: str, asset: str, span: Period
+) -> Sequence[DrawnSum]:
+    """What usage drew from a wallet within the span, by what for and by grant."""
+    first, last = first_id("went", span.start), first_id("went", span.end)
+    cursor = await connection.execute(
+        _DRAWS, {"customer": customer, "asset": asset, "first": first, "last": last}
+    )
+    found = []
+    for ref, drawn, kind, amount, basis, basis_asset in await cursor.fetchall():
+        source = None
+        if kind is not None:
+            source = DrawnFrom(kind, amount, None if basis is None else Money(basis, basis_asset))
+        found.append(DrawnSum(ref, drawn, source))
+    return found
+
+
+async def costs(connection: Connection, customer: str, span: Period) -> Sequence[TypeCost]:
+    """What the events with a time in the span say that they cost, by their type."""
+    cursor = await connection.execute(
+        _COSTS, {"customer": customer, "start": span.start, "end": span.end, "number": _NUMBER}
+    )
+    return [TypeCost(*row) for row in await cursor.fetchall()]
