@@ -112,6 +112,9 @@ async def test_only_the_span_is_told_and_credit_that_was_given_is_too_cheap(stor
     )
     assert shown(february) == ["1", "0", "0.02", None, "too_cheap"]
     assert shown(february, "value_per_unit", "cost_per_unit") == ["0", "0.02"]
+    # Without a span: what was drawn and cost until this very instant, of the last 30 days.
+    found = await story.everything("/v1/reports/credit_value", asset="credits")
+    assert shown(found[0], "drawn", "cost") == ["1", "0.02"]
 
 
 @pytest.mark.parametrize(

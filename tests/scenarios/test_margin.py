@@ -158,6 +158,10 @@ async def test_what_cannot_be_is_named(story: Story) -> None:
     await story.customer()
     amount = {"customer": "acme", "asset": "USD", "amount": "1", "alternatives": [work("1")]}
     assert await story.refused("POST", "/v1/holds", json=amount) == (422, "conflicting_fields")
+    group = [{"customer": "acme", "estimate": {"type": "tokens"}, "alternatives": [work("1")] * 9}]
+    assert await story.refused("POST", "/v1/holds/batch", json={"holds": group * 101}) == (
+        422, "too_many",
+    )  # fmt: skip
     many = {"customer": "acme", "estimate": {"type": "tokens"}, "alternatives": [work("1")] * 10}
     assert await story.refused("POST", "/v1/holds", json=many) == (422, "too_many")
 

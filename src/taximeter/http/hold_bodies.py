@@ -114,6 +114,11 @@ def read_batch(body: bytes, caller: Caller, now: datetime) -> tuple[tuple[NewHol
     if not 0 < len(batch.holds) <= HOLDS_PER_REQUEST_MAX:
         code = "too_many" if batch.holds else "missing"
         raise Invalid([FieldError("holds", code, f"Send 1 to {HOLDS_PER_REQUEST_MAX} holds.")])
+    if len(batch.holds) + sum(len(one.alternatives or ()) for one in batch.holds) > (
+        HOLDS_PER_REQUEST_MAX
+    ):
+        detail = f"Send at most {HOLDS_PER_REQUEST_MAX} holds and alternatives in all."
+        raise Invalid([FieldError("holds", "too_many", detail)])
     holds = [
         _new_hold(one, caller, now, f"holds[{index}].") for index, one in enumerate(batch.holds)
     ]

@@ -45,9 +45,12 @@ HoldResult = Answer | TaximeterError
 
 
 def weight_of(request: HoldRequest) -> int:
-    """What a request weighs in the committer's queue: its holds."""
+    """What a request weighs in the committer's queue: its holds, and what it names beside them."""
     if isinstance(request, Place):
-        return max(1, len(request.holds))
+        holds = request.holds
+        if len(holds) == 1:
+            return 1 + len(holds[0].alternatives)
+        return max(1, sum(1 + len(hold.alternatives) for hold in holds))
     return max(1, len(request.events.events)) if isinstance(request, Enforce) else 1
 
 

@@ -3,6 +3,7 @@ its events say that they cost, by type.
 """
 
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ SELECT e.ref, e.drawn, g.kind, g.amount, g.cost_basis, g.cost_basis_asset
 FROM (
     SELECT grant_id, ref, -sum(amount) AS drawn FROM wallet_entry
     WHERE customer = %(customer)s AND asset = %(asset)s AND kind = 'draw'
-      AND id >= %(first)s AND id < %(last)s
+      AND id >= %(first)s AND id < %(last)s AND at >= %(start)s AND at < %(end)s
     GROUP BY grant_id, ref
 ) e LEFT JOIN credit_grant g ON g.customer = %(customer)s AND g.id = e.grant_id
 ORDER BY e.ref, e.grant_id
@@ -85,10 +86,12 @@ async def draws(
     connection: Connection, customer: str, asset: str, span: Period
 ) -> Sequence[DrawnSum]:
     """What usage drew from a wallet within the span, by what for and by grant."""
-    first, last = first_id("went", span.start), first_id("went", span.end)
-    cursor = await connection.execute(
-        _DRAWS, {"customer": customer, "asset": asset, "first": first, "last": last}
-    )
+    ids = {
+        "first": first_id("went", span.start),
+        "last": first_id("went", span.end + timedelta(milliseconds=1)),  # as fine as ids are
+    }
+    within = {"customer": customer, "start": span.start, "end": span.end}
+    cursor = await connection.execute(_DRAWS, {**within, **ids, "asset": asset})
     found = []
     for ref, drawn, kind, amount, basis, basis_asset in await cursor.fetchall():
         source = None
