@@ -105,7 +105,7 @@ async def test_openapi_says_how_every_route_answers(client: httpx.AsyncClient) -
             assert kind in answer["content"] or path == "/metrics", (path, method, status)
         if not path.startswith("/v1") or path == "/v1/schemas/plan.json":
             continue  # open
-        assert {"401", "403", "503"} <= answers.keys(), (path, method)
+        assert {"401", "403", "429", "503"} <= answers.keys(), (path, method)
         if "requestBody" in operation:
             assert {"400", "413", "422"} <= answers.keys(), (path, method)
         if method == "post" and not path.endswith(LOOKS):

@@ -199,7 +199,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     if path in OPEN:
         operation["security"] = []
     else:
-        statuses |= {401, 403}
+        statuses |= {401, 403, 429}
     if "requestBody" in operation:
         statuses |= {400, 413, 422}
     if parameters:
