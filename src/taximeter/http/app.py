@@ -1,10 +1,11 @@
 """The HTTP application: hot routes first, then the documented API.
 
 Hot routes are dispatched by an outer ASGI function before FastAPI's router and middleware, with
-which they share authentication, limits and the error writer; protocol.py asks for most of them by
-`answer`, without ASGI.
+which they share authentication, limits and the error writer; protocol.py begins and ends most of
+them by `ask` and `answer`, without ASGI.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
 from typing import Any
@@ -53,7 +54,7 @@ from taximeter.http import (
     webhooks,
 )
 from taximeter.http.body import BODY_BYTES_MAX, limited
-from taximeter.http.hot import Answered, HotRequest, HotRoute, answer_hot, error_answer
+from taximeter.http.hot import Answered, Asked, HotRequest, HotRoute, answer_hot, error_answer
 from taximeter.http.openapi import DocumentedApi
 from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
 from taximeter.http.server import Server, admit, authenticate
@@ -137,18 +138,35 @@ class Application:
             status = await answer_hot(self.server, route, scope, receive, send)
             self.server.metrics.count_request("POST", route.name, status, perf_counter() - begin)
 
-    async def answer(self, route: HotRoute, request: HotRequest, begin: float) -> Answered:
-        """What a hot request is answered, counted as begun at this `perf_counter`."""
+    def ask(self, route: HotRoute, request: HotRequest) -> Asked:
+        """Begin to answer a hot request, in the running event loop; `answer` ends it."""
         try:
             request.caller.require(route.scope)
             if request.caller.rate is not None:
                 admit(self.server, request.caller, len(request.body))
-            answered = await route.answer(self.server, request)
+            return route.ask(self.server, request)
+        except Exception as error:  # noqa: BLE001 - `answer` raises it
+            refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return Asked(refused, _answered)
+
+    def answer(
+        self,
+        route: HotRoute,
+        answered: Callable[[Any], Answered],
+        result: "asyncio.Future[Any]",
+        begin: float,
+    ) -> Answered:
+        """How a hot request is answered whose `result` has come, or what was raised instead;
+        counted as begun at this `perf_counter`.
+        """
+        try:
+            answer = answered(result.result())
         except Exception as error:  # noqa: BLE001 - it is answered, and logged where not foreseen
-            answered = error_answer(self.server, error)
+            answer = error_answer(self.server, error)
         seconds = perf_counter() - begin
-        self.server.metrics.count_request("POST", route.name, answered.status, seconds)
-        return answered
+        self.server.metrics.count_request("POST", route.name, answer.status, seconds)
+        return answer
 
     async def _documented(self, scope: Scope, receive: Receive, send: Send, begin: float) -> None:
         status, route = 500, None
@@ -178,6 +196,10 @@ class Application:
         except (TaximeterError, *UNREACHABLE):
             return False
         return True
+
+
+def _answered(result: Answered) -> Answered:
+    return result
 
 
 def hot_route(path: str) -> HotRoute | None:

@@ -6,6 +6,7 @@ shares.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,7 +15,7 @@ from msgspec import structs
 
 from taximeter.domain.metering.event import Event, InvalidEvent
 from taximeter.http.cloudevents import CONTENT_TYPES, read_events
-from taximeter.http.hot import REPLAY, Answered, HotRequest, HotRoute
+from taximeter.http.hot import REPLAY, Answered, Asked, HotRequest, HotRoute, answered_of
 from taximeter.http.problem import problem
 from taximeter.http.server import Server, idempotency_key
 from taximeter.kernel.errors import (
@@ -22,7 +23,6 @@ from taximeter.kernel.errors import (
     IdempotencyConflict,
     Invalid,
     Malformed,
-    TaximeterError,
 )
 from taximeter.services.command import Answer
 from taximeter.services.hold_requests import Enforce
@@ -38,7 +38,7 @@ _encode = msgspec.json.Encoder().encode
 _ALL_ACCEPTED = b'{"accepted":%d,"duplicates":0,"quarantined":0,"rejected":0,"results":[]}'
 
 
-async def post_events(server: Server, asked: HotRequest) -> Answered:
+def post_events(server: Server, asked: HotRequest) -> Asked:
     """Take in the events of a body; raises for what is refused as an error."""
     caller, _, query, headers, body = asked
     parameters = _parameters(query) if query else {}
@@ -57,22 +57,30 @@ async def post_events(server: Server, asked: HotRequest) -> Answered:
     )  # fmt: skip
     shown = events if parameters.get("results") == "all" else ()
     if parameters.get("enforce") == "true":
-        return await _enforced(server, request, shown)
-    answer = await server.ingest.submit(request)
+        return _enforced(server, request, shown)
+    return Asked(server.ingest.enqueue(request), partial(_answered, server, request, shown))
+
+
+def _answered(
+    server: Server,
+    request: IngestRequest,
+    shown: Sequence[Event | InvalidEvent],
+    answer: IngestAnswer,
+) -> Answered:
     if answer.reused_key:
         assert request.idempotency is not None
         raise IdempotencyConflict(key=request.idempotency.key)
     replay = REPLAY if answer.replay else {}
     if answer.refused:
-        return Answered(422, _refusal(server, answer, len(events)), replay)
+        return Answered(422, _refusal(server, answer, len(request.events)), replay)
     if not answer.replay:
         server.metrics.count_events(answer.accepted, [other.status for other in answer.others])
     return Answered(200, render(answer, shown), replay)
 
 
-async def _enforced(
+def _enforced(
     server: Server, request: IngestRequest, shown: Sequence[Event | InvalidEvent]
-) -> Answered:
+) -> Asked:
     """Take the events if they can be paid: as holds are decided."""
 
     def rendered(answer: IngestAnswer) -> Answer:
@@ -80,12 +88,8 @@ async def _enforced(
             return Answer(422, _refusal(server, answer, len(request.events)))
         return Answer(200, render(answer, shown))
 
-    result = await server.holds.submit(
-        Enforce(replace(request, idempotency=None), rendered, request.idempotency)
-    )
-    if isinstance(result, TaximeterError):
-        raise result
-    return Answered(result.status, result.body, REPLAY if result.replay else {})
+    enforce = Enforce(replace(request, idempotency=None), rendered, request.idempotency)
+    return Asked(server.holds.enqueue(enforce), answered_of)
 
 
 ROUTES = {"/v1/events": HotRoute("/v1/events", "ingest", post_events)}

@@ -24,16 +24,16 @@ from taximeter.http.hold_bodies import (
     read_hold,
     read_release,
 )
-from taximeter.http.hot import REPLAY, Answered, HotRequest, HotRoute
+from taximeter.http.hot import Asked, HotRequest, HotRoute, answered_of
 from taximeter.http.server import Reader, Server, idempotency_key, ok, page_json
-from taximeter.kernel.errors import FieldError, Invalid, NotFound, TaximeterError
+from taximeter.kernel.errors import FieldError, Invalid, NotFound
 from taximeter.kernel.quantity import format_decimal
 from taximeter.kernel.times import format_instant
 from taximeter.services import holds
 from taximeter.services.command import Answer, Key
+from taximeter.services.hold_commit import HoldResult
 from taximeter.services.hold_requests import Allowed, HoldAnswer, HoldRequest, Place, Resolved
 from taximeter.services.holds import Owners
-from taximeter.services.keys import Caller
 
 router = APIRouter(prefix="/v1", tags=["Holds"])
 PREFIX = "/v1/holds"
@@ -42,30 +42,40 @@ _STEP = re.compile(r"/v1/holds/([A-Za-z0-9_]{1,64})/(capture|release|extend)").f
 _encode = msgspec.json.Encoder().encode
 
 
-async def post_hold(server: Server, asked: HotRequest) -> Answered:
-    """Answer one POST to a route of holds; raises for what is refused as an error."""
-    caller, path, query, headers, body = asked
-    if query:
+def place_holds(server: Server, asked: HotRequest) -> Asked:
+    """Place one hold or several; raises for what is refused as an error."""
+    key = _key(asked)
+    now = server.context.clock.now()
+    if asked.path == _BATCH:
+        holds, together = read_batch(asked.body, asked.caller, now)
+        place = Place(holds, together, partial(_render_many, server.owners), key)
+    else:
+        one = read_hold(asked.body, asked.caller, now)
+        place = Place((one,), False, partial(_render_one, server.owners), key)  # noqa: FBT003
+    return Asked(server.holds.enqueue(place), answered_of)
+
+
+def step_hold(server: Server, asked: HotRequest) -> Asked:
+    """Do something with one hold; raises for what is refused as an error."""
+    return Asked(_step(server, asked, _key(asked)), answered_of)
+
+
+def _key(asked: HotRequest) -> Key | None:
+    """The request's idempotency key, if it has one."""
+    if asked.query:
         raise Invalid([FieldError("", "unknown_field", "There are no parameters here.")])
-    named = headers.get(b"idempotency-key")
-    key = None
-    if named is not None:
-        key = idempotency_key(caller, named.decode("latin-1"), path, body)
-    request = _placed(server, caller, path, body, key) or await _step(
-        server, caller, path, body, key
-    )
-    result = await server.holds.submit(request)
-    if isinstance(result, TaximeterError):
-        raise result
-    return Answered(result.status, result.body, REPLAY if result.replay else {})
+    named = asked.headers.get(b"idempotency-key")
+    if named is None:
+        return None
+    return idempotency_key(asked.caller, named.decode("latin-1"), asked.path, asked.body)
 
 
 # A hold that is placed is for its client alone: nobody else knows its id.
 ROUTES = {
-    path: HotRoute(path, "authorize", post_hold, abandons=True) for path in (_PLACE, _BATCH)
+    path: HotRoute(path, "authorize", place_holds, abandons=True) for path in (_PLACE, _BATCH)
 }  # fmt: skip
 _STEPS = {
-    verb: HotRoute(f"{PREFIX}/{{id}}/{verb}", "authorize", post_hold)
+    verb: HotRoute(f"{PREFIX}/{{id}}/{verb}", "authorize", step_hold)
     for verb in ("capture", "release", "extend")
 }  # fmt: skip
 
@@ -76,37 +86,24 @@ def step_route(path: str) -> HotRoute | None:
     return None if step is None else _STEPS[step[2]]
 
 
-def _placed(
-    server: Server, caller: Caller, path: str, body: bytes, key: Key | None
-) -> HoldRequest | None:
-    """What places holds, if that is asked for."""
-    now = server.context.clock.now()
-    if path == _PLACE:
-        one = read_hold(body, caller, now)
-        return Place((one,), False, partial(_render_one, server.owners), key)  # noqa: FBT003
-    if path == _BATCH:
-        many, together = read_batch(body, caller, now)
-        return Place(many, together, partial(_render_many, server.owners), key)
-    return None
-
-
-async def _step(
-    server: Server, caller: Caller, path: str, body: bytes, key: Key | None
-) -> HoldRequest:
-    """What is done with one hold. Raises `NotFound` where the caller knows of none."""
-    step = _STEP(path)
+async def _step(server: Server, asked: HotRequest, key: Key | None) -> HoldResult:
+    """Raises `NotFound` where the caller knows of no such hold."""
+    step = _STEP(asked.path)
     assert step is not None, "step_route has said so"
     hold_id, verb = step[1], step[2]
     customer = await server.owners.find(server.context, hold_id)
-    if customer is None or not caller.may_see(customer):
+    if customer is None or not asked.caller.may_see(customer):
         raise NotFound(kind="hold", key=hold_id)
+    request: HoldRequest
     if verb == "capture":
         now = server.context.clock.now()
-        capture = read_capture(body, customer, hold_id, _render_step, key, now)
-        return capture if caller.path is None else confine_capture(capture, caller)
-    if verb == "release":
-        return read_release(body, customer, hold_id, _render_step, key)
-    return read_extend(body, customer, hold_id, _render_step, key)
+        capture = read_capture(asked.body, customer, hold_id, _render_step, key, now)
+        request = capture if asked.caller.path is None else confine_capture(capture, asked.caller)
+    elif verb == "release":
+        request = read_release(asked.body, customer, hold_id, _render_step, key)
+    else:
+        request = read_extend(asked.body, customer, hold_id, _render_step, key)
+    return await server.holds.submit(request)
 
 
 def _render_one(owners: Owners, answers: Sequence[HoldAnswer]) -> Answer:

@@ -5,7 +5,8 @@ connection, and the ASGI application, which takes everything. Owns what a route 
 error goes out; parsing and meaning are the route's.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 import structlog
@@ -15,6 +16,7 @@ from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
 from taximeter.http.server import Server, admit, authenticate
 from taximeter.kernel.errors import TaximeterError
 from taximeter.services import keys
+from taximeter.services.hold_commit import HoldResult
 from taximeter.services.keys import Caller
 
 Scope = MutableMapping[str, Any]
@@ -48,16 +50,31 @@ class HotRequest(NamedTuple):
     body: bytes
 
 
+class Asked(NamedTuple):
+    """A request under way: what it waits for, and how what comes is answered (or raises)."""
+
+    result: Coroutine[Any, Any, Any] | asyncio.Future[Any]
+    answered: Callable[[Any], Answered]
+
+
 class HotRoute(NamedTuple):
     """Answers the POSTs to some path, or raises; for callers with this `scope`; counted under this
     `name`. `abandons`: what is asked is for the client alone, so that it need not be done once the
-    client has left.
+    client has left. A route that has nothing to wait for but one commit needs no task: its result
+    is a future.
     """
 
     name: str
     scope: keys.Scope
-    answer: Callable[[Server, HotRequest], Awaitable[Answered]]
+    ask: Callable[[Server, HotRequest], Asked]
     abandons: bool = False
+
+
+def answered_of(result: HoldResult) -> Answered:
+    """How a decision about holds is answered. Raises what it was refused for."""
+    if isinstance(result, TaximeterError):
+        raise result
+    return Answered(result.status, result.body, REPLAY if result.replay else {})
 
 
 def error_answer(server: Server, error: Exception) -> Answered:
@@ -86,7 +103,8 @@ async def answer_hot(
         request = HotRequest(
             caller, scope["path"], scope.get("query_string", b""), headers, body
         )  # fmt: skip
-        answered = await route.answer(server, request)
+        asked = route.ask(server, request)
+        answered = asked.answered(await asked.result)
     except ClientGone:
         return 499
     except Exception as error:  # noqa: BLE001 - it is answered, and logged where it is not ours

@@ -8,9 +8,10 @@ bounds on what comes slowly or never ends; parsing HTTP is httptools', connectio
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from time import perf_counter
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import httptools
 from uvicorn.config import Config
@@ -32,6 +33,8 @@ HEAD_S_MAX = 30
 BODY_S_MAX = 600
 _NOT_PLAIN = frozenset((b"content-encoding", b"expect", b"transfer-encoding"))
 _NOBODY = asyncio.Event()
+_HEAD_END = b"\r\n\r\n"
+HEADS_KNOWN_MAX = 64  # of a connection: they differ by the length of the body
 
 
 class HasApi(Protocol):
@@ -43,28 +46,35 @@ class HasApi(Protocol):
         ...
 
 
+class _Head(NamedTuple):
+    """What a plain request's head says: to whom it goes, who asks (the digest of a secret), and how
+    long the body is.
+    """
+
+    route: HotRoute
+    path: str
+    query: bytes
+    headers: Mapping[bytes, bytes]
+    digest: bytes
+    length: int
+
+
 class _Exchange(RequestResponseCycle):
     """A hot request under way, in the place of uvicorn's cycle: it tells uvicorn whether another
     request of this connection has to wait, and is told whether the connection is kept.
     """
 
     message_event = _NOBODY
+    disconnected = False
 
-    def __init__(
-        self, route: HotRoute, caller: Caller, path: str, query: bytes,
-        headers: Mapping[bytes, bytes], *, keep_alive: bool,
-    ) -> None:  # fmt: skip
-        self.route = route
+    def __init__(self, head: _Head, caller: Caller, *, keep_alive: bool) -> None:
+        self.head = head
         self.caller = caller
-        self.path = path
-        self.query = query
-        self.headers = headers
         self.keep_alive = keep_alive
         self.begin = perf_counter()
         self.parts: list[bytes] = []
         self.response_complete = False
-        self.disconnected = False
-        self.task: asyncio.Task[None] | None = None
+        self.result: asyncio.Future[Any] | None = None
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -79,9 +89,11 @@ class HotProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._api = cast("HasApi", config.app).api
-        self._authorization: bytes | None = None
-        self._digest = b""
-        self._heads = 0  # begun on this connection
+        self._heads = 0  # begun on this connection, of those that were parsed
+        self._pending = cast("set[asyncio.Future[Any]]", self.tasks)
+        self._known: dict[bytes, _Head] = {}
+        self._said: Any = None  # what every answer's head says this second, and that as bytes
+        self._first_lines = b""
         self._in_head = self._in_body = False
         self._head_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
@@ -100,13 +112,51 @@ class HotProtocol(HttpToolsProtocol):
         """
         self._unset_keepalive_if_required()
         self._idle_since = None
-        head = self._heads if self._in_head else 0
+        is_first = not (self._in_head or self._in_body)
+        if is_first and self._recall(data):
+            return
+        heads = self._heads
+        head = heads if self._in_head else 0
         if not self._feed(data):
             self.send_400_response("Invalid HTTP request received.")
         elif self._in_head or self._in_body:
             self._wait_for_rest(len(data) if self._in_head and head == self._heads else 0)
-        elif not self._is_answering:
-            self._wait_idle()
+        else:
+            if is_first and self._heads == heads + 1:
+                self._remember(data)
+            if not self._is_answering:
+                self._wait_idle()
+
+    def _recall(self, data: bytes) -> bool:
+        """Answer a whole request whose head is, byte by byte, one that was parsed before. A client
+        says the same each time, and parsing costs more than to look it up.
+        """
+        end = data.find(_HEAD_END) + len(_HEAD_END)
+        head = self._known.get(data[:end])
+        if head is None or len(data) != end + head.length or self._is_answering:
+            return False
+        caller = self._caller(head)
+        if caller is None:
+            return False
+        exchange = self.cycle = _Exchange(head, caller, keep_alive=True)
+        self._ask(exchange, data[end:])
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        """Remember the head of the one request that was read just now, if it was plain. One with an
+        idempotency key comes but once.
+        """
+        exchange = self.cycle
+        if not isinstance(exchange, _Exchange) or not exchange.keep_alive:
+            return
+        head = exchange.head
+        end = len(data) - head.length
+        if b"idempotency-key" in head.headers:
+            return
+        if data.find(_HEAD_END) + len(_HEAD_END) == end:
+            if len(self._known) >= HEADS_KNOWN_MAX:
+                self._known.clear()
+            self._known[data[:end]] = head
 
     def _feed(self, data: bytes) -> bool:
         """Have it parsed; whether it is HTTP. A wish to speak another protocol is declined: the
@@ -175,8 +225,8 @@ class HotProtocol(HttpToolsProtocol):
             self._idle_timer.cancel()
         exchange = self.cycle
         super().connection_lost(exc)
-        if isinstance(exchange, _Exchange) and exchange.route.abandons and exchange.task:
-            exchange.task.cancel()
+        if isinstance(exchange, _Exchange) and exchange.head.route.abandons and exchange.result:
+            exchange.result.cancel()
 
     def on_message_begin(self) -> None:
         """Begin to read a request's head. ASGI's scope is made of it where that is needed."""
@@ -201,9 +251,11 @@ class HotProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self._decline()
             return
-        exchange = self._plain()
-        if exchange is not None:
-            self.cycle = exchange
+        head = self._plain()
+        caller = None if head is None else self._caller(head)
+        if head is not None and caller is not None:
+            keep_alive = self.parser.should_keep_alive()
+            self.cycle = _Exchange(head, caller, keep_alive=keep_alive)
             return
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
@@ -222,8 +274,8 @@ class HotProtocol(HttpToolsProtocol):
             first = b"%s %s HTTP/%s\r\n" % (method, self.url, version)
             self._declined = b"".join((first, *kept, b"\r\n"))
 
-    def _plain(self) -> _Exchange | None:
-        """The exchange of a request that is hot and plain, and alone on its connection."""
+    def _plain(self) -> _Head | None:
+        """The head of a request that is hot and plain, and alone on its connection."""
         if self._is_answering:
             return None
         if self.parser.get_method() != b"POST" or self.parser.get_http_version() != "1.1":
@@ -241,19 +293,13 @@ class HotProtocol(HttpToolsProtocol):
             return None
         if not _NOT_PLAIN.isdisjoint(headers):
             return None
-        caller = self._caller(headers.get(b"authorization", b""))
-        if caller is None:
-            return None
-        keep_alive = self.parser.should_keep_alive()
-        return _Exchange(route, caller, path, query, headers, keep_alive=keep_alive)
+        secret = bearer_secret(headers.get(b"authorization", b"").decode("latin-1"))
+        return _Head(route, path, query, headers, secret_digest(secret), int(length))
 
-    def _caller(self, authorization: bytes) -> Caller | None:
-        """Who asks, where that is remembered. A connection's client says the same each time."""
-        if authorization != self._authorization:
-            self._authorization = authorization
-            self._digest = secret_digest(bearer_secret(authorization.decode("latin-1")))
+    def _caller(self, head: _Head) -> Caller | None:
+        """Who asks, where that is remembered."""
         server = self._api.server
-        return server.callers.cached(self._digest, self.loop.time(), server.context.clock)
+        return server.callers.cached(head.digest, self.loop.time(), server.context.clock)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
@@ -272,23 +318,44 @@ class HotProtocol(HttpToolsProtocol):
         if not isinstance(exchange, _Exchange):
             super().on_message_complete()
             return
-        parts = exchange.parts
-        request = HotRequest(
-            exchange.caller, exchange.path, exchange.query, exchange.headers,
-            parts[0] if len(parts) == 1 else b"".join(parts),
-        )  # fmt: skip
-        exchange.parts = []
-        task = exchange.task = self.loop.create_task(self._answer(exchange, request))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        parts, exchange.parts = exchange.parts, []
+        self._ask(exchange, parts[0] if len(parts) == 1 else b"".join(parts))
 
-    async def _answer(self, exchange: _Exchange, request: HotRequest) -> None:
-        answered = await self._api.answer(exchange.route, request, exchange.begin)
-        if self.flow.write_paused:
-            await self.flow.drain()
+    def _ask(self, exchange: _Exchange, body: bytes) -> None:
+        """Begin to answer a request, which was read to its end."""
+        route, path, query, headers, _, _ = exchange.head
+        asked = self._api.ask(route, HotRequest(exchange.caller, path, query, headers, body))
+        result = asked.result
+        if not isinstance(result, asyncio.Future):
+            result = self.loop.create_task(result)
+        exchange.result = result
+        self._pending.add(result)
+        result.add_done_callback(partial(self._answer, exchange, asked.answered))
+
+    def _answer(
+        self,
+        exchange: _Exchange,
+        answered: Callable[[Any], Answered],
+        result: "asyncio.Future[Any]",
+    ) -> None:
+        """Answer a request whose result has come; a client that has left gets none."""
+        self._pending.discard(result)
+        exchange.result = None
+        if result.cancelled():
+            return
+        answer = self._api.answer(exchange.head.route, answered, result, exchange.begin)
+        if not self.flow.write_paused:
+            self._write(exchange, answer)
+            return
+        drained = self.loop.create_task(self.flow.drain())
+        self._pending.add(drained)
+        drained.add_done_callback(lambda _: self._write(exchange, answer))
+        drained.add_done_callback(self._pending.discard)
+
+    def _write(self, exchange: _Exchange, answer: Answered) -> None:
         exchange.response_complete = True
         if not self.transport.is_closing():
-            self.transport.write(self._head(answered, keep_alive=exchange.keep_alive))
+            self.transport.write(self._head(answer, keep_alive=exchange.keep_alive))
             if not exchange.keep_alive:
                 self.transport.close()
         self._end_exchange()
@@ -306,14 +373,18 @@ class HotProtocol(HttpToolsProtocol):
 
     def _head(self, answered: Answered, *, keep_alive: bool) -> bytes:
         """An answer as it goes over the wire."""
-        parts = [STATUS_LINE[answered.status]]
-        parts += [b"%s: %s\r\n" % header for header in self.server_state.default_headers]
-        parts.append(_LENGTH % (answered.content_type.encode(), len(answered.body)))
-        if answered.headers:
-            parts.append(_lines(answered.headers))
-        parts.append(b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
-        parts.append(answered.body)
-        return b"".join(parts)
+        said = self.server_state.default_headers  # another list each second
+        if said is not self._said:
+            self._said = said
+            self._first_lines = b"".join(b"%s: %s\r\n" % header for header in said)
+        return b"".join((
+            STATUS_LINE[answered.status],
+            self._first_lines,
+            _LENGTH % (answered.content_type.encode(), len(answered.body)),
+            _lines(answered.headers) if answered.headers else b"",
+            b"\r\n" if keep_alive else b"connection: close\r\n\r\n",
+            answered.body,
+        ))  # fmt: skip
 
 
 _LENGTH = b"content-type: %s\r\ncontent-length: %d\r\n"

@@ -119,11 +119,15 @@ class Committer(Generic[Item, Answer]):
         self._fail_waiting()
 
     async def submit(self, item: Item) -> Answer:
-        """Commit `item` with its neighbours; returns once that is durable.
+        """Commit `item` with its neighbours; returns once that is durable. As `enqueue` else."""
+        return await self.enqueue(item)
 
-        Raises `OverCapacity` at once where the queue (or that of its key) is full, `Unavailable`
-        where the database cannot be reached. Whoever gives up waiting is left out of the next
-        group.
+    def enqueue(self, item: Item) -> "asyncio.Future[Answer]":
+        """Have `item` committed with its neighbours; what comes is there once that is durable.
+
+        Raises `OverCapacity` at once where the queue (or that of its key) is full, and
+        `Unavailable`, where the server is stopping; it comes where the database cannot be reached.
+        Whoever gives up waiting cancels what comes, and is left out of the next group.
         """
         if self._stopped:
             raise Unavailable(
@@ -147,7 +151,7 @@ class Committer(Generic[Item, Answer]):
         else:
             parked.append((item, weight, future))
             self._weight_parked += weight
-        return await future
+        return future
 
     def _take(self) -> "tuple[list[_Waiting[Item, Answer]], Sequence[Hashable]]":
         """What goes into the next transaction: of each key one in turn; and the keys that are under
