@@ -33,6 +33,7 @@ class IdSource:
         self._at: datetime | None = None
         self._milliseconds = -1
         self._bits = 0
+        self._first_halves: dict[str, str] = {}  # of this millisecond's ids, by prefix
 
     def __call__(self, prefix: str, at: datetime) -> str:
         """A new id whose sort order follows `at`, then the order of calls."""
@@ -41,5 +42,9 @@ class IdSource:
             self._bits += 1
         else:
             self._milliseconds, self._bits = milliseconds, self._random_bits(79)
+            self._first_halves.clear()
         self._at = at
-        return encode_id(prefix, milliseconds, self._bits)
+        half = self._first_halves.get(prefix)
+        if half is None:
+            half = self._first_halves[prefix] = encode_id(prefix, milliseconds, 0)[:-20]
+        return f"{half}{self._bits:020x}"

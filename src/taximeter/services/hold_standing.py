@@ -71,17 +71,15 @@ async def send_reading(
 
 def _budgets(terms: CustomerTerms, asks: Sequence[Ask]) -> Sequence[Budget]:
     """The budgets that some ask counts towards."""
-    if not terms.budgets:
-        return ()
-    wanted = {(need.asset, ask.path) for ask in asks for need in ask.needs}
-    if len(wanted) == 1:
-        ((asset, path),) = wanted
-        return [budget for budget in terms.budgets if budget.covers(asset, path)]
-    return [
-        budget
-        for budget in terms.budgets
-        if any(budget.covers(asset, path) for asset, path in wanted)
-    ]
+    return [budget for budget in terms.budgets if _counts(budget, asks)]
+
+
+def _counts(budget: Budget, asks: Sequence[Ask]) -> bool:
+    for ask in asks:
+        for need in ask.needs:
+            if budget.covers(need.asset, ask.path):
+                return True
+    return False
 
 
 async def standings(
@@ -176,11 +174,12 @@ async def _add_spent_grants(
     """
     missing = []
     for customer, counters in accounts.counters.items():
-        known = {
-            source.counter for purse in purses.get(customer, {}).values() for source in purse.grants
-        }
+        own = purses.get(customer, {}).values()
         missing += [
-            (customer, name[2:]) for name in counters if name.startswith("g:") and name not in known
+            (customer, name[2:])
+            for name in counters
+            if name.startswith("g:")
+            and not any(name == source.counter for purse in own for source in purse.grants)
         ]
     if missing:
         for grant in (await wallets.grants_by_id(connection, missing)).values():

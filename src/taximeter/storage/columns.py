@@ -90,3 +90,11 @@ def _plain(escaped: re.Match[str]) -> str:
     if what in _LETTERS:
         return _LETTERS[what]
     return escaped[0] if len(what) == 1 else chr(int(what[1:], 16))
+
+
+_TEXTS = Columns("k", "value text")
+
+
+def texts(values: Sequence[str]) -> str | None:
+    """The parameter of a `%s::text[]`."""
+    return _TEXTS.of_columns([values])[0]

@@ -22,7 +22,7 @@ Counters = Mapping[str, Decimal]
 
 _CUSTOMERS = Columns("k", "customer text")
 _LOCK = """
-UPDATE hold_account AS a SET swept_until = a.swept_until WHERE a.customer = ANY(%s)
+UPDATE hold_account AS a SET swept_until = a.swept_until WHERE a.customer = ANY(%s::text[])
 RETURNING a.customer, a.swept_until, a.next_expiry, a.counters::text
 """
 _CREATE = f"""
@@ -122,7 +122,7 @@ def _keys(customers: Collection[str]) -> list[str | None]:
 
 async def send_lock(connection: Connection, customers: Collection[str]) -> Cursor:
     """Lock those of these accounts that exist; `locked` reads the answer."""
-    return await connection.execute(_LOCK, [sorted(customers)])
+    return await connection.execute(_LOCK, _keys(customers))
 
 
 class Account(msgspec.Struct, gc=False):

@@ -10,6 +10,7 @@ from typing import Any
 from psycopg import AsyncConnection, AsyncCursor
 
 from taximeter.domain.credit.hold import Purse, Source
+from taximeter.storage.columns import texts
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Cursor = AsyncCursor[tuple[Any, ...]]
@@ -21,7 +22,7 @@ SELECT w.customer, w.asset, w.debt, 'g:' || g.id, g.remaining, g.scope_meters, g
 FROM wallet w
 LEFT JOIN credit_grant g ON g.customer = w.customer AND g.asset = w.asset AND g.has_left
     AND COALESCE(g.expires_at, 'infinity') > %s AND g.effective_at <= %s
-WHERE w.customer = ANY(%s)
+WHERE w.customer = ANY(%s::text[])
 ORDER BY w.customer, w.asset, g.priority, g.expires_at NULLS LAST, g.kind = 'paid', g.created_at,
     g.id
 """
@@ -31,7 +32,7 @@ async def send_purses(connection: Connection, customers: Collection[str], at: da
     """Ask for all wallets of these customers, with their grants that are usable at `at`;
     `found_purses` reads the answer.
     """
-    return await connection.execute(_PURSES, [at, at, list(customers)])
+    return await connection.execute(_PURSES, [at, at, texts(list(customers))])
 
 
 async def found_purses(cursor: Cursor) -> dict[str, dict[str, Purse]]:
