@@ -40,7 +40,7 @@ _ALL_ACCEPTED = b'{"accepted":%d,"duplicates":0,"quarantined":0,"rejected":0,"re
 
 def post_events(server: Server, asked: HotRequest) -> Asked:
     """Take in the events of a body; raises for what is refused as an error."""
-    caller, _, query, headers, body = asked
+    caller, query, headers, body = asked.caller, asked.query, asked.headers, asked.body
     parameters = _parameters(query) if query else {}
     content_type = headers.get(b"content-type", b"")
     shape = CONTENT_TYPES.get(content_type) or shape_of(content_type)

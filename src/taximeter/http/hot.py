@@ -7,8 +7,10 @@ error goes out; parsing and meaning are the route's.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 
 from taximeter.http.body import BODY_BYTES_MAX, ClientGone, Receive, read_body
@@ -23,16 +25,17 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 REPLAY: Mapping[str, str] = {"idempotent-replay": "true"}
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 log = structlog.get_logger("http")
 
 
-class Answered(NamedTuple):
+class Answered(msgspec.Struct, frozen=True, gc=False):
     """An answer: status, body and further headers."""
 
     status: int
     body: bytes
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str] = _NO_HEADERS
 
     @property
     def content_type(self) -> str:
@@ -40,7 +43,7 @@ class Answered(NamedTuple):
         return "application/json" if self.status < 400 else CONTENT_TYPE
 
 
-class HotRequest(NamedTuple):
+class HotRequest(msgspec.Struct, frozen=True, gc=False):
     """A request that was read to its end, by a known caller. Names of headers are lower case."""
 
     caller: Caller
@@ -50,7 +53,7 @@ class HotRequest(NamedTuple):
     body: bytes
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True):
     """A request under way: what it waits for, and how what comes is answered (or raises)."""
 
     result: Coroutine[Any, Any, Any] | asyncio.Future[Any]
@@ -74,7 +77,7 @@ def answered_of(result: HoldResult) -> Answered:
     """How a decision about holds is answered. Raises what it was refused for."""
     if isinstance(result, TaximeterError):
         raise result
-    return Answered(result.status, result.body, REPLAY if result.replay else {})
+    return Answered(result.status, result.body, REPLAY if result.replay else _NO_HEADERS)
 
 
 def error_answer(server: Server, error: Exception) -> Answered:

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
+import msgspec
 from psycopg import errors
 from psycopg.errors import SerializationFailure
 
@@ -48,7 +49,7 @@ class Transaction:
         )  # fmt: skip
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """An answer as it goes out; `replay` where it is the first answer given again."""
 
     status: int

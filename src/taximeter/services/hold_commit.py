@@ -76,9 +76,10 @@ async def commit_holds(
     for name, number in firsts.items():
         key, result = requests[number].idempotency, results[number]
         if isinstance(result, Answer) and key is not None:
-            if not await idempotency.store_answer(connection, key, *result[:2], at):
+            status, body = result.status, result.body
+            if not await idempotency.store_answer(connection, key, status, body, at):
                 raise SerializationFailure("the idempotency key was used meanwhile")
-            stored[name] = StoredAnswer(key.request_digest, *result[:2])
+            stored[name] = StoredAnswer(key.request_digest, status, body)
     for number, request in enumerate(requests):
         if number not in results:
             key = request.idempotency
@@ -161,7 +162,7 @@ def _group_of(held: Held, requests: Sequence[HoldRequest]) -> _Group:
         if isinstance(request, Enforce):
             group.enforced.append((number, request))
             continue
-        unknown = next((one for one in request.customers if one not in group.terms), None)
+        unknown = _unknown(request, group.terms)
         if unknown is not None:
             group.results[number] = NotFound(kind="customer", key=unknown)
         elif isinstance(request, Place):
@@ -169,6 +170,14 @@ def _group_of(held: Held, requests: Sequence[HoldRequest]) -> _Group:
         else:
             group.steps.append((number, request))
     return group
+
+
+def _unknown(request: Place | Resolve, terms: Mapping[str, CustomerTerms]) -> str | None:
+    """The first of the request's customers that does not exist."""
+    for customer in request.customers:
+        if customer not in terms:
+            return customer
+    return None
 
 
 _Early = tuple[Locking, Reading]

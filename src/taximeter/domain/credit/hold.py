@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -103,7 +103,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     margin: CallMargin | None = None
 
 
-class Source(NamedTuple):
+class Source(msgspec.Struct, frozen=True, gc=False):
     """What is left of a grant that is usable now, and what it is for. `counter` is the name of what
     is reserved of it.
     """
@@ -120,7 +120,7 @@ class Source(NamedTuple):
         return self.scope_meters is None or meter in self.scope_meters
 
 
-class Purse(NamedTuple):
+class Purse(msgspec.Struct, frozen=True, gc=False):
     """A wallet as it stands: its grants that are usable now (those reserved of that have nothing
     left, too), in burn order, and its debt.
     """
@@ -129,7 +129,7 @@ class Purse(NamedTuple):
     debt: Decimal
 
 
-class BudgetRoom(NamedTuple):
+class BudgetRoom(msgspec.Struct, frozen=True, gc=False):
     """A budget, and what was spent of it in its window, which ends at `resets_at` (None: never)."""
 
     budget: Budget
