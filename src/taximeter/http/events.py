@@ -5,7 +5,6 @@ shares.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
@@ -88,7 +87,7 @@ def _enforced(
             return Answer(422, _refusal(server, answer, len(request.events)))
         return Answer(200, render(answer, shown))
 
-    enforce = Enforce(replace(request, idempotency=None), rendered, request.idempotency)
+    enforce = Enforce(structs.replace(request, idempotency=None), rendered, request.idempotency)
     return Asked(server.holds.enqueue(enforce), answered_of)
 
 

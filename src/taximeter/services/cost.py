@@ -11,6 +11,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
+import msgspec
+
 from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.rating.rate import price_amount
 from taximeter.domain.rating.usage import Usage, drawn_with, with_group
@@ -49,7 +51,7 @@ def no_shares(_customer: str, _scopes: Collection[str]) -> Shares:
     return {}
 
 
-class Cost(NamedTuple):
+class Cost(msgspec.Struct, frozen=True, gc=False):
     """What a change of the totals of a segment costs under its price; never 0. `linear`: each unit
     costs the same whatever else was used.
     """
@@ -146,7 +148,7 @@ def of_usage(price: UsagePrice) -> UsagePrice:
 def _parts(
     cost: Cost, changed: _Changed, rows: _Rows, shares: Shares
 ) -> list[tuple[str | None, Decimal]]:
-    key, price, whole, linear = cost
+    key, price, whole = cost.key, cost.price, cost.amount
     keys = _group_keys(key, price)
     change: dict[tuple[SegmentKey, str], Decimal] = defaultdict(lambda: ZERO)
     for one in keys:
@@ -166,7 +168,7 @@ def _parts(
     if not of_paths or summed != change:
         return [(common_path([path or None for path, _ in of_paths]), whole)]
     parts: list[tuple[str | None, Decimal]] = []
-    if linear:
+    if cost.linear:
         for path, found in of_paths:
             usage = [(dimensions_of(text), share) for (_, text), share in found.items()]
             parts.append((path or None, price_amount(price, usage)))

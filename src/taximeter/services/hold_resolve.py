@@ -6,7 +6,6 @@ reserved first, then from what is there, then as debt; also after the hold has e
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -258,7 +257,7 @@ def _within(hold: Hold, request: IngestRequest) -> IngestRequest:
         else event
         for event in request.events
     ]
-    return replace(request, events=events)
+    return structs.replace(request, events=events)
 
 
 def _amounts(one: _Capture) -> dict[str, Decimal]:

@@ -5,7 +5,6 @@ hand in events that `read_event` made; routing, folding and rating are the domai
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -41,8 +40,7 @@ CONFLICT = FieldError(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class IngestRequest:
+class IngestRequest(msgspec.Struct, frozen=True, gc=False):
     """One request's events, in its order. With `atomic` all are taken or none. `body_bytes` is the
     size of what they were read from. `late`: they may be older than their meters take.
     """
@@ -63,8 +61,7 @@ class Outcome(msgspec.Struct, frozen=True):
     error: FieldError | None
 
 
-@dataclass(frozen=True, slots=True)
-class IngestAnswer:
+class IngestAnswer(msgspec.Struct, frozen=True, gc=False):
     """How many of a request's `events` were plainly accepted, and what became of the others.
 
     `refused`: it was atomic, and nothing was taken; `replay`: it is the first answer to this

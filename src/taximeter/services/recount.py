@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
+from msgspec import structs
+
 from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.metering.event import Event
@@ -349,7 +351,9 @@ def charges_between(
     costs: dict[Charge, Decimal] = {}
     _add_costs(costs, old_prices, rows, limits, sign=-1)
     _add_costs(costs, new_prices, after, limits, sign=1)
-    return [charge._replace(amount=amount) for charge, amount in costs.items() if amount != ZERO]
+    return [
+        structs.replace(charge, amount=amount) for charge, amount in costs.items() if amount != ZERO
+    ]
 
 
 def _add_costs(

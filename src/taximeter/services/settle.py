@@ -12,6 +12,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
+import msgspec
+
 from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.credit.burn import burn_order, draw
 from taximeter.domain.credit.wallet import Grant, posted
@@ -27,7 +29,7 @@ from taximeter.storage.topups import mark_low
 from taximeter.storage.wallets import Entry, WalletKey
 
 
-class Charge(NamedTuple):
+class Charge(msgspec.Struct, frozen=True, gc=False):
     """What usage costs: negative where money is given back. `path` is what the events of the usage
     attribute it to, where that is known. `drawn`: it is drawn from the wallet; else an invoice
     bills it.

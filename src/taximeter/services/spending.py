@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+
+import msgspec
 
 from taximeter.domain.entitlement.alert import SpendAlert
 from taximeter.domain.entitlement.budget import Budget
@@ -44,7 +45,7 @@ def is_watched(limited: Limited, customer: str, asset: str) -> bool:
     return terms is not None and (bool(terms.balance_alerts(asset)) or terms.is_topped_up(asset))
 
 
-class Spend(NamedTuple):
+class Spend(msgspec.Struct, frozen=True, gc=False):
     """An amount charged for usage at `path`: negative where it is given back."""
 
     customer: str

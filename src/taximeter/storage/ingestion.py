@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from psycopg import AsyncConnection, AsyncCursor
@@ -122,7 +122,7 @@ _of_event = attrgetter(
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-class EventRow(NamedTuple):
+class EventRow(msgspec.Struct, frozen=True, gc=False):
     """A row of `event`: accepted, or quarantined for `reason`."""
 
     event: Event
