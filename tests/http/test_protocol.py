@@ -47,10 +47,19 @@ class Line:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    def send(self, path: str, body: bytes, *, head: str = "", key: str = ROOT_KEY) -> None:
+    def send(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        head: str = "",
+        key: str = ROOT_KEY,
+        length: int | None = None,
+    ) -> None:
+        length = len(body) if length is None else length
         lines = (
             f"POST {path} HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {key}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{head}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {length}\r\n{head}\r\n"
         )
         self.writer.write(lines.encode() + body)
 
@@ -392,3 +401,47 @@ async def test_a_client_that_leaves_gets_no_hold_but_its_events_are_taken(place:
         place.client, "/v1/meters/tokens/usage", customer=place.customer, window="total"
     )  # fmt: skip
     assert usage["data"][0]["value"] == "12", "5 + 7"
+
+
+async def test_a_head_that_was_sent_before_says_nothing_of_the_body(place: Place) -> None:
+    """100 USD, and holds whose requests differ by one digit: 100 - 1 - 2 - 3 = 94."""
+    line = await place.line()
+    found = [
+        (await line.ask("/v1/holds", {**place.hold, "amount": str(amount)})).json["available"]
+        for amount in (1, 2, 3)
+    ]
+    assert found == ["99", "97", "94"]
+    body = json.dumps(place.hold).encode()
+    for written in (1, len(body) - 1):  # that head again, and its body later, in two pieces
+        line.send("/v1/holds", body[:written], length=len(body))
+        await asyncio.sleep(0.02)
+        line.writer.write(body[written:])
+        assert (await line.answer()).status == 200
+    for _ in range(3):  # three at once; the first two within one read
+        line.send("/v1/holds", body)
+    found = [(await line.answer()).json["available"] for _ in range(3)]
+    assert found == ["91", "90", "89"]
+    assert (await line.ask("/v1/holds", {**place.hold, "amount": "x"})).status == 422
+    assert (await line.ask("/v1/holds", place.hold)).json["available"] == "88"
+
+
+async def test_a_head_that_was_sent_before_is_of_no_use_to_a_revoked_key(place: Place) -> None:
+    """The key is forgotten within five seconds; a head does not remember whose it was."""
+    made = await place.client.post("/v1/api_keys", json={"name": "gone", "scopes": ["authorize"]})
+    line = await place.line()
+    for _ in range(3):
+        assert (await line.ask("/v1/holds", place.hold, key=made.json()["secret"])).status == 200
+    await place.client.delete(f"/v1/api_keys/{made.json()['id']}")
+    for _ in range(50):
+        if (await line.ask("/v1/holds", place.hold, key=made.json()["secret"])).status != 200:
+            break
+        await asyncio.sleep(0.2)
+    assert (await line.ask("/v1/holds", place.hold, key=made.json()["secret"])).status == 401
+
+
+async def test_no_more_heads_are_remembered_than_a_client_needs(place: Place) -> None:
+    """Each of 200 heads is another one; all are answered, and so is the first one, again."""
+    line = await place.line()
+    for number in [*range(200), 0, 0]:
+        answer = await line.ask("/v1/events", place.event("e"), head=f"X-Request-Id: {number}\r\n")
+        assert answer.status == 200
