@@ -184,6 +184,38 @@ async def test_a_final_period_whose_only_event_is_void_begins_anew(story: Story)
     assert await found() == {"max": "2", "min": "2", "latest": "2", "least": "2"}
 
 
+async def test_a_fee_for_any_usage_ends_and_begins_with_its_events(story: Story) -> None:
+    """5 for any usage drawn from a wallet (an invoice has it anyway). Of a final January nothing is
+    left, and then usage with other dimensions.
+    """
+    await story.customer()
+    await story.meter("calls", dimensions=["of"])
+    tiers = {"model": "volume", "tiers": [{"up_to": "10", "unit": "1", "flat": "5"}, {"unit": "1"}]}
+    await story.plan(
+        "p", usage_price("billed", "calls", **tiers),
+        usage_price("drawn", "calls", settle="wallet", asset="credits", **tiers),
+    )  # fmt: skip
+    await story.subscribe("p")
+    await story.grant("100", asset="credits")
+    january = "2026-01-01T00:00:00Z"
+    await story.use(*[event("calls", i, january, q=2, of=i) for i in ("a", "b")])
+    await story.advance("2026-02-02T00:00:00Z")
+
+    async def found() -> tuple[list[str], str]:
+        _, *late = amounts(await story.upcoming(), "amount")
+        return [amount for (amount,) in late], await story.available(asset="credits")
+
+    assert await found() == ([], "91")  # 4 x 1 + 5
+    await void(story, "a")
+    assert await found() == (["-2.00"], "93")
+    await void(story, "b")
+    assert await found() == (["-4.00"], "100")
+    await story.use(event("calls", "c", january, q=1, of="c"))
+    assert await found() == (["-3.00"], "94")  # 1 x 1 + 5 = 6, of 9
+    await amend(story, "c", data={"q": 1, "of": "a"})
+    assert await found() == (["-3.00"], "94")
+
+
 async def test_a_meter_made_in_the_instant_in_which_the_event_came(story: Story) -> None:
     await graduated(story)
     await story.use(event("calls", "a", q=5))

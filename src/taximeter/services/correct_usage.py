@@ -287,7 +287,8 @@ async def _correct_totals(
     changed = [
         ChangedTotal(
             reader.customer, key.subscription, key.price, key.period_start, key.dimensions,
-            stood.get(key, _NOTHING).quantity, stands[key].quantity, created=key not in stood,
+            stood.get(key, _NOTHING).quantity, stands[key].quantity,
+            created=not stood.get(key, _NOTHING).events,
             gone=not stands[key].events,
         )
         for key in sorted(keys)

@@ -195,12 +195,12 @@ def _missing(
         return ZERO
     before, after = {}, {}
     for one in _group_keys(key, price):
-        _, usage = _before_and_after(changed.get(one, ()), rows.get(one, ()))
+        own, totals = changed.get(one, ()), rows.get(one, ())
+        _, usage = _before_and_after(own, totals)
         after[one.price] = usage
-        texts = dict(rows.get(one, ())) or {row.dimensions: ZERO for row in changed.get(one, ())}
         before[one.price] = [
             (dimensions, quantity - rest.get((one, text), ZERO))
-            for (dimensions, quantity), text in zip(usage, texts, strict=True)
+            for (dimensions, quantity), text in zip(usage, _after(own, totals), strict=True)
         ]
     whole = price_amount(price, with_group(price, after))
     return whole - price_amount(price, with_group(price, before))
@@ -256,15 +256,26 @@ def _cost(
     return (price_amount(price, with_group(price, after)) if exists else ZERO) - charged
 
 
+def _after(
+    changed: Sequence[ChangedTotal], rows: Sequence[tuple[str, Decimal]]
+) -> dict[str, Decimal]:
+    """All totals after the change by their dimensions, with those of which it left no event."""
+    after = dict(rows)
+    for row in changed:
+        if not rows:
+            after[row.dimensions] = after.get(row.dimensions, ZERO) + row.quantity
+        else:
+            after.setdefault(row.dimensions, ZERO)
+    return after
+
+
 def _before_and_after(
     changed: Sequence[ChangedTotal], rows: Sequence[tuple[str, Decimal]]
 ) -> tuple[Usage, Usage]:
-    after: dict[str, Decimal] = dict(rows)
+    after = _after(changed, rows)
     change: dict[str, Decimal] = defaultdict(lambda: ZERO)
     for row in changed:
         change[row.dimensions] += row.quantity - row.previous
-        if not rows:
-            after[row.dimensions] = after.get(row.dimensions, ZERO) + row.quantity
     return (
         [(dimensions_of(text), quantity - change[text]) for text, quantity in after.items()],
         [(dimensions_of(text), quantity) for text, quantity in after.items()],

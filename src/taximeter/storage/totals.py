@@ -11,6 +11,8 @@ from psycopg import AsyncConnection
 Connection = AsyncConnection[tuple[Any, ...]]
 Key = TypeVar("Key", bound=tuple[str, str, str, datetime])
 
+# A total of which no event is left stays where a final invoice has counted it. It is no usage: what
+# the first usage costs is not charged for it.
 _SEGMENTS = """
 SELECT t.customer, t.subscription, t.price, t.period_start, t.dimensions, sum(t.quantity)
 FROM usage_total t
@@ -18,14 +20,17 @@ JOIN unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[])
     AS k (customer, subscription, price, period_start)
     ON t.customer = k.customer AND t.subscription = k.subscription AND t.price = k.price
     AND t.period_start = k.period_start
-GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+GROUP BY 1, 2, 3, 4, 5 HAVING sum(t.events) > 0 OR sum(t.quantity) <> 0
+ORDER BY 1, 2, 3, 4, 5
 """
 
 
 async def segment_totals(
     connection: Connection, keys: Sequence[Key]
 ) -> dict[tuple[str, str, str, datetime], list[tuple[str, Decimal]]]:
-    """All totals of these segments: (dimensions, quantity) each, meter versions added up."""
+    """All totals of these segments of which an event is left: (dimensions, quantity) each, meter
+    versions added up.
+    """
     found: dict[tuple[str, str, str, datetime], list[tuple[str, Decimal]]] = defaultdict(list)
     if keys:
         columns = [list(column) for column in zip(*keys, strict=True)]
