@@ -24,8 +24,9 @@ def empty_database(empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_key_is_made_listed_and_revoked(database: str) -> None:
     made = run_on_database(
-        "keys", "create", "--name", "gateway", "--scope", "ingest", "--scope", "read",
-        "--customer", "acme", "--expires", "2031-01-01T00:00:00+01:00", "--rate", "100/minute",
+        "keys", "create", "--name", "gateway", "--scope", "ingest", "--scope", "authorize",
+        "--customer", "acme", "--path", "support", "--expires", "2031-01-01T00:00:00+01:00",
+        "--rate", "100/minute",
     )  # fmt: skip
     assert made.exit_code == 0
     secret = made.stdout.strip()
@@ -33,10 +34,10 @@ def test_a_key_is_made_listed_and_revoked(database: str) -> None:
     key_id = made.stderr.split("secret of ")[1].split()[0]
     listed = run_on_database("keys", "list").stdout
     header, row = listed.splitlines()
-    titles = ["ID", "NAME", "SCOPES", "CUSTOMER", "CREATED", "EXPIRES", "REVOKED", "RATE"]
+    titles = ["ID", "NAME", "SCOPES", "CUSTOMER", "PATH", "CREATED", "EXPIRES", "REVOKED", "RATE"]
     assert header.split() == titles
-    assert row.split()[:4] == [key_id, "gateway", "ingest,read", "acme"]
-    assert row.split()[5] == "2030-12-31T23:00:00Z"
+    assert row.split()[:5] == [key_id, "gateway", "ingest,authorize", "acme", "support"]
+    assert row.split()[6] == "2030-12-31T23:00:00Z"
     assert row.split()[-1] == "100/minute"
     assert secret not in listed
     throttled = run_on_database("keys", "throttle", key_id, "--rate", "5/second").stdout

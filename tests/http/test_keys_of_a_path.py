@@ -82,6 +82,24 @@ async def test_it_captures_by_events_of_its_path(agent: httpx.AsyncClient) -> No
     assert captured["charged"] == [{"amount": "2", "asset": "USD"}]
 
 
+@pytest.mark.parametrize("path", ["sales", "supporters", None])
+async def test_it_knows_no_hold_that_lies_elsewhere(
+    client: httpx.AsyncClient, agent: httpx.AsyncClient, path: str | None
+) -> None:
+    """It could charge 90 to another's budget, free what another has reserved, or keep it held."""
+    other = (await hold(client, "3", path=path)).json()["id"]
+    work = {"events": [{"id": "w", "type": "call", "data": {"n": 2}}]}
+    for step, body in (
+        ("capture", {"amount": "90"}), ("capture", work), ("extend", {"ttl_s": 3_000}),
+        ("release", {}),
+    ):  # fmt: skip
+        answer = await agent.post(f"/v1/holds/{other}/{step}", json=body)
+        problem(answer, 404, "not_found")
+    # Nor once it is over: the answer that its owner got is not given again.
+    assert (await client.post(f"/v1/holds/{other}/release", json={})).status_code == 200
+    problem(await agent.post(f"/v1/holds/{other}/release", json={}), 404, "not_found")
+
+
 async def test_it_does_nothing_of_the_whole_customer(
     client: httpx.AsyncClient, agent: httpx.AsyncClient
 ) -> None:

@@ -103,13 +103,17 @@ def list_(context: typer.Context, data: DataOption = DATA_DEFAULT) -> None:
                 times = (shown(at) for at in (key.created_at, key.expires_at, key.revoked_at))
                 rate = f"{key.rate.requests}/{key.rate.per}" if key.rate is not None else ""
                 scopes = ",".join(key.scopes)
-                rows.append((key.id, key.name, scopes, key.customer or "", *times, rate))
+                whose = (key.customer or "", key.path or "")
+                rows.append((key.id, key.name, scopes, *whose, *times, rate))
             cursor = page.next_cursor
             if cursor is None:
                 return
 
     in_database(context.obj, data, work)
-    show_rows(("ID", "NAME", "SCOPES", "CUSTOMER", "CREATED", "EXPIRES", "REVOKED", "RATE"), rows)
+    titles = (
+        "ID", "NAME", "SCOPES", "CUSTOMER", "PATH", "CREATED", "EXPIRES", "REVOKED", "RATE"
+    )  # fmt: skip
+    show_rows(titles, rows)
 
 
 @keys.command()

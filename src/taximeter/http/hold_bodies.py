@@ -30,6 +30,7 @@ from taximeter.services.hold_requests import (
     NewHold,
     Release,
     RenderStep,
+    Step,
 )
 from taximeter.services.ingest import IngestRequest
 from taximeter.services.keys import Caller
@@ -141,12 +142,15 @@ def read_extend(
     return Extend(customer, hold_id, _digest("extend"), render, key, ttl_s=ttl_s)
 
 
-def confine_capture(capture: Capture, caller: Caller) -> Capture:
-    """The capture, where its events lie within the caller's path. Raises `Invalid`."""
-    for index, event in enumerate(capture.events.events if capture.events is not None else ()):
+def confine_step(step: Step, caller: Caller) -> Step:
+    """The step, of a hold within the caller's path alone. Raises `Invalid` for a capture by events
+    that lie elsewhere.
+    """
+    events = step.events if isinstance(step, Capture) else None
+    for index, event in enumerate(events.events if events is not None else ()):
         if type(event) is Event:
             _confine(caller, event.path, f"events[{index}].path")
-    return capture
+    return replace(step, within=caller.path)
 
 
 def read_capture(

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Path, Query, Response
 from taximeter.domain.credit.hold import Hold, LimitValue, Refused
 from taximeter.http.fields import LIMIT, Cursor, CustomerKey, Limit
 from taximeter.http.hold_bodies import (
-    confine_capture,
+    confine_step,
     read_batch,
     read_capture,
     read_extend,
@@ -32,7 +32,7 @@ from taximeter.kernel.times import format_instant
 from taximeter.services import holds
 from taximeter.services.command import Answer, Key
 from taximeter.services.hold_commit import HoldResult
-from taximeter.services.hold_requests import Allowed, HoldAnswer, HoldRequest, Place, Resolved
+from taximeter.services.hold_requests import Allowed, HoldAnswer, Place, Resolved, Step
 from taximeter.services.holds import Owners
 
 router = APIRouter(prefix="/v1", tags=["Holds"])
@@ -94,15 +94,16 @@ async def _step(server: Server, asked: HotRequest, key: Key | None) -> HoldResul
     customer = await server.owners.find(server.context, hold_id)
     if customer is None or not asked.caller.may_see(customer):
         raise NotFound(kind="hold", key=hold_id)
-    request: HoldRequest
+    request: Step
     if verb == "capture":
         now = server.context.clock.now()
-        capture = read_capture(asked.body, customer, hold_id, _render_step, key, now)
-        request = capture if asked.caller.path is None else confine_capture(capture, asked.caller)
+        request = read_capture(asked.body, customer, hold_id, _render_step, key, now)
     elif verb == "release":
         request = read_release(asked.body, customer, hold_id, _render_step, key)
     else:
         request = read_extend(asked.body, customer, hold_id, _render_step, key)
+    if asked.caller.path is not None:
+        request = confine_step(request, asked.caller)
     return await server.holds.submit(request)
 
 

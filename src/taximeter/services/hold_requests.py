@@ -84,13 +84,16 @@ RenderStep: TypeAlias = Callable[[Resolved], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """A step of one hold: `digest` is of what is asked, by which the same again is known."""
+    """A step of one hold: `digest` is of what is asked, by which the same again is known. A hold
+    that does not lie `within` this path is not found.
+    """
 
     customer: str
     hold: str
     digest: bytes
     render: RenderStep
     idempotency: Key | None = None
+    within: str | None = None
 
     @property
     def customers(self) -> Sequence[str]:
@@ -136,4 +139,5 @@ class Enforce:
         return [event.customer for event in self.events.events if type(event) is Event]
 
 
-HoldRequest: TypeAlias = Place | Capture | Release | Extend | Enforce
+Step: TypeAlias = Capture | Release | Extend
+HoldRequest: TypeAlias = Place | Step | Enforce

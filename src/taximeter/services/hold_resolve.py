@@ -17,6 +17,7 @@ from taximeter.domain.credit.hold import Hold, less
 from taximeter.domain.metering.event import Event
 from taximeter.domain.subscription.customer import CustomerTerms
 from taximeter.kernel.errors import FieldError, Invalid, InvalidState, NotFound, TaximeterError
+from taximeter.kernel.paths import lies_within
 from taximeter.kernel.quantity import ZERO
 from taximeter.services.command import Answer
 from taximeter.services.context import Connection, Context
@@ -236,7 +237,7 @@ class _Work:
 
 def _early_answer(accounts: Accounts, hold: Hold | None, step: Resolve) -> Result | None:
     """What a step is answered that changes nothing; None: it is to be done."""
-    if hold is None:
+    if hold is None or not lies_within(hold.path, step.within):
         return NotFound(kind="hold", key=step.hold)
     if hold.state != "open":
         if hold.resolution == step.digest and hold.answer is not None:
