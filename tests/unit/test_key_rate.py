@@ -33,6 +33,14 @@ def test_a_large_body_counts_as_several() -> None:
     assert rate.admit(2 * SECOND, SECOND, 0)[1] == SECOND // 10
 
 
+def test_a_faster_rate_forgives_what_a_slower_one_had_still_to_wait_for() -> None:
+    full_at = KeyRate(1, "hour").admit(0, SECOND, 0)[0]  # full again in an hour
+    # An empty bucket of 10 a second lets one pass in 0.1 s.
+    assert KeyRate(10, "second").admit(full_at, SECOND, 0) == (full_at, SECOND // 10)
+    later = 2 * SECOND
+    assert KeyRate(10, "second").admit(full_at, later, 0)[1] == SECOND // 10
+
+
 @given(
     st.integers(1, 50),
     st.lists(st.tuples(st.integers(0, SECOND), st.integers(0, 50_000)), min_size=1, max_size=60),

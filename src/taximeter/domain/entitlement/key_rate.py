@@ -32,6 +32,7 @@ class KeyRate:
         span = RATE_STEPS[self.per] // timedelta(microseconds=1) * 1_000
         interval = span // self.requests
         weight = min(max(1, -(-body_bytes // BYTES_PER_REQUEST)), self.requests)
-        after = max(full_at, now) + weight * interval
-        wait = after - now - self.requests * interval
+        empty = now + self.requests * interval  # no emptier, also after a slower rate
+        after = min(max(full_at, now), empty) + weight * interval
+        wait = after - empty
         return (after, 0) if wait <= 0 else (full_at, wait)
