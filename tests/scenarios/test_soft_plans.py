@@ -58,7 +58,20 @@ async def test_events_that_are_to_be_enforced_are_taken_under_a_soft_plan(story:
     assert await balance(story) == ("-1", "0", "-1")  # 5 - 6
 
 
-async def test_a_soft_plan_suspends_all_the_same(story: Story) -> None:
-    await begin(story)
+async def test_a_soft_plan_suspends_and_blocks_all_the_same(story: Story) -> None:
+    quota = {"feature": "f", "meter": "calls", "limit": "3", "window": "day", "overage": "block"}
+    await story.meter("calls")
+    await story.plan("p", USE, enforcement="soft", entitlements=[quota])
+    await story.customer()
+    await story.subscribe("p")
+
+    async def reasons(event_id: str, q: str) -> list[str]:
+        one = event("calls", event_id, q=q)
+        found = await story.ask("POST", "/v1/events?enforce=true", json=[one])
+        return [other["error"]["code"] for other in found["results"]]
+
+    assert await reasons("a", "3") == []
+    assert await reasons("b", "1") == ["entitlement"]  # 3 + 1 > 3
     await story.ask("POST", "/v1/customers/acme/suspend", json={"reason": "unpaid"})
     assert (await place(story, "1"))["reason"] == "suspended"
+    assert await reasons("c", "0") == ["suspended"]

@@ -6,7 +6,6 @@ the decision is exact whatever the prices are, and atomic with what it decides a
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from msgspec import structs
 
@@ -39,7 +38,7 @@ async def enforce(
     context: Context, connection: Connection, held: Held, accounts: Accounts, request: Enforce
 ) -> Answer:
     """Take the events of a request, or refuse them all. The accounts of its customers are locked;
-    only those who are `hard` are refused anything.
+    only those who are `hard` are refused anything, and for money only where their plans are, too.
     """
     terms = {
         customer: cached.terms
@@ -51,7 +50,7 @@ async def enforce(
     await connection.execute("SAVEPOINT before_enforcing")
     captures = Captures(terms.keys(), {})
     (answer,), charges = await take_events(context, connection, [request.events], captures)
-    refused = _suspended(terms, accounts.at, request) if answer.accepted else None
+    refused = _suspended(terms, request) if answer.accepted else None
     refused = refused or await _refused(connection, terms, accounts, charges, limited)
     refused = refused or await _over_quota(connection, held, terms, accounts, request)
     if refused is None or answer.refused:
@@ -61,7 +60,7 @@ async def enforce(
     return request.render(_refusal(request, refused))
 
 
-def _suspended(terms: dict[str, CustomerTerms], at: datetime, request: Enforce) -> Refused | None:
+def _suspended(terms: dict[str, CustomerTerms], request: Enforce) -> Refused | None:
     """The first suspension of one who is hard that some event lies within. What an event costs
     names its path only as deep as grants and budgets ask, so the events themselves are looked at.
     """
@@ -70,7 +69,7 @@ def _suspended(terms: dict[str, CustomerTerms], at: datetime, request: Enforce) 
             continue
         own = terms[event.customer]
         refused = suspended(own.suspensions, event.path)
-        if refused is not None and own.is_hard_at(at):
+        if refused is not None and own.customer.enforcement == "hard":
             return refused
     return None
 
@@ -120,7 +119,7 @@ async def _over_quota(
     quotas = [
         (customer, quota, feature)
         for customer, own in terms.items()
-        if own.is_hard_at(at)
+        if own.customer.enforcement == "hard"
         for feature in features_of(own, at)
         if (rights := rights_of(own, feature, at)) is not None
         for quota in rights.quotas
