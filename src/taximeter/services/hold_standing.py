@@ -5,7 +5,7 @@ customer's account: usage that is being committed beside it counts as coming aft
 and another decision of the same customer waits for the account.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -70,15 +70,19 @@ async def send_reading(
 
 
 def _budgets(terms: CustomerTerms, asks: Sequence[Ask]) -> Sequence[Budget]:
-    """The budgets that some ask counts towards."""
-    return [budget for budget in terms.budgets if _counts(budget, asks)]
+    """The budgets that some ask counts towards. A customer may have a thousand of them, and a group
+    as many asks, which are of few paths.
+    """
+    if not terms.budgets:
+        return ()
+    wanted = {(need.asset, ask.path) for ask in asks for need in ask.needs}
+    return [budget for budget in terms.budgets if _counts(budget, wanted)]
 
 
-def _counts(budget: Budget, asks: Sequence[Ask]) -> bool:
-    for ask in asks:
-        for need in ask.needs:
-            if budget.covers(need.asset, ask.path):
-                return True
+def _counts(budget: Budget, wanted: Collection[tuple[str, str | None]]) -> bool:
+    for asset, path in wanted:
+        if budget.covers(asset, path):
+            return True
     return False
 
 
@@ -174,13 +178,11 @@ async def _add_spent_grants(
     """
     missing = []
     for customer, counters in accounts.counters.items():
-        own = purses.get(customer, {}).values()
-        missing += [
-            (customer, name[2:])
-            for name in counters
-            if name.startswith("g:")
-            and not any(name == source.counter for purse in own for source in purse.grants)
-        ]
+        reserved = [name for name in counters if name.startswith("g:")]
+        if reserved:
+            own = purses.get(customer, {}).values()
+            known = {source.counter for purse in own for source in purse.grants}
+            missing += [(customer, name[2:]) for name in reserved if name not in known]
     if missing:
         for grant in (await wallets.grants_by_id(connection, missing)).values():
             purse = purses.get(grant.customer, {}).get(grant.asset)
