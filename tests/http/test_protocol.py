@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import json
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -445,3 +446,19 @@ async def test_no_more_heads_are_remembered_than_a_client_needs(place: Place) ->
     for number in [*range(200), 0, 0]:
         answer = await line.ask("/v1/events", place.event("e"), head=f"X-Request-Id: {number}\r\n")
         assert answer.status == 200
+
+
+async def test_of_large_heads_none_is_remembered(place: Place) -> None:
+    """64 heads of 60 kB each: were they kept, it would be 64 * 60,000 = 3,840,000 bytes and more,
+    of each connection.
+    """
+    line = await place.line()
+    tracemalloc.start()
+    try:
+        for number in range(64):
+            head = f"X-Large: {number:060000}\r\n"
+            assert (await line.ask("/v1/events", place.event("e"), head=head)).status == 200
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 2_000_000

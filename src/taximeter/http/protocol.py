@@ -35,6 +35,7 @@ _NOT_PLAIN = frozenset((b"content-encoding", b"expect", b"transfer-encoding"))
 _NOBODY = asyncio.Event()
 _HEAD_END = b"\r\n\r\n"
 HEADS_KNOWN_MAX = 64  # of a connection: they differ by the length of the body
+HEAD_KNOWN_BYTES_MAX = 2 * 1024  # more than clients say each time
 
 
 class HasApi(Protocol):
@@ -144,14 +145,14 @@ class HotProtocol(HttpToolsProtocol):
 
     def _remember(self, data: bytes) -> None:
         """Remember the head of the one request that was read just now, if it was plain. One with an
-        idempotency key comes but once.
+        idempotency key comes but once; a large one would cost more memory than it saves time.
         """
         exchange = self.cycle
         if not isinstance(exchange, _Exchange) or not exchange.keep_alive:
             return
         head = exchange.head
         end = len(data) - head.length
-        if b"idempotency-key" in head.headers:
+        if end > HEAD_KNOWN_BYTES_MAX or b"idempotency-key" in head.headers:
             return
         if data.find(_HEAD_END) + len(_HEAD_END) == end:
             if len(self._known) >= HEADS_KNOWN_MAX:

@@ -5,7 +5,7 @@ customer's account: usage that is being committed beside it counts as coming aft
 and another decision of the same customer waits for the account.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -76,14 +76,11 @@ def _budgets(terms: CustomerTerms, asks: Sequence[Ask]) -> Sequence[Budget]:
     if not terms.budgets:
         return ()
     wanted = {(need.asset, ask.path) for ask in asks for need in ask.needs}
-    return [budget for budget in terms.budgets if _counts(budget, wanted)]
-
-
-def _counts(budget: Budget, wanted: Collection[tuple[str, str | None]]) -> bool:
-    for asset, path in wanted:
-        if budget.covers(asset, path):
-            return True
-    return False
+    return [
+        budget
+        for budget in terms.budgets
+        if any(budget.covers(asset, path) for asset, path in wanted)
+    ]
 
 
 async def standings(
