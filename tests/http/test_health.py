@@ -34,7 +34,10 @@ async def test_without_a_database_answers_are_503(
     instance: Instance, client: httpx.AsyncClient
 ) -> None:
     await instance.context.pool.close()
+    stranger = {"Authorization": "Bearer tx_stranger"}  # whom only the database would know
     for answer in (
+        await client.post("/v1/events", json=event("a"), headers=stranger),
+        await client.post("/v1/holds/hold_1/release"),
         await client.get("/readyz"),
         await client.get("/v1/meters"),
         await client.put("/v1/customers/acme", json={}),

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
 from typing import Any
 
-import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -56,9 +55,9 @@ from taximeter.http import (
 from taximeter.http.body import BODY_BYTES_MAX, limited
 from taximeter.http.hot import Answered, Asked, HotRequest, HotRoute, answer_hot, error_answer
 from taximeter.http.openapi import DocumentedApi
-from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
+from taximeter.http.problem import CONTENT_TYPE, problem
 from taximeter.http.server import Server, admit, authenticate
-from taximeter.kernel.errors import FieldError, TaximeterError, Unauthorized, Unavailable
+from taximeter.kernel.errors import FieldError, TaximeterError, Unauthorized
 from taximeter.services.health import UNREACHABLE, UNSTORABLE
 
 Scope = MutableMapping[str, Any]
@@ -109,8 +108,6 @@ PYDANTIC_CODES = {
     "too_long": "too_many",
     "string_too_long": "too_long",
 }
-
-log = structlog.get_logger("http")
 
 
 class Application:
@@ -214,13 +211,10 @@ def make_api(server: Server) -> FastAPI:
         description="Usage-based billing for AI products: the fare, as it runs.",
     )  # fmt: skip
     api.state.server = server
-    api.add_exception_handler(TaximeterError, _taximeter_error)
     api.add_exception_handler(RequestValidationError, _validation_error)
     api.add_exception_handler(HTTPException, _http_error)
-    for unreachable in UNREACHABLE:
-        api.add_exception_handler(unreachable, _unavailable_error)
-    api.add_exception_handler(UNSTORABLE, _data_error)
-    api.add_exception_handler(Exception, _unexpected_error)
+    for failure in (TaximeterError, *UNREACHABLE, UNSTORABLE, Exception):
+        api.add_exception_handler(failure, _failed)
     for router in ROUTERS:
         api.include_router(router)
     return api
@@ -235,9 +229,9 @@ def _respond(status: int, body: bytes, headers: dict[str, str]) -> Response:
     return Response(body, status, headers, CONTENT_TYPE)
 
 
-async def _taximeter_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, TaximeterError)
-    return _respond(*problem_of(error, request_id_of(request.app.state.server)))
+async def _failed(request: Request, error: Exception) -> Response:
+    answer = error_answer(request.app.state.server, error)
+    return _respond(answer.status, answer.body, dict(answer.headers))
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -283,26 +277,3 @@ async def _http_error(request: Request, error: Exception) -> Response:
     detail = details.get(error.status_code, str(error.detail))
     body = problem(error.status_code, code, detail, request_id)
     return _respond(error.status_code, body, dict(error.headers or {}))
-
-
-async def _unexpected_error(request: Request, error: Exception) -> Response:
-    request_id = request_id_of(request.app.state.server)
-    log.error("unexpected_error", request_id=request_id, exc_info=error)
-    detail = "Something went wrong on the server; the request id finds it in the log."
-    return _respond(500, problem(500, "internal", detail, request_id), {})
-
-
-async def _unavailable_error(request: Request, error: Exception) -> Response:
-    log.error("database_unavailable", error=str(error).strip())
-    unavailable = Unavailable(
-        what="The database cannot be reached.", cure="Nothing was changed. Send it again."
-    )
-    return _respond(*problem_of(unavailable, request_id_of(request.app.state.server)))
-
-
-async def _data_error(request: Request, error: Exception) -> Response:
-    """A value that no check has caught and that the database cannot hold."""
-    request_id = request_id_of(request.app.state.server)
-    log.error("unchecked_value", request_id=request_id, exc_info=error)
-    detail = "A value cannot be stored: it is too large, or holds a character that text cannot."
-    return _respond(422, problem(422, "invalid", detail, request_id), {})

@@ -16,8 +16,9 @@ import structlog
 from taximeter.http.body import BODY_BYTES_MAX, ClientGone, Receive, read_body
 from taximeter.http.problem import CONTENT_TYPE, problem, problem_of
 from taximeter.http.server import Server, admit, authenticate
-from taximeter.kernel.errors import TaximeterError
+from taximeter.kernel.errors import TaximeterError, Unavailable
 from taximeter.services import keys
+from taximeter.services.health import UNREACHABLE, UNSTORABLE
 from taximeter.services.hold_commit import HoldResult
 from taximeter.services.keys import Caller
 
@@ -26,6 +27,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 REPLAY: Mapping[str, str] = {"idempotent-replay": "true"}
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_ONCE_REACHED = (
+    "Whether this request changed anything is not known. Send it again unchanged, a POST with the "
+    "same Idempotency-Key."
+)
 
 log = structlog.get_logger("http")
 
@@ -81,10 +86,19 @@ def answered_of(result: HoldResult) -> Answered:
 
 
 def error_answer(server: Server, error: Exception) -> Answered:
-    """What a request that failed is answered; what was not foreseen goes to the log."""
+    """What a request that failed is answered, on every route; what was not foreseen goes to the
+    log.
+    """
     request_id = server.context.new_id("req")
+    if isinstance(error, UNREACHABLE):
+        log.error("database_unavailable", error=str(error).strip())
+        error = Unavailable(what="The database cannot be reached.", cure=_ONCE_REACHED)
     if isinstance(error, TaximeterError):
         return Answered(*problem_of(error, request_id))
+    if isinstance(error, UNSTORABLE):  # a value that no check has caught
+        log.error("unchecked_value", request_id=request_id, exc_info=error)
+        detail = "A value cannot be stored: it is too large, or holds a character that text cannot."
+        return Answered(422, problem(422, "invalid", detail, request_id))
     log.error("unexpected_error", request_id=request_id, exc_info=error)
     detail = "Something went wrong on the server; the request id finds it in the log."
     return Answered(500, problem(500, "internal", detail, request_id))
