@@ -145,14 +145,16 @@ class HotProtocol(HttpToolsProtocol):
 
     def _remember(self, data: bytes) -> None:
         """Remember the head of the one request that was read just now, if it was plain. One with an
-        idempotency key comes but once; a large one would cost more memory than it saves time.
+        idempotency key or the id of a hold comes but once; a large one would cost more memory than
+        it saves time.
         """
         exchange = self.cycle
         if not isinstance(exchange, _Exchange) or not exchange.keep_alive:
             return
         head = exchange.head
         end = len(data) - head.length
-        if end > HEAD_KNOWN_BYTES_MAX or b"idempotency-key" in head.headers:
+        comes_once = head.path != head.route.name or b"idempotency-key" in head.headers
+        if comes_once or end > HEAD_KNOWN_BYTES_MAX:
             return
         if data.find(_HEAD_END) + len(_HEAD_END) == end:
             if len(self._known) >= HEADS_KNOWN_MAX:

@@ -138,7 +138,7 @@ class Callers:
         if wait:
             retry_after_s = -(-wait // _NS)
             raise RateLimited(requests=rate.requests, per=rate.per, retry_after_s=retry_after_s)
-        if len(self._full_at_ns) >= CACHED_MAX:
+        if len(self._full_at_ns) >= CACHED_MAX and caller.key_id not in self._full_at_ns:
             self._full_at_ns = {key: at for key, at in self._full_at_ns.items() if at > now}
         self._full_at_ns[caller.key_id] = full_at
 
