@@ -70,6 +70,11 @@ def test_a_key_is_made_listed_and_revoked(database: str) -> None:
         (["throttle", "key_none"], 1, "There is no API key 'key_none'."),
         (["throttle", "key_none", "--rate", "0/minute"], 2, "--rate 0/minute is no rate"),
         (["create", "--name", "a", "--scope", "read", "--rate", "9/day"], 2, "--rate 9/day"),
+        (
+            ["create", "--name", "a", "--scope", "ingest", "--customer", "c", "--path", ""],
+            1,
+            "Send 1 to 256 printable characters.",
+        ),
         (["revoke", "key_none"], 1, "There is no API key 'key_none'."),
     ],
 )

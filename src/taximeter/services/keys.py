@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 from taximeter.domain.entitlement.key_rate import KeyRate
+from taximeter.domain.metering.event import NAME_CHARS_MAX
 from taximeter.kernel.errors import (
     FieldError,
     Forbidden,
@@ -183,6 +184,9 @@ async def create_key(
 
 
 def _check_path(path: str, scopes: Sequence[str], customer: str | None) -> None:
+    if not 0 < len(path) <= NAME_CHARS_MAX or not path.isprintable():
+        detail = f"Send 1 to {NAME_CHARS_MAX} printable characters."
+        raise Invalid([FieldError("path", "invalid_text", detail)])
     if path != path.strip("/"):
         raise Invalid([FieldError("path", "invalid", "Send it without / at its ends.")])
     if customer is None:
