@@ -114,23 +114,22 @@ async def _read(
         customer.key, asset, customer.currency, complete=not customer.archived
     )  # fmt: skip
     unit_price = Decimal(1) if asset == customer.currency else _unit_price(terms, asset, span)
-    for ref, drawn, source in await storage.draws(connection, customer.key, asset, span):
+    for price_key, drawn, source in await storage.draws(connection, customer.key, asset, span):
         value = worth(drawn, source, unit_price, customer.currency)
-        for figures in (found.figures, found.prices[ref.partition("/")[2]]):
+        for figures in (found.figures, found.prices[price_key]):
             figures.drawn += drawn
             figures.value += value or ZERO
             figures.unvalued += drawn if value is None else ZERO
     readers = _readers(terms, span, types)
-    for one in await storage.costs(connection, customer.key, span):
+    for one in await storage.costs(connection, customer.key, customer.currency, span):
         prices = readers.get(one.type, ())
         own = [price for price in prices if price.asset == asset and price.settle == "wallet"]
         if not own:
             continue
         found.events += one.events
-        if one.amount is None or one.asset not in (None, customer.currency):
-            found.without_cost += one.events
-            continue
         found.without_cost += one.events - one.with_cost
+        if one.amount is None:
+            continue
         for price in own:
             part = divide(one.amount, Decimal(len(prices)))
             for figures in (found.figures, found.prices[price.key]):

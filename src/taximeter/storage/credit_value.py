@@ -16,12 +16,16 @@ from taximeter.kernel.times import Period
 
 Connection = AsyncConnection[tuple[Any, ...]]
 
+# Both add up in the database: there may be as many holds, and assets that events name, as events.
 # An amount of data.cost as event_cost reads it; what is no such number is none.
 _NUMBER = r"^[0-9]{1,18}(\.[0-9]{1,12})?$"
 _COSTS = """
-SELECT type, asset, sum(amount), count(*), count(amount)
+SELECT type, sum(amount), count(*), count(amount)
 FROM (
-    SELECT type, asset, CASE WHEN said ~ %(number)s THEN said::numeric END AS amount
+    SELECT type, CASE
+            WHEN said ~ %(number)s AND COALESCE(asset, %(currency)s) = %(currency)s
+            THEN said::numeric
+        END AS amount
     FROM (
         SELECT type,
             CASE jsonb_typeof(data -> 'cost') WHEN 'object' THEN data #>> '{cost,asset}' END
@@ -33,35 +37,32 @@ FROM (
           AND status = 'accepted'
     ) said
 ) read
-GROUP BY type, asset
+GROUP BY type
 """
 _DRAWS = """
-SELECT e.ref, e.drawn, g.kind, g.amount, g.cost_basis, g.cost_basis_asset
+SELECT e.price, e.drawn, g.kind, g.amount, g.cost_basis, g.cost_basis_asset
 FROM (
-    SELECT grant_id, ref, -sum(amount) AS drawn FROM wallet_entry
+    SELECT grant_id, split_part(ref, '/', 2) AS price, -sum(amount) AS drawn FROM wallet_entry
     WHERE customer = %(customer)s AND asset = %(asset)s AND kind = 'draw'
       AND id >= %(first)s AND id < %(last)s AND at >= %(start)s AND at < %(end)s
-    GROUP BY grant_id, ref
+    GROUP BY grant_id, split_part(ref, '/', 2)
 ) e LEFT JOIN credit_grant g ON g.customer = %(customer)s AND g.id = e.grant_id
-ORDER BY e.ref, e.grant_id
+ORDER BY e.price, e.grant_id
 """
 
 
 class DrawnSum(NamedTuple):
-    """What was drawn for `ref` from one grant (None: past the grants)."""
+    """What was drawn for a `price` ("": of no certain one) from one grant (None: past them all)."""
 
-    ref: str
+    price: str
     drawn: Decimal
     source: DrawnFrom | None
 
 
 class TypeCost(NamedTuple):
-    """What the events of a type say that they cost in `asset` (None: the customer's currency): of
-    so many `events`, so many say it.
-    """
+    """What the events of a type say that they cost: of so many `events`, so many say it."""
 
     type: str
-    asset: str | None
     amount: Decimal | None
     events: int
     with_cost: int
@@ -85,7 +86,7 @@ async def customers_of(
 async def draws(
     connection: Connection, customer: str, asset: str, span: Period
 ) -> Sequence[DrawnSum]:
-    """What usage drew from a wallet within the span, by what for and by grant."""
+    """What usage drew from a wallet within the span, by price and by grant."""
     ids = {
         "first": first_id("went", span.start),
         "last": first_id("went", span.end + timedelta(milliseconds=1)),  # as fine as ids are
@@ -93,17 +94,18 @@ async def draws(
     within = {"customer": customer, "start": span.start, "end": span.end}
     cursor = await connection.execute(_DRAWS, {**within, **ids, "asset": asset})
     found = []
-    for ref, drawn, kind, amount, basis, basis_asset in await cursor.fetchall():
+    for price, drawn, kind, amount, basis, basis_asset in await cursor.fetchall():
         source = None
         if kind is not None:
             source = DrawnFrom(kind, amount, None if basis is None else Money(basis, basis_asset))
-        found.append(DrawnSum(ref, drawn, source))
+        found.append(DrawnSum(price, drawn, source))
     return found
 
 
-async def costs(connection: Connection, customer: str, span: Period) -> Sequence[TypeCost]:
-    """What the events with a time in the span say that they cost, by their type."""
-    cursor = await connection.execute(
-        _COSTS, {"customer": customer, "start": span.start, "end": span.end, "number": _NUMBER}
-    )
+async def costs(
+    connection: Connection, customer: str, currency: str, span: Period
+) -> Sequence[TypeCost]:
+    """What the events with a time in the span say that they cost in this currency, by type."""
+    within = {"customer": customer, "start": span.start, "end": span.end}
+    cursor = await connection.execute(_COSTS, {**within, "currency": currency, "number": _NUMBER})
     return [TypeCost(*row) for row in await cursor.fetchall()]
