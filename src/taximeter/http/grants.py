@@ -339,7 +339,8 @@ async def preview_draw(
     path: Annotated[Text | None, Query(min_length=1, description="Where it is used")] = None,
 ) -> Response:
     """Which grants usage that costs `amount` would draw from now, in that order, and how much of
-    each; what they do not cover would be debt. Nothing is reserved or changed.
+    each, beside what open holds reserve. What is `uncovered` is not available: usage takes it from
+    what is held, and then as debt. Nothing is reserved or changed.
     """
     call.see(key)
     found = await balance.preview_draw(call.context, (key, asset), amount, meter=meter, path=path)

@@ -81,7 +81,7 @@ class DrawnPart:
 @dataclass(frozen=True, slots=True)
 class DrawPreview:
     """What a draw would take from where, in that order: a `surplus` first, then grants; and
-    `uncovered`, which would be debt.
+    `uncovered`, which is not available: it would be taken from what is held, or be debt.
     """
 
     surplus: Decimal
