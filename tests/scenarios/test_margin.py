@@ -138,6 +138,11 @@ async def test_credit_units_count_at_their_price(story: Story) -> None:
     ):
         other["alternatives"] = [work("1", cost)]
         assert await story.refused("POST", "/v1/holds", json=other) == (422, code)
+    # Among several holds it is said which.
+    body: Json = {"holds": [{"customer": "acme", "asset": "USD", "amount": "1"}, other]}
+    answer = await story.client.post("/v1/holds/batch", json=body)
+    found = problem(answer, 422, "invalid_cost")
+    assert found["errors"][0]["path"] == "holds[1].alternatives[0].data.cost"
 
 
 async def test_what_cannot_be_is_named(story: Story) -> None:

@@ -255,13 +255,14 @@ async def _priced(
     if all(new.estimate is None for new in place.holds):
         return place
     holds = []
-    for new in place.holds:
+    for index, new in enumerate(place.holds):
         if new.estimate is None:
             holds.append(new)
             continue
         asks = []
+        at_hold = f"holds[{index}]." if len(place.holds) > 1 else ""
         for number, event in enumerate((new.estimate, *new.alternatives)):
-            where = f"alternatives[{number - 1}]" if number else "estimate"
+            where = at_hold + (f"alternatives[{number - 1}]" if number else "estimate")
             found = await estimate(connection, held, event, at, where)
             if isinstance(found, Invalid):
                 return found
