@@ -1,5 +1,6 @@
 """Rows reach the server as they are, whatever they hold."""
 
+import gc
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from taximeter.kernel.quantity import ONE
 from taximeter.storage.columns import Columns
 
 
@@ -102,3 +104,11 @@ def test_numbers_within_json_keep_every_digit(
 def test_no_rows_are_none(connection: psycopg.Connection) -> None:
     assert returned(connection, ROWS.of([])) == []
     assert returned(connection, ROWS.of_columns([[]] * 8)) == []
+
+
+def test_what_rows_were_written_with_is_freed() -> None:
+    rows = [Row("a", ONE, 1, None, True, {"a": 1}, {"b": ONE}, b"c")]
+    before = len(gc.get_objects())
+    for _ in range(1_000):
+        ROWS.of(rows)
+    assert len(gc.get_objects()) < before + 500

@@ -73,7 +73,8 @@ class Columns:
 
     def _json(self, values: Sequence[object]) -> list[str | None]:
         """Values as JSON: they are texts of their array."""
-        texts: list[str | None] = [*self._encode_lines(values).decode()[:-1].split("\n")]
+        # A list: of all else msgspec 0.22 never frees the iterator.
+        texts: list[str | None] = [*self._encode_lines([*values]).decode()[:-1].split("\n")]
         if None in values:
             return [None if one is None else text for one, text in zip(values, texts, strict=True)]
         return texts
