@@ -99,6 +99,23 @@ async def test_costs_go_with_what_the_event_is_priced_by(story: Story) -> None:
     ]  # fmt: skip
 
 
+async def test_costs_go_to_the_contract_that_prices_the_event_when_it_does(story: Story) -> None:
+    await begin(story, wallet_price("chat", "1"), assets=[{"asset": "credits", "unit_price": "1"}])
+    await story.plan("other", usage_price("calls", "chat", model="per_unit", unit="0.01"))
+    other = await story.subscribe("other")
+    await story.use(use("chat", "a", "2"), {**use("chat", "b", "5"), "subscription": other})
+    # The older contract prices what names none: 1 credit, sold for 1, costs 2.
+    (found,) = await report(story)
+    assert shown(found) == ["1", "1", "2", "-100", "too_cheap"]
+    # From the 2nd on its customer pays by invoice: what calls cost is no longer the credit's.
+    [first, _] = await story.everything("/v1/subscriptions", customer="acme")
+    await story.change(first["id"], plan="other", at="2026-01-02T00:00:00Z", proration="none")
+    await story.advance("2026-01-02T00:00:00Z")
+    await story.use(use("chat", "c", "70"))
+    (found,) = await report(story)
+    assert shown(found, "drawn", "cost", "events") == ["1", "2", 1]
+
+
 async def test_only_the_span_is_told_and_credit_that_was_given_is_too_cheap(story: Story) -> None:
     await begin(story, wallet_price("chat", "1"))
     await story.grant("10", asset="credits", kind="promotional")

@@ -12,9 +12,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from taximeter.domain.catalog.margin import margin_percent
+from taximeter.domain.catalog.meter import Meter
 from taximeter.domain.catalog.plan import UsagePrice
 from taximeter.domain.credit.value import Corridor, ValueFlag, worth
 from taximeter.domain.subscription.customer import CustomerTerms
+from taximeter.domain.subscription.routing import Routing, routing_at
 from taximeter.kernel.errors import FieldError, Invalid
 from taximeter.kernel.paging import Page, decode_cursor, make_page
 from taximeter.kernel.quantity import ZERO, divide
@@ -24,6 +26,7 @@ from taximeter.services.context import Connection, Context
 from taximeter.storage import credit_value as storage
 from taximeter.storage import terms as term_storage
 
+Meters = Mapping[str, Mapping[str, Meter]]  # by event type and key
 SPAN_DEFAULT = timedelta(days=30)
 SPAN_MAX = timedelta(days=92)
 
@@ -94,11 +97,11 @@ async def list_values(
         after = parts[0] if parts else None
         customers = await storage.customers_of(connection, asset, after=after, limit=limit + 1)
         terms = await term_storage.customer_terms(connection, customers)
-        types: dict[str, set[str]] = defaultdict(set)
+        meters: dict[str, dict[str, Meter]] = defaultdict(dict)
         for _, meter in await term_storage.meter_versions(connection):
-            types[meter.key].add(meter.event_type)
+            meters[meter.event_type][meter.key] = meter
         return [
-            await _read(connection, terms[customer], asset, span, types, corridor)
+            await _read(connection, terms[customer], asset, span, meters, corridor)
             for customer in customers
         ]
 
@@ -107,7 +110,7 @@ async def list_values(
 
 async def _read(
     connection: Connection, terms: CustomerTerms, asset: str, span: Period,
-    types: Mapping[str, set[str]], corridor: Corridor,
+    meters: Meters, corridor: Corridor,
 ) -> CreditValue:  # fmt: skip
     customer = terms.customer
     found = CreditValue(
@@ -120,9 +123,12 @@ async def _read(
             figures.drawn += drawn
             figures.value += value or ZERO
             figures.unvalued += drawn if value is None else ZERO
-    readers = _readers(terms, span, types)
-    for one in await storage.costs(connection, customer.key, customer.currency, span):
-        prices = readers.get(one.type, ())
+    starts = _starts(terms, span)
+    for one in await storage.costs(
+        connection, customer.key, customer.currency, starts, span.end
+    ):  # fmt: skip
+        readers = [*meters.get(one.type, {}).values()]
+        prices = _prices(routing_at(terms, readers, one.subscription, starts[one.part - 1]))
         own = [price for price in prices if price.asset == asset and price.settle == "wallet"]
         if not own:
             continue
@@ -151,17 +157,19 @@ def _unit_price(terms: CustomerTerms, asset: str, span: Period) -> Decimal | Non
     return next((price for price in reversed(prices) if price is not None), None)
 
 
-def _readers(
-    terms: CustomerTerms, span: Period, types: Mapping[str, set[str]]
-) -> Mapping[str, Sequence[UsagePrice]]:
-    """The prices that read events of each type within the span, each by its key once."""
-    found: dict[str, dict[str, UsagePrice]] = defaultdict(dict)
-    for subscription in terms.subscriptions:
-        for phase in subscription.phases:
-            if phase.starts_at >= span.end or (phase.ends_at or span.end) <= span.start:
-                continue
-            for price in phase.plan.prices:
-                if isinstance(price, UsagePrice):
-                    for kind in types.get(price.meter, ()):
-                        found[kind][price.key] = price
-    return {kind: [*prices.values()] for kind, prices in found.items()}
+def _starts(terms: CustomerTerms, span: Period) -> Sequence[datetime]:
+    """When parts of the span begin within which the same prices apply."""
+    changes = {
+        at
+        for subscription in terms.subscriptions
+        for phase in subscription.phases
+        for at in (phase.starts_at, phase.ends_at)
+        if at is not None and span.start < at < span.end
+    }
+    return [span.start, *sorted(changes)]
+
+
+def _prices(routing: Routing) -> Sequence[UsagePrice]:
+    """The prices that read an event which goes this way."""
+    routes = [one for route in routing.meters for one in (route, *route.measured)]
+    return [target.price for route in routes for target in (*route.targets, *route.pending)]

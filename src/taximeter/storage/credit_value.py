@@ -3,7 +3,7 @@ its events say that they cost, by type.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -20,14 +20,14 @@ Connection = AsyncConnection[tuple[Any, ...]]
 # An amount of data.cost as event_cost reads it; what is no such number is none.
 _NUMBER = r"^[0-9]{1,18}(\.[0-9]{1,12})?$"
 _COSTS = """
-SELECT type, sum(amount), count(*), count(amount)
+SELECT type, subscription, part, sum(amount), count(*), count(amount)
 FROM (
-    SELECT type, CASE
+    SELECT type, subscription, part, CASE
             WHEN said ~ %(number)s AND COALESCE(asset, %(currency)s) = %(currency)s
             THEN said::numeric
         END AS amount
     FROM (
-        SELECT type,
+        SELECT type, subscription, width_bucket(time, %(starts)s::timestamptz[]) AS part,
             CASE jsonb_typeof(data -> 'cost') WHEN 'object' THEN data #>> '{cost,asset}' END
                 AS asset,
             CASE jsonb_typeof(data -> 'cost') WHEN 'object' THEN data #>> '{cost,amount}'
@@ -37,7 +37,7 @@ FROM (
           AND status = 'accepted'
     ) said
 ) read
-GROUP BY type
+GROUP BY type, subscription, part
 """
 _DRAWS = """
 SELECT e.price, e.drawn, g.kind, g.amount, g.cost_basis, g.cost_basis_asset
@@ -60,9 +60,13 @@ class DrawnSum(NamedTuple):
 
 
 class TypeCost(NamedTuple):
-    """What the events of a type say that they cost: of so many `events`, so many say it."""
+    """What the events of a type that name this `subscription`, if any, say that they cost in a part
+    of a span (the first is 1): of so many `events`, so many say it.
+    """
 
     type: str
+    subscription: str | None
+    part: int
     amount: Decimal | None
     events: int
     with_cost: int
@@ -103,9 +107,14 @@ async def draws(
 
 
 async def costs(
-    connection: Connection, customer: str, currency: str, span: Period
+    connection: Connection, customer: str, currency: str, starts: Sequence[datetime], end: datetime
 ) -> Sequence[TypeCost]:
-    """What the events with a time in the span say that they cost in this currency, by type."""
-    within = {"customer": customer, "start": span.start, "end": span.end}
-    cursor = await connection.execute(_COSTS, {**within, "currency": currency, "number": _NUMBER})
+    """What the events with a time in a span say that they cost in this currency, by their type and
+    by the parts of the span, which begin at `starts`.
+    """
+    cursor = await connection.execute(
+        _COSTS,
+        {"customer": customer, "currency": currency, "number": _NUMBER, "start": starts[0],
+         "starts": list(starts), "end": end},
+    )  # fmt: skip
     return [TypeCost(*row) for row in await cursor.fetchall()]
