@@ -48,9 +48,17 @@ class KeyBody(Body):
         Field(min_length=1, max_length=5),
     ]
     expires_at: Instant | None = None
-    customer: CustomerKey | None = None
+    customer: Annotated[
+        CustomerKey | None, Field(description="Confines the key to this customer")
+    ] = None
     rate_limit: RateBody | None = None
-    path: PathText | None = None
+    path: Annotated[
+        PathText | None,
+        Field(
+            description="Confines the key to this path of the customer; of the scopes it may have "
+            "`ingest` and `authorize`"
+        ),
+    ] = None
 
 
 def key_json(key: ApiKey) -> dict[str, object]:
