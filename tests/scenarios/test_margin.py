@@ -110,6 +110,9 @@ async def test_included_units_are_judged_by_what_comes_after_them(story: Story) 
     refused = await place(story, work("50", "0.41"))
     assert (refused["limit"]["price"], refused["limit"]["margin_percent"]) == ("0", None)
     assert refused["shortfall"] == "0.01"
+    # A call of nothing is free, too.
+    assert (await place(story, work("0", "0.40")))["allowed"] is True
+    assert (await place(story, work("0", "0.41")))["reason"] == "margin_floor"
     # 100 are free, but the next 100 would be 50 x 0.01 = 0.50, of which 0.35 may be spent.
     assert (await place(story, work("100", "0.35")))["allowed"] is True
     assert (await place(story, work("100", "0.36")))["limit"]["price"] == "0.5"

@@ -57,11 +57,18 @@ async def estimate(
         Need(asset, _rounded_up(max(amount, ZERO)), meter, invoiced)
         for (asset, meter, invoiced), amount in sorted(amounts.items())
     )
-    floors = [target.segment.plan.margin for target in targets.values()]
+    # Also where it adds nothing: a call may be free and cost something. A level costs in time.
+    plans = [
+        target.segment.plan
+        for route, _, _ in readings
+        for target in (*route.targets, *route.pending)
+        if route.level is None
+    ]
+    floors = [plan.margin for plan in plans]
     floor = max(filter(None, floors), key=lambda one: (one.hard, one.percent), default=None)
     if floor is None:
         return Estimated(needs, None)
-    currency = next(iter(targets.values())).segment.plan.currency
+    currency = plans[0].currency
     own = _own_cost(event, currency, where)
     if isinstance(own, Invalid):
         return own
