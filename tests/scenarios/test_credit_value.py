@@ -94,9 +94,8 @@ async def test_costs_go_with_what_the_event_is_priced_by(story: Story) -> None:
     assert shown(found, "events", "events_without_cost") == [4, 3]
     (credits,) = await report(story)
     # A unit without a price: 1 is drawn, for which nobody knows what will be paid.
-    assert shown(credits, "drawn", "unvalued", "cost", "margin_percent", "flag") == [
-        "1", "1", "5", None, None,
-    ]  # fmt: skip
+    names = ("drawn", "unvalued", "cost", "margin", "margin_percent", "value_per_unit", "flag")
+    assert shown(credits, *names) == ["1", "1", "5", None, None, None, None]
 
 
 async def test_costs_go_to_the_contract_that_prices_the_event_when_it_does(story: Story) -> None:

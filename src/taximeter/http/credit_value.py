@@ -33,7 +33,8 @@ def _text(amount: Decimal | None) -> str | None:
 
 
 def _figures_json(figures: Figures) -> dict[str, object]:
-    margin = None if figures.cost is None else figures.value - figures.cost
+    value = None if figures.unvalued else figures.value  # of all that was drawn
+    margin = None if figures.cost is None or value is None else value - figures.cost
     return {
         "drawn": format_decimal(figures.drawn),
         "unvalued": format_decimal(figures.unvalued),
@@ -41,7 +42,7 @@ def _figures_json(figures: Figures) -> dict[str, object]:
         "cost": _text(figures.cost),
         "margin": _text(margin),
         "margin_percent": _text(figures.margin_percent),
-        "value_per_unit": _text(figures.per_unit(figures.value)),
+        "value_per_unit": _text(figures.per_unit(value)),
         "cost_per_unit": _text(figures.per_unit(figures.cost)),
         "flag": figures.flag,
     }
