@@ -27,10 +27,11 @@ async def test_many_at_once(story: Story, seed: int) -> None:
         answers = await asyncio.gather(
             *(story.client.post(f"/v1/{path}", json=body, headers=headers) for _ in range(times))
         )
-        if answers[0].is_success:
-            said = [(one.status_code, one.json()) for one in answers]
-            assert all(one == said[0] for one in said), (path, body, said)
-        return answers[0].status_code, answers[0].json()
+        # A refusal is not kept: of two at once one may be refused, and the other then find room.
+        said = [(one.status_code, one.json()) for one in answers if one.is_success]
+        assert all(one == said[0] for one in said), (path, body, said)
+        assert all(one.status_code < 500 for one in answers), (path, body, answers)
+        return said[0] if said else (answers[0].status_code, answers[0].json())
 
     crew = Crew(story, send, dice, "c")
     try:
