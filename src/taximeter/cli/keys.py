@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 keys = typer.Typer(
     no_args_is_help=True,
-    help="API keys: create, list, revoke, in the database.",
+    help="API keys: create, list, throttle, revoke, in the database.",
 )
 
 

@@ -53,10 +53,18 @@ from taximeter.http import (
     webhooks,
 )
 from taximeter.http.body import BODY_BYTES_MAX, limited
-from taximeter.http.hot import Answered, Asked, HotRequest, HotRoute, answer_hot, error_answer
+from taximeter.http.hot import (
+    Answered,
+    Asked,
+    HotRequest,
+    HotRoute,
+    answer_hot,
+    ask_route,
+    error_answer,
+)
 from taximeter.http.openapi import DocumentedApi
 from taximeter.http.problem import CONTENT_TYPE, problem
-from taximeter.http.server import Server, admit, authenticate
+from taximeter.http.server import Server, authenticate
 from taximeter.kernel.errors import FieldError, TaximeterError, Unauthorized
 from taximeter.services.health import UNREACHABLE, UNSTORABLE
 
@@ -139,9 +147,7 @@ class Application:
         """Begin to answer a hot request, in the running event loop; `answer` ends it."""
         try:
             request.caller.require(route.scope)
-            if request.caller.rate is not None:
-                admit(self.server, request.caller, len(request.body))
-            return route.ask(self.server, request)
+            return ask_route(self.server, route, request)
         except Exception as error:  # noqa: BLE001 - `answer` raises it
             refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             refused.set_exception(error)

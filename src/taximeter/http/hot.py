@@ -104,6 +104,14 @@ def error_answer(server: Server, error: Exception) -> Answered:
     return Answered(500, problem(500, "internal", detail, request_id))
 
 
+def ask_route(server: Server, route: HotRoute, request: HotRequest) -> Asked:
+    """Begin to answer a request of a caller with the route's scope, or raise what forbids it."""
+    caller = request.caller
+    if caller.rate is not None:
+        admit(server, caller, len(request.body))
+    return route.ask(server, request)
+
+
 async def answer_hot(
     server: Server, route: HotRoute, scope: Scope, receive: Receive, send: Send
 ) -> int:
@@ -115,12 +123,10 @@ async def answer_hot(
         caller = await authenticate(server, headers.get(b"authorization", b"").decode("latin-1"))
         caller.require(route.scope)
         body = await read_body(receive, headers, bytes_max=BODY_BYTES_MAX)
-        if caller.rate is not None:
-            admit(server, caller, len(body))
         request = HotRequest(
             caller, scope["path"], scope.get("query_string", b""), headers, body
         )  # fmt: skip
-        asked = route.ask(server, request)
+        asked = ask_route(server, route, request)
         answered = asked.answered(await asked.result)
     except ClientGone:
         return 499

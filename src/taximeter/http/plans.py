@@ -39,6 +39,11 @@ from taximeter.services.keys import ROOT, Caller
 from taximeter.services.plan_review import Sample
 from taximeter.services.plans import VERSION_MAX, PlanPut, PlanVersion
 
+DryRun = Annotated[bool, Query(description="Check only: answer what would happen, change nothing")]
+EffectiveAt = Annotated[
+    Instant | None,
+    Query(description="When this comes into force, if not at once: RFC 3339, in the future"),
+]
 router = APIRouter(prefix="/v1", tags=["Plans"])
 PlanPath = Annotated[Key, Path(description="The plan's key")]
 EVENTS_MAX = 1_000
@@ -182,13 +187,8 @@ async def put_plan(
     call: Admin,
     document: Document,
     *,
-    dry_run: Annotated[
-        bool, Query(description="Check only: answer what would happen, change nothing")
-    ] = False,
-    effective_at: Annotated[
-        Instant | None,
-        Query(description="When it comes into force, if not at once: RFC 3339, in the future"),
-    ] = None,
+    dry_run: DryRun = False,
+    effective_at: EffectiveAt = None,
 ) -> Response:
     """Publish a plan: 201 if it is new, 200 with the next version if it differs from what is in
     force (with `effective_at`: in force then).
@@ -243,15 +243,8 @@ async def deploy_plans(
     call: Admin,
     document: Document,
     *,
-    dry_run: Annotated[
-        bool, Query(description="Check only: answer what would happen, change nothing")
-    ] = False,
-    effective_at: Annotated[
-        Instant | None,
-        Query(
-            description="When the plans come into force, if not at once: RFC 3339, in the future"
-        ),
-    ] = None,
+    dry_run: DryRun = False,
+    effective_at: EffectiveAt = None,
 ) -> Response:
     """Publish meters and plans together: all of them or, where one is refused, none. Plans are
     judged by the meters as they will be. Each answers with its `outcome`: `created`,
